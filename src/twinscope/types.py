@@ -1,0 +1,192 @@
+"""The records of twinscope, and their JSON.
+
+All are frozen and validated. Pixels are never inside a record: they travel as arrays.
+`Screening` is the public contract `screening.json`; `docs/screening.schema.json` is made from it.
+
+Conventions: boxes are xyxy, half-open, with a top-left origin; points are (x, y); sizes are (height, width);
+units are in the names (`_px`, `_pt`, `_s`). A pair is always `a, b`; `distance` is small for alike and 1 at the
+border; `probability` is calibrated.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = "1"
+
+InputStatus = Literal["ok", "partial", "refused", "failed"]
+PanelKind = Literal["micrograph", "blot", "photo", "graph", "diagram", "other"]
+FindingKind = Literal["duplicate", "overlap"]
+Verdict = Literal["benign", "manipulated"]
+
+PICTURE_KINDS: frozenset[str] = frozenset({"micrograph", "blot", "photo", "other"})
+"""Kinds of panel that are compared as pictures; graphs and diagrams are kept and not compared."""
+
+
+class _Corners(NamedTuple):
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+class Box(_Corners):
+    """A rectangle (x0, y0, x1, y1), half-open, top-left origin; a JSON array of four numbers."""
+
+    __slots__ = ()
+
+    @property
+    def width(self) -> float:
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> float:
+        return self.y1 - self.y0
+
+    @property
+    def area(self) -> float:
+        return max(0.0, self.width) * max(0.0, self.height)
+
+
+def _ordered(corners: tuple[float, float, float, float]) -> Box:
+    box = Box(*corners)
+    if not (box.x1 >= box.x0 and box.y1 >= box.y0):
+        raise ValueError(f"a box needs x0 <= x1 and y0 <= y1, got {tuple(corners)}")
+    return box
+
+
+BoxField = Annotated[tuple[float, float, float, float], AfterValidator(_ordered)]
+Row = tuple[float, float, float]
+Matrix = tuple[Row, Row, Row]
+"""A 3x3 transform in row-major order, mapping homogeneous pixel positions of a to b."""
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, no unknown fields, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Origin(Record):
+    """Where a figure or panel comes from.
+
+    `page` counts from 1 (None for a plain picture). `box_pt` is in points of the page as shown (CropBox, top-left
+    origin). `box_px` is the place inside the picture that held the panel (the embedded raster, or the whole file).
+    `how` says whether the pixels are those embedded in the document, were rendered, or are a file of their own.
+    """
+
+    path: str
+    sha256: str
+    page: int | None = Field(default=None, ge=1)
+    box_pt: BoxField | None = None
+    box_px: BoxField | None = None
+    how: Literal["embedded", "rendered", "image"] = "image"
+
+
+class Page(Record):
+    """A page of a document as shown: `size_pt` is (height, width) in points; `thumbnail` is relative to the case."""
+
+    path: str
+    sha256: str
+    page: int = Field(ge=1)
+    size_pt: tuple[float, float]
+    thumbnail: str | None = None
+
+
+class Figure(Record):
+    """A figure of a document: its place, its label ("Figure 2") and its caption."""
+
+    id: str
+    source: Origin
+    label: str = ""
+    caption: str = ""
+
+
+class Panel(Record):
+    """One panel of a figure; `size` is (height, width) in pixels; its pixels lie in `panels/<id>.png` of the case."""
+
+    id: str
+    figure: str
+    kind: PanelKind
+    size: tuple[int, int]
+    label: str = ""
+    caption: str = ""
+    source: Origin
+
+
+class Match(Record):
+    """A pair of panels worth a closer look: a candidate, never a finding."""
+
+    a: str
+    b: str
+    distance: float | None = Field(default=None, ge=0, description="embedding distance; 1 is the border")
+    rank: int = Field(ge=1)
+    reason: Literal["embedding", "keypoints", "dense"]
+
+
+class Finding(Record):
+    """Evidence that two panels show the same source."""
+
+    id: str
+    kind: FindingKind
+    a: str
+    b: str
+    verdict: Verdict
+    probability: float = Field(ge=0, le=1, description="calibrated probability that a and b show the same source")
+    expected_false: float = Field(
+        ge=0, description="false findings to expect in a manuscript of this size at this probability or above"
+    )
+    distance: float | None = Field(default=None, ge=0, description="embedding distance; <= 1 is 'same'")
+    region_a: BoxField
+    region_b: BoxField
+    transform: Matrix
+    steps: tuple[str, ...] = ()
+    changes: tuple[BoxField, ...] = Field(default=(), description="boxes of local edits, in px of b")
+    heatmap_a: str | None = None
+    heatmap_b: str | None = None
+    evidence: dict[str, float] = Field(default_factory=dict, description="the numbers behind the finding")
+
+
+class Problem(Record):
+    """Something that could not be read, and why. It never reads as 'clean'."""
+
+    path: str
+    page: int | None = None
+    reason: str
+
+
+class InputFile(Record):
+    """One input and what became of it."""
+
+    path: str
+    sha256: str
+    kind: str
+    status: InputStatus
+    reason: str = ""
+    pages: int | None = None
+
+
+class Provenance(Record):
+    """What is needed to get the same findings again."""
+
+    twinscope: str
+    models: dict[str, str] = Field(default_factory=dict, description="model id -> sha256 of its file")
+    settings_sha256: str
+    seed: int = 0
+    command: str = ""
+    schema_version: str = SCHEMA_VERSION
+
+
+class Screening(Record):
+    """The result of a screening: the contract of `screening.json`."""
+
+    inputs: tuple[InputFile, ...]
+    pages: tuple[Page, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    panels: tuple[Panel, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    seconds: float = Field(ge=0)
+    provenance: Provenance
