@@ -1,0 +1,434 @@
+"""Parse, call, print.
+
+Nothing heavy is imported here: each command imports what it needs when it runs, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from twinscope import __version__
+from twinscope.errors import TwinscopeError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from twinscope.settings import Settings
+    from twinscope.types import Finding, Screening
+
+EXIT_DONE = 0
+EXIT_FOUND = 1
+EXIT_USAGE = 2
+EXIT_PROBLEMS = 3
+EXIT_FAILED = 4
+EXIT_INTERRUPTED = 130
+
+STAGES = {
+    "read": "reading documents",
+    "ingest": "reading documents",
+    "panels": "splitting figures",
+    "embed": "describing panels",
+    "features": "finding keypoints",
+    "candidates": "looking for candidates",
+    "compare": "comparing pairs",
+    "report": "writing the report",
+}
+"""What a stage's name means to the person who waits; an unknown stage is shown as it is."""
+
+app = typer.Typer(
+    name="twinscope",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Find re-used and altered images in scientific papers, on this machine alone.
+
+It shows evidence: which panels are the same picture, how one was turned into the other, where they differ, and how
+sure it is. What that means is for a person to judge.
+
+Exit codes: 0 done; 1 a finding reached --fail-above; 2 wrong use; 3 done with problems (an input or a part of
+one could not be read, or a model is not what its card says); 4 could not finish; 130 interrupted.""",
+)
+models_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Show and check the networks that twinscope brings along."
+)
+app.add_typer(models_app, name="models")
+
+CaseOption = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="CASE", help="Folder for the report and all evidence; made if missing."),
+]
+SettingsOption = Annotated[
+    Path | None, typer.Option("--settings", metavar="FILE", help="A TOML file of settings; see `twinscope settings`.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as ingest.render_dpi=300. May be repeated."),
+]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", metavar="N", help="Processor threads to use.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
+FailAboveOption = Annotated[
+    float | None,
+    typer.Option(
+        "--fail-above",
+        metavar="P",
+        min=0.0,
+        max=1.0,
+        help="Exit with 1 when a finding's probability is P or more. Problems still exit with 3 when none is.",
+    ),
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"twinscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def screen(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATHS...", help="Manuscripts: PDF, DOCX, PPTX, ODT, EPUB, images, ZIP, folders."),
+    ],
+    case: CaseOption,
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    threads: ThreadsOption = None,
+    fail_above: FailAboveOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Screen manuscripts for re-used and altered panels.
+
+    CASE/report.html is for reading, CASE/screening.json and CASE/findings.csv are for programs. Run the same command
+    again after an interruption: what is finished is not done twice.
+    """
+    chosen = _settings(settings, set_, threads)
+    _check_inputs(paths)
+    _check_case(case)
+    with _interruptible(case), _progress() as progress:
+        from twinscope.report import csv, html
+        from twinscope.screen import screen as run
+
+        screening = run(paths, case, chosen, progress)
+        progress("report", 0, 1)
+        csv.write(screening, case)
+        page = html.write(screening, case)
+        progress("report", 1, 1)
+    _finish(screening, page, json_, fail_above)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="One picture.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="The other picture.")],
+    case: CaseOption,
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    threads: ThreadsOption = None,
+    fail_above: FailAboveOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Compare two pictures, with the evidence of a screening.
+
+    The pictures are taken whole, not split into panels. CASE/comparison.png shows both with what they share,
+    CASE/screening.json holds the numbers, and CASE/report.html lets you look closer.
+    """
+    chosen = _settings(settings, set_, threads)
+    _check_inputs([a, b])
+    _check_case(case)
+    with _interruptible(case):
+        from twinscope.report import csv, html, picture
+        from twinscope.screen import compare as run
+
+        screening = run(a, b, case, chosen)
+        csv.write(screening, case)
+        page = html.write(screening, case)
+        picture.write(screening, case)
+    _finish(screening, page, json_, fail_above)
+
+
+@app.command("settings")
+def show_settings(
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    threads: ThreadsOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Print the settings in force as TOML.
+
+    These are the defaults, and what --settings, --set and --threads change. The output is a file for --settings.
+    """
+    import json
+
+    values = _settings(settings, set_, threads).model_dump(mode="json")
+    if json_:
+        typer.echo(json.dumps(values, indent=2))
+    else:
+        typer.echo("\n".join(_toml(values)).strip())
+
+
+@models_app.command("list")
+def models_list(json_: JsonOption = False) -> None:
+    """List the networks, each with what it is for."""
+    import json
+
+    from twinscope import models
+
+    cards = models.cards()
+    if json_:
+        typer.echo(json.dumps([card.model_dump(mode="json") for card in cards], indent=2))
+        return
+    for card in cards:
+        typer.echo(f"{card.id}  {_plain(card.summary)}")
+
+
+@models_app.command("verify")
+def models_verify(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Which networks; all if none is named.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Check each network against its card.
+
+    Two things are checked: the hash of its file, and its answer to a known input.
+    """
+    import json
+
+    from twinscope import models
+    from twinscope.errors import ModelError
+
+    known = [card.id for card in models.cards()]
+    unknown = [name for name in ids or () if name not in known]
+    if unknown:
+        raise UsageError(f"there is no model {unknown[0]}; `twinscope models list` names them all")
+    rows = []
+    for name in ids or known:
+        try:
+            models.verify(name)
+            rows.append({"id": name, "ok": True, "reason": ""})
+        except ModelError as error:
+            rows.append({"id": name, "ok": False, "reason": str(error)})
+    if json_:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        for row in rows:
+            typer.echo(f"{row['id']}  {'ok' if row['ok'] else row['reason']}")
+    if not all(row["ok"] for row in rows):
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
+def main() -> None:
+    """Run the command line and exit: an error that twinscope foresees is one sentence, never a traceback."""
+    try:
+        app()
+    except UsageError as error:
+        typer.echo(f"twinscope: {_plain(str(error))}", err=True)
+        sys.exit(EXIT_USAGE)
+    except TwinscopeError as error:
+        typer.echo(f"twinscope: {_plain(str(error))}", err=True)
+        sys.exit(EXIT_FAILED)
+
+
+# --- arguments --------------------------------------------------------------------------------------------------
+
+
+def _settings(path: Path | None, pairs: list[str] | None, threads: int | None) -> Settings:
+    from twinscope.settings import load
+
+    flags: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, text = pair.partition("=")
+        if not (equals and all(key.split("."))):
+            raise UsageError(f"--set {pair} is not of the form KEY=VALUE, such as ingest.render_dpi=300")
+        *parents, leaf = key.split(".")
+        node = flags
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = _value(text)
+    if threads is not None:
+        flags["threads"] = threads
+    return load(path, flags)
+
+
+def _value(text: str) -> Any:
+    """Return `text` as the TOML value that it is, or as a plain string."""
+    import tomllib
+
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _toml(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    import json
+
+    tables = {key: value for key, value in values.items() if isinstance(value, dict)}
+    for key, value in values.items():
+        if key not in tables and value is not None:
+            yield f"{key} = {json.dumps(value)}"
+    for key, value in tables.items():
+        yield ""
+        yield f"[{prefix}{key}]"
+        yield from _toml(value, f"{prefix}{key}.")
+
+
+def _check_inputs(paths: list[Path]) -> None:
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path} does not exist")
+
+
+def _check_case(case: Path) -> None:
+    """Refuse a folder that holds something else, so that nobody's files are overwritten."""
+    if not case.exists():
+        return
+    if not case.is_dir():
+        raise UsageError(f"{case} is a file; name a folder for the case")
+    ours = ("screening.json", "cache", "panels", "pages")
+    if any(case.iterdir()) and not any((case / name).exists() for name in ours):
+        raise UsageError(f"{case} holds files that are not of a case; name a new or empty folder")
+
+
+# --- the person who waits ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _interruptible(case: Path) -> Iterator[None]:
+    """Turn Ctrl-C and a polite kill into one sentence that says how to go on."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(
+            f"\ntwinscope: interrupted; what is finished is kept in {_plain(str(case))}, run the same command to go on",
+            err=True,
+        )
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Give a callback (stage, done, total) that draws one bar a stage on standard error, if that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:24}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+
+        def update(stage: str, done: int, total: int) -> None:
+            name = STAGES.get(stage, stage)
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], completed=done, total=total)
+
+        yield update
+
+
+# --- what is printed --------------------------------------------------------------------------------------------
+
+
+def _finish(screening: Screening, page: Path, as_json: bool, fail_above: float | None) -> None:
+    if as_json:
+        typer.echo(screening.model_dump_json(indent=2))
+    else:
+        _print(screening, page)
+    if fail_above is not None and any(finding.probability >= fail_above for finding in screening.findings):
+        raise typer.Exit(EXIT_FOUND)
+    if has_problems(screening):
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
+def has_problems(screening: Screening) -> bool:
+    """Tell whether a part of the input was not read; such a screening never reads as clean."""
+    return bool(screening.problems) or any(source.status != "ok" for source in screening.inputs)
+
+
+def _print(screening: Screening, page: Path) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    pictures = sum(panel.kind not in ("graph", "diagram") for panel in screening.panels)
+    console.print(
+        f"{len(screening.inputs)} inputs, {len(screening.panels)} panels ({pictures} compared as pictures), "
+        f"{len(screening.findings)} findings, {screening.seconds:.1f} s"
+    )
+    if screening.findings:
+        _print_findings(screening, console)
+    for source in screening.inputs:
+        if source.status != "ok":
+            console.print(f"{source.status}: {_plain(source.path)}: {_plain(source.reason)}", style="yellow")
+    for problem in screening.problems:
+        where = _plain(problem.path) + (f", page {problem.page}" if problem.page else "")
+        console.print(f"problem: {where}: {_plain(problem.reason)}", style="yellow")
+    console.print(f"report: {_plain(str(page))}", soft_wrap=True)
+
+
+def _print_findings(screening: Screening, console: Console) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    names = {panel.id: _panel_name(panel.id, panel.source.page, panel.label) for panel in screening.panels}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("probability", "a", "b", "how b was made from a", "verdict"):
+        table.add_column(heading, justify="right" if heading == "probability" else "left")
+    for finding in sorted(screening.findings, key=_order):
+        table.add_row(
+            f"{finding.probability:.3f}",
+            Text(names.get(finding.a, _plain(finding.a))),
+            Text(names.get(finding.b, _plain(finding.b))),
+            Text(_plain(", ".join(finding.steps) or "as it is")),
+            finding.verdict,
+        )
+    console.print(table)
+
+
+def _order(finding: Finding) -> tuple[float, str]:
+    return -finding.probability, finding.id
+
+
+def _panel_name(name: str, page: int | None, label: str) -> str:
+    parts = [_plain(name)]
+    if label:
+        parts.append(f"({_plain(label)})")
+    if page is not None:
+        parts.append(f"p. {page}")
+    return " ".join(parts)
+
+
+def _plain(text: str) -> str:
+    """Return `text` with every control character shown as a mark: names and captions are hostile text."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
