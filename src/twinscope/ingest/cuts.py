@@ -1,0 +1,238 @@
+"""Straight cuts: where a solid rectangle of a figure falls into several pictures.
+
+A gutter is a full-length band of one colour, a hair-line a full-length ridge or valley of one or two pixels, a seam a
+full-length step between two pictures that touch. A thin line that the picture continues behind is not a cut.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Rect = tuple[int, int, int, int]
+
+_DEPTH = 12
+_LINES = 360
+"""At most so many lines are read across a cut: a cut runs the full length, so a sample shows it."""
+_THIN = 6
+
+
+class Cut(NamedTuple):
+    """A cut across the columns of a strip: columns [start, stop) belong to neither side; start == stop for a seam."""
+
+    start: int
+    stop: int
+
+
+def rectangles(mask: Image, least: int) -> list[Rect]:
+    """Cover a 0/1 mask by few rectangles: cut where it saves most area, as long as a part is not a full rectangle."""
+    ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(ys):
+        return []
+    x0, y0, x1, y1 = int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1
+    part = mask[y0:y1, x0:x1]
+    filled = float(part.mean())
+    if min(part.shape) < least:
+        return []
+    if filled >= 0.93:
+        return [(x0, y0, x1, y1)]
+    (gain_x, cut_x), (gain_y, cut_y) = _saving(part, least), _saving(np.ascontiguousarray(part.T), least)
+    if max(gain_x, gain_y) < 0.03 * part.size:
+        return [(x0, y0, x1, y1)] if filled > 0.8 else []
+    if gain_x >= gain_y:
+        halves = ((part[:, :cut_x], 0, 0), (part[:, cut_x:], cut_x, 0))
+    else:
+        halves = ((part[:cut_y], 0, 0), (part[cut_y:], 0, cut_y))
+    found: list[Rect] = []
+    for half, dx, dy in halves:
+        left, top = x0 + dx, y0 + dy
+        found += [(left + a, top + b, left + c, top + d) for a, b, c, d in rectangles(half, least)]
+    return found
+
+
+def _saving(part: Image, least: int) -> tuple[float, int]:
+    """Return the area that the best cut across the columns saves, and that column."""
+    height, width = part.shape
+    if width < 2:
+        return 0.0, 0
+    filled = part.any(axis=0)
+    top = np.where(filled, part.argmax(axis=0), height)
+    bottom = np.where(filled, height - part[::-1].argmax(axis=0), 0)
+    left = np.maximum(0, np.maximum.accumulate(bottom) - np.minimum.accumulate(top))[:-1]
+    right = np.maximum(0, np.maximum.accumulate(bottom[::-1]) - np.minimum.accumulate(top[::-1]))[::-1][1:]
+    columns = np.arange(1, width)
+    saved = height * width - left * columns - right * (width - columns)
+    at = int(np.argmax(saved))
+    return float(saved[at]), int(columns[at])
+
+
+def subdivide(rgb: Image, rect: Rect, least: int, depth: int = _DEPTH) -> list[Rect]:
+    """Return the pictures in a solid rectangle of `rgb` (HxWx3 uint8), each at least `least` px a side."""
+    x0, y0, x1, y1 = rect
+    if min(x1 - x0, y1 - y0) < least:
+        return []
+    if depth == 0:
+        return [rect]
+    part = rgb[y0:y1, x0:x1]
+    upright = find(part[:: max(1, part.shape[0] // _LINES)], least)
+    level = find(part[:, :: max(1, part.shape[1] // _LINES)].transpose(1, 0, 2), least)
+    if not upright and not level:
+        return [rect]
+    found: list[Rect] = []
+    if len(upright) >= len(level):
+        for a, b in _between(upright, part.shape[1]):
+            found += subdivide(rgb, (x0 + a, y0, x0 + b, y1), least, depth - 1)
+    else:
+        for a, b in _between(level, part.shape[0]):
+            found += subdivide(rgb, (x0, y0 + a, x1, y0 + b), least, depth - 1)
+    return found
+
+
+def _between(cuts: list[Cut], length: int) -> list[tuple[int, int]]:
+    starts = [0] + [cut.stop for cut in cuts]
+    stops = [cut.start for cut in cuts] + [length]
+    return [(a, b) for a, b in zip(starts, stops, strict=True) if b - a > 1]
+
+
+def find(strip: Image, least: int) -> list[Cut]:
+    """Return the cuts across the columns of a strip (lines x columns x 3 uint8), from left to right."""
+    if strip.shape[0] < 8 or strip.shape[1] < least:
+        return []
+    values = np.ascontiguousarray(strip).astype(np.float32)
+    cuts = _gutters(values)
+    grey = values.mean(axis=2)
+    cuts += [c for c in _hairlines(grey) if all(c.stop + 2 < g.start or c.start - 2 > g.stop for g in cuts)]
+    cuts += [c for c in _seams(values) if all(c.stop + 4 < g.start or c.start - 4 > g.stop for g in cuts)]
+    cuts = sorted(c for c in cuts if c.stop - c.start > _THIN or not _continues(grey, c))
+    return _wide_enough(cuts, strip.shape[1], least)
+
+
+def _wide_enough(cuts: list[Cut], length: int, least: int) -> list[Cut]:
+    """Drop cuts that would leave a sliver; a wide gutter at the border stays, and trims it."""
+    kept: list[Cut] = []
+    last = 0
+    for cut in cuts:
+        if cut.start - last < least and cut.start > 0 and not (last == 0 and cut.start <= 3):
+            continue
+        if length - cut.stop < least and cut.stop < length - 3:
+            continue
+        kept.append(cut)
+        last = cut.stop
+    return kept
+
+
+def _gutters(values: Floats) -> list[Cut]:
+    """Return the bands of one colour that differ, at a sharp edge, from what lies on both sides."""
+    width = values.shape[1]
+    mean = values.mean(axis=0)
+    spread = values.std(axis=0).max(axis=1)
+    quiet = spread <= 12
+    cuts: list[Cut] = []
+    at = 0
+    while at < width:
+        if not quiet[at]:
+            at += 1
+            continue
+        stop = at + 1
+        while stop < width and quiet[stop] and np.abs(mean[stop] - mean[at:stop].mean(axis=0)).max() <= 10:
+            stop += 1
+        cut = _checked_gutter(values, mean, spread, at, stop)
+        if cut is not None:
+            cuts.append(cut)
+        at = stop
+    return cuts
+
+
+def _checked_gutter(values: Floats, mean: Floats, spread: Floats, start: int, stop: int) -> Cut | None:
+    width = values.shape[1]
+    colour = mean[start:stop].mean(axis=0)
+    inside = float(spread[start:stop].min())
+    if inside > 3 and stop - start > 12:
+        return None
+    level = max(2.5, 3 * inside)
+    edges = []
+    for edge, sign in ((start - 1, -1), (stop, 1)):
+        if not 0 <= edge < width:
+            edges.append(edge)
+            continue
+        columns = [c for c in (edge, edge + sign, edge + 2 * sign) if 0 <= c < width]
+        far = [c for c in range(edge + 5 * sign, edge + 10 * sign, sign) if 0 <= c < width]
+        near = np.abs(values[:, columns] - colour).max(axis=2)
+        share = (near > level).mean(axis=0)
+        if share.max() < 0.4:
+            return None
+        if far and float(near.mean(axis=0).max()) < 0.4 * float(np.abs(values[:, far] - colour).max(axis=2).mean()):
+            return None
+        half = 0.5 * float(near.mean(axis=0).max())
+        sharp = next(c for c, v in zip(columns, near.mean(axis=0), strict=True) if v >= half)
+        edges.append(sharp)
+    border = start == 0 or stop == width
+    if border and not (colour.min() >= 248 and inside < 2):
+        return None
+    return Cut(max(0, edges[0] + 1), min(width, edges[1]))
+
+
+def _hairlines(grey: Floats) -> list[Cut]:
+    """Return bright or dark lines one or two pixels wide that run the full length."""
+    width = grey.shape[1]
+    if width < 16:
+        return []
+    left, centre, right = grey[:, :-6], grey[:, 3:-3], grey[:, 6:]
+    high, low = np.maximum(left, right), np.minimum(left, right)
+    cuts: list[Cut] = []
+    for rise, open_ in ((centre - high, high < 235), (low - centre, low > 20)):
+        shown = open_.mean(axis=0)
+        share = ((rise > 7) & open_).mean(axis=0) / np.maximum(shown, 1e-3)
+        gain = rise.mean(axis=0)
+        hits = np.flatnonzero((share > 0.85) & (shown > 0.3) & (gain > 12)) + 3
+        for run in np.split(hits, np.flatnonzero(np.diff(hits) > 1) + 1):
+            if 0 < len(run) <= 5:
+                cuts.append(Cut(int(run[0]), int(run[-1]) + 1))
+    return cuts
+
+
+def _seams(values: Floats) -> list[Cut]:
+    """Return full-length steps between two pictures that touch."""
+    width = values.shape[1]
+    if width < 40:
+        return []
+    step = np.abs(values[:, 2:] - values[:, :-2]).max(axis=2)
+    energy = step.mean(axis=0)
+    cuts: list[Cut] = []
+    for at in range(12, len(energy) - 12):
+        if energy[at] < energy[at - 2 : at + 3].max() or energy[at] < 8:
+            continue
+        around = np.r_[step[:, at - 8 : at - 3].mean(axis=1), step[:, at + 4 : at + 9].mean(axis=1)].reshape(2, -1)
+        usual = np.r_[energy[at - 12 : at - 3], energy[at + 4 : at + 13]]
+        if energy[at] < 2.0 * np.median(usual) + 4 or energy[at] < 1.5 * usual.max():
+            continue
+        clear = step[:, at] > 1.8 * around.max(axis=0) + 5
+        if clear.mean() > 0.55:
+            cuts.append(Cut(at + 1, at + 1))
+    return cuts
+
+
+def _continues(grey: Floats, cut: Cut) -> bool:
+    """Tell whether the picture goes on behind a thin line: the columns on both sides agree as neighbours do."""
+    width = grey.shape[1]
+    a, b = cut.start - 2, cut.stop + 1
+    reach = b - a
+    if a - reach < 0 or b + reach >= width:
+        return False
+    across = _agreement(grey[:, a], grey[:, b])
+    usual = min(_agreement(grey[:, a - reach], grey[:, a]), _agreement(grey[:, b], grey[:, b + reach]))
+    return across > 0.5 and across > 0.6 * usual
+
+
+def _agreement(a: Floats, b: Floats) -> float:
+    """Return the correlation of two lines after their slow part is taken off, in [-1, 1]."""
+    lines = np.stack([a, b])
+    fine = lines - cv2.blur(lines, (41, 1), borderType=cv2.BORDER_REFLECT)
+    fine -= fine.mean(axis=1, keepdims=True)
+    norm = float(np.sqrt((fine[0] ** 2).sum() * (fine[1] ** 2).sum()))
+    return float((fine[0] * fine[1]).sum()) / norm if norm > 1e-3 else 0.0
