@@ -1,12 +1,14 @@
 """Parse, call, print.
 
-Nothing heavy is imported here: each command imports what it needs when it runs, so that `--help` is instant.
+Nothing heavy is imported at the top: each command imports what it needs when it runs, so that `--help` is instant.
 """
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from twinscope import __version__
-from twinscope.errors import TwinscopeError, UsageError
+from twinscope.errors import ModelError, TwinscopeError, UsageError
+from twinscope.report.words import visible
+from twinscope.settings import Settings, load
+from twinscope.types import Screening
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from twinscope.settings import Settings
-    from twinscope.types import Finding, Screening
 
 EXIT_DONE = 0
 EXIT_FOUND = 1
@@ -124,12 +126,12 @@ def screen(
     _check_inputs(paths)
     _check_case(case)
     with _interruptible(case), _progress() as progress:
-        from twinscope.report import csv, html
+        from twinscope.report import html, table
         from twinscope.screen import screen as run
 
         screening = run(paths, case, chosen, progress)
         progress("report", 0, 1)
-        csv.write(screening, case)
+        table.write(screening, case)
         page = html.write(screening, case)
         progress("report", 1, 1)
     _finish(screening, page, json_, fail_above)
@@ -155,13 +157,13 @@ def compare(
     _check_inputs([a, b])
     _check_case(case)
     with _interruptible(case):
-        from twinscope.report import csv, html, picture
+        from twinscope.report import comparison, html, table
         from twinscope.screen import compare as run
 
         screening = run(a, b, case, chosen)
-        csv.write(screening, case)
+        table.write(screening, case)
         page = html.write(screening, case)
-        picture.write(screening, case)
+        comparison.write(screening, case)
     _finish(screening, page, json_, fail_above)
 
 
@@ -176,8 +178,6 @@ def show_settings(
 
     These are the defaults, and what --settings, --set and --threads change. The output is a file for --settings.
     """
-    import json
-
     values = _settings(settings, set_, threads).model_dump(mode="json")
     if json_:
         typer.echo(json.dumps(values, indent=2))
@@ -188,8 +188,6 @@ def show_settings(
 @models_app.command("list")
 def models_list(json_: JsonOption = False) -> None:
     """List the networks, each with what it is for."""
-    import json
-
     from twinscope import models
 
     cards = models.cards()
@@ -197,7 +195,7 @@ def models_list(json_: JsonOption = False) -> None:
         typer.echo(json.dumps([card.model_dump(mode="json") for card in cards], indent=2))
         return
     for card in cards:
-        typer.echo(f"{card.id}  {_plain(card.summary)}")
+        typer.echo(f"{card.id}  {visible(card.summary)}")
 
 
 @models_app.command("verify")
@@ -211,10 +209,7 @@ def models_verify(
 
     Two things are checked: the hash of its file, and its answer to a known input.
     """
-    import json
-
     from twinscope import models
-    from twinscope.errors import ModelError
 
     known = [card.id for card in models.cards()]
     unknown = [name for name in ids or () if name not in known]
@@ -241,10 +236,10 @@ def main() -> None:
     try:
         app()
     except UsageError as error:
-        typer.echo(f"twinscope: {_plain(str(error))}", err=True)
+        typer.echo(f"twinscope: {visible(str(error))}", err=True)
         sys.exit(EXIT_USAGE)
     except TwinscopeError as error:
-        typer.echo(f"twinscope: {_plain(str(error))}", err=True)
+        typer.echo(f"twinscope: {visible(str(error))}", err=True)
         sys.exit(EXIT_FAILED)
 
 
@@ -252,8 +247,6 @@ def main() -> None:
 
 
 def _settings(path: Path | None, pairs: list[str] | None, threads: int | None) -> Settings:
-    from twinscope.settings import load
-
     flags: dict[str, Any] = {}
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
@@ -263,6 +256,8 @@ def _settings(path: Path | None, pairs: list[str] | None, threads: int | None) -
         node = flags
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise UsageError(f"--set {pair} goes below {parent}, which is a value and not a table")
         node[leaf] = _value(text)
     if threads is not None:
         flags["threads"] = threads
@@ -271,8 +266,6 @@ def _settings(path: Path | None, pairs: list[str] | None, threads: int | None) -
 
 def _value(text: str) -> Any:
     """Return `text` as the TOML value that it is, or as a plain string."""
-    import tomllib
-
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -280,8 +273,6 @@ def _value(text: str) -> Any:
 
 
 def _toml(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    import json
-
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}
     for key, value in values.items():
         if key not in tables and value is not None:
@@ -324,7 +315,7 @@ def _interruptible(case: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         typer.echo(
-            f"\ntwinscope: interrupted; what is finished is kept in {_plain(str(case))}, run the same command to go on",
+            f"\ntwinscope: interrupted; run the same command again to go on from what is in {visible(str(case))}",
             err=True,
         )
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -389,11 +380,11 @@ def _print(screening: Screening, page: Path) -> None:
         _print_findings(screening, console)
     for source in screening.inputs:
         if source.status != "ok":
-            console.print(f"{source.status}: {_plain(source.path)}: {_plain(source.reason)}", style="yellow")
+            console.print(f"{source.status}: {visible(source.path)}: {visible(source.reason)}", style="yellow")
     for problem in screening.problems:
-        where = _plain(problem.path) + (f", page {problem.page}" if problem.page else "")
-        console.print(f"problem: {where}: {_plain(problem.reason)}", style="yellow")
-    console.print(f"report: {_plain(str(page))}", soft_wrap=True)
+        where = visible(problem.path) + (f", page {problem.page}" if problem.page else "")
+        console.print(f"problem: {where}: {visible(problem.reason)}", style="yellow")
+    console.print(f"report: {visible(str(page))}", soft_wrap=True)
 
 
 def _print_findings(screening: Screening, console: Console) -> None:
@@ -401,34 +392,27 @@ def _print_findings(screening: Screening, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from twinscope.report.table import ordered
+
     names = {panel.id: _panel_name(panel.id, panel.source.page, panel.label) for panel in screening.panels}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("probability", "a", "b", "how b was made from a", "verdict"):
         table.add_column(heading, justify="right" if heading == "probability" else "left")
-    for finding in sorted(screening.findings, key=_order):
+    for finding in ordered(screening):
         table.add_row(
             f"{finding.probability:.3f}",
-            Text(names.get(finding.a, _plain(finding.a))),
-            Text(names.get(finding.b, _plain(finding.b))),
-            Text(_plain(", ".join(finding.steps) or "as it is")),
+            Text(names.get(finding.a, visible(finding.a))),
+            Text(names.get(finding.b, visible(finding.b))),
+            Text(visible(", ".join(finding.steps) or "as it is")),
             finding.verdict,
         )
     console.print(table)
 
 
-def _order(finding: Finding) -> tuple[float, str]:
-    return -finding.probability, finding.id
-
-
 def _panel_name(name: str, page: int | None, label: str) -> str:
-    parts = [_plain(name)]
+    parts = [visible(name)]
     if label:
-        parts.append(f"({_plain(label)})")
+        parts.append(f"({visible(label)})")
     if page is not None:
         parts.append(f"p. {page}")
     return " ".join(parts)
-
-
-def _plain(text: str) -> str:
-    """Return `text` with every control character shown as a mark: names and captions are hostile text."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

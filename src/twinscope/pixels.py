@@ -18,8 +18,10 @@ Grey = NDArray[np.float32]
 
 def grey(image: NDArray[Any]) -> Grey:
     """Return the luma of a picture: HxW or HxWx3 RGB, uint8 or float32 in [0, 1] -> HxW float32 in [0, 1]."""
-    scaled = image.astype(np.float32) / 255 if image.dtype == np.uint8 else image.astype(np.float32, copy=False)
-    return scaled if scaled.ndim == 2 else cv2.cvtColor(np.ascontiguousarray(scaled), cv2.COLOR_RGB2GRAY)
+    scaled = image.astype(np.float32) / np.float32(255) if image.dtype == np.uint8 else image.astype(np.float32)
+    if scaled.ndim == 2:
+        return scaled
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(scaled), cv2.COLOR_RGB2GRAY), np.float32)
 
 
 def read_png(path: Path) -> Image:
@@ -28,7 +30,7 @@ def read_png(path: Path) -> Image:
     image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if image is None:
         raise ValueError(f"{path} is not a picture that twinscope wrote; delete the case folder and screen again")
-    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return np.asarray(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def write_png(path: Path, image: Image) -> None:
