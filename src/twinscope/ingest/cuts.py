@@ -71,25 +71,28 @@ def _saving(part: Image, least: int) -> tuple[float, int]:
     return float(saved[at]), int(columns[at])
 
 
-def subdivide(rgb: Image, rect: Rect, least: int, depth: int = _DEPTH) -> list[Rect]:
-    """Return the pictures in a solid rectangle of `rgb` (HxWx3 uint8), each at least `least` px a side."""
+def subdivide(rgb: Image, rect: Rect, paper: Floats, least: int, depth: int = _DEPTH) -> list[Rect]:
+    """Return the pictures in a solid rectangle of `rgb` (HxWx3 uint8), each at least `least` px a side.
+
+    paper: the three levels of the figure's background, whose colour a gutter most often has.
+    """
     x0, y0, x1, y1 = rect
     if min(x1 - x0, y1 - y0) < least:
         return []
     if depth == 0:
         return [rect]
     part = rgb[y0:y1, x0:x1]
-    upright = find(part[:: max(1, part.shape[0] // _LINES)], least)
-    level = find(part[:, :: max(1, part.shape[1] // _LINES)].transpose(1, 0, 2), least)
+    upright = find(part[:: max(1, part.shape[0] // _LINES)], paper, least)
+    level = find(part[:, :: max(1, part.shape[1] // _LINES)].transpose(1, 0, 2), paper, least)
     if not upright and not level:
         return [rect]
     found: list[Rect] = []
     if len(upright) >= len(level):
         for a, b in _between(upright, part.shape[1]):
-            found += subdivide(rgb, (x0 + a, y0, x0 + b, y1), least, depth - 1)
+            found += subdivide(rgb, (x0 + a, y0, x0 + b, y1), paper, least, depth - 1)
     else:
         for a, b in _between(level, part.shape[0]):
-            found += subdivide(rgb, (x0, y0 + a, x1, y0 + b), least, depth - 1)
+            found += subdivide(rgb, (x0, y0 + a, x1, y0 + b), paper, least, depth - 1)
     return found
 
 
@@ -99,12 +102,12 @@ def _between(cuts: list[Cut], length: int) -> list[tuple[int, int]]:
     return [(a, b) for a, b in zip(starts, stops, strict=True) if b - a > 1]
 
 
-def find(strip: Image, least: int) -> list[Cut]:
+def find(strip: Image, paper: Floats, least: int) -> list[Cut]:
     """Return the cuts across the columns of a strip (lines x columns x 3 uint8), from left to right."""
     if strip.shape[0] < 8 or strip.shape[1] < least:
         return []
     values = np.ascontiguousarray(strip).astype(np.float32)
-    cuts = _gutters(values)
+    cuts = _gutters(values, paper)
     grey = values.mean(axis=2)
     cuts += [c for c in _hairlines(grey) if all(c.stop + 2 < g.start or c.start - 2 > g.stop for g in cuts)]
     cuts += [c for c in _seams(values) if all(c.stop + 4 < g.start or c.start - 4 > g.stop for g in cuts)]
@@ -126,7 +129,7 @@ def _wide_enough(cuts: list[Cut], length: int, least: int) -> list[Cut]:
     return kept
 
 
-def _gutters(values: Floats) -> list[Cut]:
+def _gutters(values: Floats, paper: Floats) -> list[Cut]:
     """Return the bands of one colour that differ, at a sharp edge, from what lies on both sides."""
     width = values.shape[1]
     mean = values.mean(axis=0)
@@ -141,40 +144,59 @@ def _gutters(values: Floats) -> list[Cut]:
         stop = at + 1
         while stop < width and quiet[stop] and np.abs(mean[stop] - mean[at:stop].mean(axis=0)).max() <= 10:
             stop += 1
-        cut = _checked_gutter(values, mean, spread, at, stop)
+        colour = mean[at:stop].mean(axis=0)
+        if np.abs(colour - paper).max() <= 14 or colour.min() >= 240:
+            cut = _paper_gutter(values, spread, at, stop, colour)
+        else:
+            cut = _colour_gutter(values, spread, at, stop, colour)
         if cut is not None:
             cuts.append(cut)
         at = stop
     return cuts
 
 
-def _checked_gutter(values: Floats, mean: Floats, spread: Floats, start: int, stop: int) -> Cut | None:
+def _paper_gutter(values: Floats, spread: Floats, start: int, stop: int, colour: Floats) -> Cut | None:
+    """Check a band in the colour of the paper: it may lie at the border, and a flat picture may lie beside it."""
     width = values.shape[1]
-    colour = mean[start:stop].mean(axis=0)
     inside = float(spread[start:stop].min())
-    if inside > 3 and stop - start > 12:
+    if inside > 4 and stop - start > 12:
         return None
-    level = max(2.5, 3 * inside)
-    edges = []
-    for edge, sign in ((start - 1, -1), (stop, 1)):
-        if not 0 <= edge < width:
-            edges.append(edge)
-            continue
-        columns = [c for c in (edge, edge + sign, edge + 2 * sign) if 0 <= c < width]
-        far = [c for c in range(edge + 5 * sign, edge + 10 * sign, sign) if 0 <= c < width]
-        near = np.abs(values[:, columns] - colour).max(axis=2)
-        share = (near > level).mean(axis=0)
-        if share.max() < 0.4:
-            return None
-        if far and float(near.mean(axis=0).max()) < 0.4 * float(np.abs(values[:, far] - colour).max(axis=2).mean()):
-            return None
-        half = 0.5 * float(near.mean(axis=0).max())
-        sharp = next(c for c, v in zip(columns, near.mean(axis=0), strict=True) if v >= half)
-        edges.append(sharp)
-    border = start == 0 or stop == width
-    if border and not (colour.min() >= 248 and inside < 2):
+    left = _edge(values, start - 1, -1, colour, max(4.0, 3 * inside), 0.35)
+    right = _edge(values, stop, 1, colour, max(4.0, 3 * inside), 0.35)
+    return None if left is None or right is None else Cut(max(0, left + 1), min(width, right))
+
+
+def _colour_gutter(values: Floats, spread: Floats, start: int, stop: int, colour: Floats) -> Cut | None:
+    """Check a band in another colour: purer, with pictures, not flat, on both sides."""
+    width = values.shape[1]
+    inside = float(spread[start:stop].min())
+    limit = 5.0 if stop - start <= 10 else 2.0
+    if inside > limit or start <= 2 or stop >= width - 2:
         return None
-    return Cut(max(0, edges[0] + 1), min(width, edges[1]))
+    beside = min(float(spread[max(0, start - 5) : start].max()), float(spread[stop : stop + 5].max()))
+    if beside < max(1.5, 2.5 * inside):
+        return None
+    least = 2.0 if colour.max() < 4 and inside < 0.7 else 6.0
+    left = _edge(values, start - 1, -1, colour, max(least, 3 * inside), 0.6)
+    right = _edge(values, stop, 1, colour, max(least, 3 * inside), 0.6)
+    return None if left is None or right is None else Cut(max(0, left + 1), min(width, right))
+
+
+def _edge(values: Floats, edge: int, sign: int, colour: Floats, level: float, least: float) -> int | None:
+    """Return the first column beyond a band's edge that is picture, or None where the edge is no sharp one."""
+    width = values.shape[1]
+    if not 0 <= edge < width:
+        return edge
+    columns = [c for c in (edge, edge + sign, edge + 2 * sign) if 0 <= c < width]
+    far = [c for c in range(edge + 5 * sign, edge + 10 * sign, sign) if 0 <= c < width]
+    near = np.abs(values[:, columns] - colour).max(axis=2)
+    if float((near > level).mean(axis=0).max()) < least:
+        return None
+    means = near.mean(axis=0)
+    highest = float(means.max())
+    if far and highest < 0.4 * float(np.abs(values[:, far] - colour).max(axis=2).mean()):
+        return None
+    return next(c for c, v in zip(columns, means, strict=True) if v >= 0.5 * highest)
 
 
 def _hairlines(grey: Floats) -> list[Cut]:
@@ -224,8 +246,14 @@ def _continues(grey: Floats, cut: Cut) -> bool:
     reach = b - a
     if a - reach < 0 or b + reach >= width:
         return False
-    across = _agreement(grey[:, a], grey[:, b])
-    usual = min(_agreement(grey[:, a - reach], grey[:, a]), _agreement(grey[:, b], grey[:, b + reach]))
+    line = grey[:, cut.start : max(cut.stop, cut.start + 1)].mean(axis=1)
+    lines = grey[:, [a - reach, a, b, b + reach]]
+    open_ = np.abs(lines - line[:, None]).min(axis=1) > 6
+    if open_.sum() < max(16, 0.3 * len(open_)):
+        return False
+    lines = lines[open_]
+    across = _agreement(lines[:, 1], lines[:, 2])
+    usual = min(_agreement(lines[:, 0], lines[:, 1]), _agreement(lines[:, 2], lines[:, 3]))
     return across > 0.5 and across > 0.6 * usual
 
 
@@ -233,6 +261,8 @@ def _agreement(a: Floats, b: Floats) -> float:
     """Return the correlation of two lines after their slow part is taken off, in [-1, 1]."""
     lines = np.stack([a, b])
     fine = lines - cv2.blur(lines, (41, 1), borderType=cv2.BORDER_REFLECT)
+    limit = 4 * np.median(np.abs(fine), axis=1, keepdims=True) + 1
+    fine = np.clip(fine, -limit, limit)
     fine -= fine.mean(axis=1, keepdims=True)
     norm = float(np.sqrt((fine[0] ** 2).sum() * (fine[1] ** 2).sum()))
     return float((fine[0] * fine[1]).sum()) / norm if norm > 1e-3 else 0.0

@@ -132,7 +132,7 @@ def _pieces(rgb: Image, hints: list[Rect]) -> list[tuple[Rect, PanelKind]]:
     blocks = _blocks(rgb, mask, hints, em, dark_paper=bool(paper.max() < 250))
     rects: list[tuple[Rect, PanelKind]] = []
     for block in blocks:
-        for rect in cuts.subdivide(rgb, block, max(12, round(em))):
+        for rect in cuts.subdivide(rgb, block, paper.astype(np.float32), max(12, round(em))):
             x0, y0, x1, y1 = rect
             if min(x1 - x0, y1 - y0) >= max(12, 1.0 * em):
                 rects.append((rect, kinds.classify(rgb[y0:y1, x0:x1])))
