@@ -1,0 +1,98 @@
+"""The recipe of `embedder-0`: `python -m twinscope.train.embedder --out RUN`. One command, one seed, resumable.
+
+It builds the pool (train split of the micrographs, drawn families), trains, and leaves in RUN: curve.csv, best.pt,
+last.pt and run.json (plan, seed, data hash, commit, wall time). Then `python -m twinscope.train.export RUN` writes
+the graph and its card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from twinscope.train import data, loop, protocol
+from twinscope.train.losses import Contrast
+from twinscope.train.networks import Embedder
+
+SEED = 0
+WINDOWS = 128
+SMALL, LARGE, SMALL_SHARE = 96, 128, 0.6
+"""The first share of the steps sees views of 96 px, at half the cost; the rest the full 128 px."""
+
+
+class SizeAt:
+    """Say the side in px of a step's views."""
+
+    def __init__(self, steps: int) -> None:
+        self.change = int(SMALL_SHARE * steps)
+
+    def __call__(self, step: int) -> int:
+        return SMALL if step < self.change else LARGE
+
+
+def main() -> None:
+    """Train from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path(".cache/train/embedder-0"))
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--windows", type=int, default=WINDOWS)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    torch.manual_seed(SEED)
+    source = data.pool(arguments.out.parent, SEED)
+    batches = data.Batches(source, SEED, arguments.windows, SizeAt(arguments.steps), arguments.steps)
+    plan = loop.Plan(arguments.steps, threads=arguments.threads)
+    network = Embedder()
+    record = {"recipe": "twinscope.train.embedder", "seed": SEED, "windows": arguments.windows, "commit": commit(),
+              "data_sha256": source.sha256, "pool_windows": len(source.windows), "plan": plan._asdict(),
+              "parameters": sum(p.numel() for p in network.parameters()), "torch": torch.__version__}  # fmt: skip
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "run.json").write_text(json.dumps(record, indent=1))
+    looks = [protocol.classes("val", 140, 3, how, seed=1) for how in ("v02", "strong")]
+    loop.train(network, Contrast(), batches, plan, arguments.out, lambda net: look(net, looks))
+    record["wall_s"] = round(time.monotonic() - started)
+    (arguments.out / "run.json").write_text(json.dumps(record, indent=1))
+
+
+def look(network: nn.Module, looks: list[protocol.Classes]) -> dict[str, float]:
+    """Judge a network on validation classes; "score" is the mean of what is to be selected by."""
+    network.radius.fill_(1.0)  # type: ignore[operator,union-attr]
+    v02, strong = (protocol.summary(protocol.distances(lambda x: embed(network, x), test)) for test in looks)
+    keys = ("best_accuracy", "ir1", "tpr_1e-3")
+    out = {
+        **{f"v02_{key}": v02[key] for key in (*keys, "best_border")},
+        **{f"strong_{key}": strong[key] for key in keys},
+    }
+    out["score"] = float(np.mean([v02[key] for key in keys] + [strong[key] for key in keys]))
+    return protocol.rounded(out)
+
+
+@torch.inference_mode()
+def embed(network: nn.Module, views: NDArray[np.uint8], size: int = 100) -> NDArray[np.float32]:
+    """Return the points of (n, h, w) uint8 pictures, in evaluation mode."""
+    network.eval()
+    parts = [
+        network(torch.as_tensor(views[k : k + size])[:, None].float().contiguous(memory_format=torch.channels_last))
+        for k in range(0, len(views), size)
+    ]
+    return np.asarray(torch.cat(parts).numpy(), np.float32)
+
+
+def commit() -> str:
+    """Return the commit of the working tree, or "unknown" outside a checkout."""
+    answer: Any = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The training loop: batches in, checkpoints and a curve out; it can be stopped at any time and goes on where it was."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from twinscope.train.data import Batch, Batches
+from twinscope.train.losses import Contrast
+
+
+class Plan(NamedTuple):
+    """How a run goes: `steps` in all, peak learning rate, decay of weights and of the averaged copy, `every` a look."""
+
+    steps: int
+    rate: float = 2e-3
+    decay: float = 0.03
+    average: float = 0.995
+    every: int = 200
+    threads: int = 2
+    bf16: bool = True
+
+
+def train(
+    network: nn.Module, loss: Contrast, batches: Batches, plan: Plan, folder: Path, look: Callable[[nn.Module], Any]
+) -> Path:
+    """Train to the end of the plan, going on from `folder`/last.pt where there is one; return the best checkpoint.
+
+    Every `plan.every` steps the averaged weights are judged by `look` (a dict with "score", the larger the better),
+    a row is added to curve.csv, and last.pt, and best.pt if it is the best, are written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(plan.threads)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW([*_groups(network, plan.decay), {"params": loss.parameters(), "weight_decay": 0.0}])
+    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    state: dict[str, Any] = {"step": 0, "best": -math.inf, "seconds": 0.0}
+    if (folder / "last.pt").exists():
+        saved = torch.load(folder / "last.pt", weights_only=True)
+        network.load_state_dict(saved["network"])
+        loss.load_state_dict(saved["loss"])
+        optimiser.load_state_dict(saved["optimiser"])
+        average, state = saved["average"], saved["state"]
+    todo = Subset(batches, range(state["step"], plan.steps))  # type: ignore[arg-type]
+    loader = DataLoader(todo, batch_size=None, num_workers=1, prefetch_factor=4)
+    start, running = time.monotonic() - state["seconds"], 0.0
+    for step, batch in enumerate(loader, state["step"] + 1):
+        value = _step(network, loss, optimiser, batch, plan, step)
+        _follow(average, network, min(plan.average, step / (step + 10)))
+        running = value if running == 0 else 0.98 * running + 0.02 * value
+        if step % plan.every == 0 or step == plan.steps:
+            seen = look(_copy(network, average))
+            state = {"step": step, "best": max(state["best"], seen["score"]), "seconds": time.monotonic() - start}
+            row = {"step": step, "seconds": round(state["seconds"]), "loss": round(running, 4), **seen}
+            row |= {"slope": float(loss.log_slope.detach().exp()), "border": float(loss.border.detach())}
+            _write_row(folder / "curve.csv", row)
+            print(row, flush=True)
+            parts = {"network": network.state_dict(), "loss": loss.state_dict(), "optimiser": optimiser.state_dict()}
+            _save(folder / "last.pt", {**parts, "average": average, "state": state})
+            if seen["score"] >= state["best"]:
+                _save(folder / "best.pt", {"network": average, "radius": loss.radius(), "row": row})
+    return folder / "best.pt"
+
+
+def _step(
+    network: nn.Module, loss: Contrast, optimiser: torch.optim.Optimizer, batch: Batch, plan: Plan, step: int
+) -> float:
+    network.train()
+    for group in optimiser.param_groups:
+        group["lr"] = plan.rate * min(step / 150, 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / plan.steps))) + 1e-6
+    views, same, unsure = (torch.as_tensor(part) for part in batch)
+    grey = views[:, None].float().contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
+        points = network.directions(grey)  # type: ignore[operator]
+    value: Tensor = loss(points.float(), same, unsure)
+    optimiser.zero_grad(set_to_none=True)
+    value.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+    optimiser.step()
+    return float(value.detach())
+
+
+def _groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _follow(average: dict[str, Tensor], network: nn.Module, share: float) -> None:
+    for name, value in network.state_dict().items():
+        if value.dtype.is_floating_point:
+            average[name].lerp_(value.detach(), 1 - share)
+        else:
+            average[name].copy_(value)
+
+
+def _copy(network: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
+    twin = deepcopy(network)
+    twin.load_state_dict(weights)
+    return twin.eval()
+
+
+def _write_row(path: Path, row: dict[str, Any]) -> None:
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, row)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def _save(path: Path, content: dict[str, Any]) -> None:
+    part = path.with_suffix(".part")
+    torch.save(content, part)
+    part.replace(path)

@@ -1,0 +1,61 @@
+"""The embedding network: grey picture in, a point in 128 dimensions out, where the same lies within distance 1."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions with batch normalisation and a shortcut; the first one may halve the resolution."""
+
+    def __init__(self, wide_in: int, wide: int, stride: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.Conv2d(wide_in, wide, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(wide),
+            nn.ReLU(),
+            nn.Conv2d(wide, wide, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(wide),
+        )
+        self.short = nn.Sequential(nn.Conv2d(wide_in, wide, 1, stride, bias=False), nn.BatchNorm2d(wide))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.branch(x) + self.short(x))
+
+
+class Embedder(nn.Module):
+    """Map (n, 1, h, w) grey in [0, 255] to (n, 128) points.
+
+    Inside: three tones of the picture (as it is, shadows spread, lights spread), each standardised over the picture;
+    a trunk of 5x5 stem and residual blocks down to 1/16; GeM pooling (learned power) beside the mean; a linear layer;
+    points on a sphere whose radius puts the border between same and different at distance 1.
+    """
+
+    def __init__(self, widths: tuple[int, int, int, int] = (32, 64, 128, 256), dimensions: int = 128) -> None:
+        super().__init__()
+        stem, *wide = widths
+        self.stem = nn.Sequential(nn.Conv2d(3, stem, 5, 2, 2, bias=False), nn.BatchNorm2d(stem), nn.ReLU())
+        self.trunk = nn.Sequential(*(Residual(a, b, 2) for a, b in zip(widths[:-1], wide, strict=True)))
+        self.power = nn.Parameter(torch.tensor(3.0))
+        self.head = nn.Linear(2 * widths[-1], dimensions)
+        self.register_buffer("radius", torch.tensor(1.0))
+
+    def forward(self, grey: Tensor) -> Tensor:
+        """Return the points: (n, 128), Euclidean distance <= 1 means the same picture."""
+        return self.directions(grey) * self.radius
+
+    def directions(self, grey: Tensor) -> Tensor:
+        """Return the points on the unit sphere."""
+        maps = self.trunk(self.stem(tones(grey))).float()
+        gem = maps.clamp(min=1e-4).pow(self.power).mean((2, 3)).pow(1 / self.power)
+        return F.normalize(self.head(torch.cat([gem, maps.mean((2, 3))], 1)), dim=1)
+
+
+def tones(grey: Tensor) -> Tensor:
+    """Return (n, 3, h, w): grey in [0, 1], its shadows and its lights spread, each with mean 0 and deviation 1."""
+    x = grey / 255
+    three = torch.cat([x, torch.log(x + 0.02), torch.log(1.02 - x)], 1)
+    centred = three - three.mean((2, 3), keepdim=True)
+    return centred / torch.sqrt(centred.square().mean((2, 3), keepdim=True) + 1e-4)

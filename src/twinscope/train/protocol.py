@@ -1,0 +1,96 @@
+"""The papers' protocol on our data: classes of one plain picture and its manipulated versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinscope import metrics
+from twinscope.train import data
+
+Points = NDArray[np.float32]
+
+
+class Classes(NamedTuple):
+    """`views` (classes, 1 + versions, size, size) uint8, the plain one first; `windows` says where each comes from."""
+
+    views: NDArray[np.uint8]
+    windows: list[data.Window]
+
+
+def classes(split: str, count: int, versions: int, how: str, seed: int, per_image: int = 3) -> Classes:
+    """Draw up to `count` classes from a split: 256 px windows of native size, no two overlapping, none blank."""
+    rng = np.random.default_rng(seed)
+    pixels, windows = data.cut(data.micrographs(split), rng, per_image, levels=(256,))
+    chosen = _spread([w.image for w in windows], rng)[:count]
+    views = [
+        np.stack(
+            [data.view(pixels[k], rng, "anchor", 128), *(data.view(pixels[k], rng, how, 128) for _ in range(versions))]
+        )
+        for k in chosen
+    ]
+    return Classes(np.stack(views), [windows[k] for k in chosen])
+
+
+def _spread(images: list[int], rng: np.random.Generator) -> list[int]:
+    """Return all indices in random order, each image's first window before any image's second."""
+    order = rng.permutation(len(images))
+    seen: dict[int, int] = {}
+    turns = []
+    for k in order:
+        turns.append(seen.get(images[k], 0))
+        seen[images[k]] = turns[-1] + 1
+    return [int(order[i]) for i in np.argsort(turns, kind="stable")]
+
+
+class Distances(NamedTuple):
+    """`cross` (classes, classes, versions): plain picture i to version v of class j; `unsure` (classes, classes) bool."""
+
+    cross: NDArray[np.float32]
+    unsure: NDArray[np.bool_]
+
+    def same(self) -> NDArray[np.float32]:
+        """Return the distances of the true pairs: (classes, versions)."""
+        return np.einsum("iiv->iv", self.cross)
+
+    def different(self) -> NDArray[np.float32]:
+        """Return the distances of all pairs of different classes, in one row, unsure ones left out."""
+        off = ~(self.unsure | np.eye(len(self.unsure), dtype=np.bool_))
+        return self.cross[off].ravel()
+
+
+def distances(embed: Callable[[NDArray[np.uint8]], Points], test: Classes) -> Distances:
+    """Return all distances between plain pictures and versions; `embed` takes (n, size, size) uint8."""
+    count, each = test.views.shape[:2]
+    points = embed(test.views.reshape(count * each, *test.views.shape[2:])).reshape(count, each, -1).astype(np.float64)
+    plain, versions = points[:, 0], points[:, 1:].reshape(count * (each - 1), -1)
+    squared = (plain**2).sum(1)[:, None] + (versions**2).sum(1) - 2 * plain @ versions.T
+    cross = np.sqrt(np.clip(squared, 0, None)).reshape(count, count, each - 1).astype(np.float32)
+    return Distances(cross, data.relations(test.windows)[1])
+
+
+def summary(found: Distances, border: float = 1.0) -> dict[str, float]:
+    """Return the protocol's numbers: accuracy at the border and at the best one, IR@1, TPR at FPR 1e-2 and 1e-3, AUC."""
+    same, different = found.same().ravel(), found.different()
+    count, _, versions = found.cross.shape
+    to_plain = (
+        np.where(found.unsure[..., None], np.inf, found.cross).transpose(1, 2, 0).reshape(count * versions, count)
+    )
+    best, best_accuracy = metrics.best_border(same, different)
+    return {
+        "accuracy": metrics.accuracy(same, different, border),
+        "best_accuracy": best_accuracy,
+        "best_border": best,
+        "ir1": metrics.ir_at_k(to_plain, np.repeat(np.arange(count), versions), np.arange(count)),
+        "tpr_1e-2": metrics.tpr_at_fpr(same, different, 1e-2)[0],
+        "tpr_1e-3": metrics.tpr_at_fpr(same, different, 1e-3)[0],
+        "auc": metrics.auc(same, different),
+    }
+
+
+def rounded(numbers: dict[str, Any]) -> dict[str, Any]:
+    """Return numbers to four places, for tables and curves."""
+    return {key: round(float(value), 4) for key, value in numbers.items()}
