@@ -1,0 +1,298 @@
+"""report.html: one file that opens from file:// and makes no request.
+
+The pictures are SVG `<image>`s, each inlined once and shown wherever it is needed with `<use>`; the coordinates are
+those of the panels, so that boxes and transforms need no scaling.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shlex
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from twinscope import geometry
+from twinscope.report import overlay, pictures, words
+from twinscope.report.table import ordered
+from twinscope.types import Box, Figure, Finding, Page, Panel, Screening
+
+BUDGET = 23_000_000
+"""Characters that all pictures of a report may take together; they share it by kind."""
+
+_SHARES = {"panels": 0.64, "heatmaps": 0.14, "pages": 0.1, "thumbnails": 0.12}
+_MOST = {"panels": 700_000, "heatmaps": 80_000, "pages": 110_000, "thumbnails": 16_000}
+
+
+class _Pool:
+    """The pictures of a report: each is encoded once and has an id of its own."""
+
+    def __init__(self, case: Path, shares: dict[str, int]) -> None:
+        self.case = case
+        self.shares = shares
+        self.items: dict[str, dict[str, Any]] = {}
+
+    def panel(self, panel: Panel | None) -> str | None:
+        """Return the id of a panel's picture, or None when the case does not hold it."""
+        if panel is None:
+            return None
+        return self._add(f"panels/{panel.id}.png", "panels", panel.size, pictures.LONG_SIDE)
+
+    def heatmap(self, relative: str | None, size: tuple[int, int]) -> str | None:
+        """Return the id of a heat-map in the cividis colours."""
+        return self._add(relative, "heatmaps", size, 480)
+
+    def page(self, page: Page) -> str | None:
+        """Return the id of a page's thumbnail; its size is that of the page in points."""
+        return self._add(page.thumbnail, "pages", page.size_pt, 700)
+
+    def add(self, key: str, uri: str, size: tuple[float, float]) -> str:
+        """Add a picture of `size` (height, width) under a key of its own and return its id."""
+        if key not in self.items:
+            self.items[key] = {"id": f"px{len(self.items) + 1}", "uri": uri, "height": size[0], "width": size[1]}
+        return str(self.items[key]["id"])
+
+    def _add(self, relative: str | None, kind: str, size: tuple[float, float], long_side: int) -> str | None:
+        if relative is not None and relative in self.items:
+            return str(self.items[relative]["id"])
+        image = pictures.load(self.case, relative)
+        if image is None or relative is None:
+            return None
+        shown = pictures.cividis(pictures.shrink(image, long_side)) if kind == "heatmaps" else image
+        return self.add(relative, pictures.uri(shown, self.shares[kind], long_side), size)
+
+
+def write(screening: Screening, case: Path) -> Path:
+    """Write report.html of a case and return its path.
+
+    Panels, heat-maps and page thumbnails are read from the case; one that is missing is named in its place.
+    """
+    text = render(screening, case)
+    path = case / "report.html"
+    path.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+    return path
+
+
+def render(screening: Screening, case: Path) -> str:
+    """Return the report as HTML text."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("twinscope.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(visible=words.visible, percent=words.number, n=_coordinate, points=_points, sig="{:.7g}".format)
+    environment.globals.update(count=words.count, STATUS=words.STATUS, KINDS=words.KINDS)
+    style, script = _static("report.css"), _static("report.js")
+    pool = _Pool(case, _shares(screening))
+    findings = _findings(screening, pool)
+    return environment.get_template("report.html").render(
+        screening=screening,
+        findings=findings,
+        gallery=_gallery(screening, findings, pool),
+        pool=pool.items,
+        unread=words.unread(screening.inputs),
+        compared=sum(panel.kind in {"micrograph", "blot", "photo", "other"} for panel in screening.panels),
+        cannot_tell=words.CANNOT_TELL,
+        command=words.visible(_command(screening)),
+        legend=pictures.legend(),
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )
+
+
+def _static(name: str) -> str:
+    return files("twinscope.report").joinpath("static", name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _shares(screening: Screening) -> dict[str, int]:
+    """Return how many characters one picture of each kind may take."""
+    pages = {(page.sha256, page.page) for page in screening.pages}
+    panels = {panel.id: panel for panel in screening.panels}
+    seen = {name for finding in screening.findings for name in (finding.a, finding.b)}
+    bent = sum(abs(value) > 1e-9 for finding in screening.findings for value in finding.transform[2][:2])
+    numbers = {
+        "panels": len(seen) + bent,
+        "heatmaps": len(screening.findings),
+        "pages": len(pages & {(panels[name].source.sha256, panels[name].source.page or 0) for name in seen & set(panels)}),
+        "thumbnails": len(screening.panels),
+    }
+    return {kind: min(_MOST[kind], int(BUDGET * part / max(1, numbers[kind]))) for kind, part in _SHARES.items()}
+
+
+def _command(screening: Screening) -> str:
+    """Return the command that makes this screening again."""
+    if screening.provenance.command:
+        return screening.provenance.command
+    return shlex.join(["twinscope", "screen", *(item.path for item in screening.inputs), "-o", "CASE"])
+
+
+def _findings(screening: Screening, pool: _Pool) -> list[dict[str, Any]]:
+    panels = {panel.id: panel for panel in screening.panels}
+    figures = {figure.id: figure for figure in screening.figures}
+    pages = {(page.sha256, page.page): page for page in screening.pages}
+    out = []
+    for number, finding in enumerate(ordered(screening), 1):
+        sides = {side: _side(side, finding, panels, figures, pool) for side in ("a", "b")}
+        _place(sides, pages, pool)
+        title, explanation = words.verdict(finding)
+        picture = _registered(finding, sides, pool)
+        out.append(
+            {
+                "number": number,
+                "finding": finding,
+                "sides": sides,
+                "title": f"{sides['a']['name']} and {sides['b']['name']}",
+                "verdict": title,
+                "explanation": explanation,
+                "likelihood": words.likelihood(finding.probability),
+                "expectation": words.expectation(finding.expected_false),
+                "picture": picture,
+            }
+        )
+    return out
+
+
+def _side(
+    side: str, finding: Finding, panels: dict[str, Panel], figures: dict[str, Figure], pool: _Pool
+) -> dict[str, Any]:
+    """Return what the report shows of one panel of a finding; a panel outside the screening has no picture."""
+    name = finding.a if side == "a" else finding.b
+    region = Box(*(finding.region_a if side == "a" else finding.region_b))
+    panel = panels.get(name)
+    figure = figures.get(panel.figure) if panel else None
+    size = panel.size if panel else (max(1, int(region.y1)), max(1, int(region.x1)))
+    caption = (panel.caption if panel else "") or (figure.caption if figure else "")
+    return {
+        "side": side,
+        "id": name,
+        "panel": panel,
+        "name": words.panel_name(panel, figure.label if figure else "") if panel else words.visible(name),
+        "figure": figure,
+        "caption": caption,
+        "size": size,
+        "region": region,
+        "picture": pool.panel(panel),
+    }
+
+
+def _registered(finding: Finding, sides: dict[str, dict[str, Any]], pool: _Pool) -> dict[str, Any]:
+    """Return the pictures of a finding in the frame of b, the marks in both panels and the view to start with."""
+    transform = overlay.corner_transform(finding.transform)
+    a, b = sides["a"], sides["b"]
+    mark_a, mark_b = overlay.marks(transform, a["region"], b["region"])
+    moved, matrix = a["picture"], overlay.affine(transform, a["size"])
+    if matrix is None and moved is not None:
+        moved = _bent(finding, a, b, transform, pool)
+    outline = geometry.bounds(mark_b.outline)
+    return {
+        "a": moved,
+        "bent": matrix is None,
+        "matrix": None if matrix is None else _svg_matrix(matrix),
+        "clip": None if matrix is not None else _clip(transform, a["size"], b["size"]),
+        "marks": {"a": _mark(mark_a, a["size"]), "b": _mark(mark_b, b["size"])},
+        "heatmap": pool.heatmap(finding.heatmap_b, b["size"]),
+        "zoom": _zoom(outline, b["size"]),
+        "zoomed": outline.area < 0.3 * b["size"][0] * b["size"][1],
+        "shape": _shape(b["size"]),
+    }
+
+
+def _bent(finding: Finding, a: dict[str, Any], b: dict[str, Any], transform: overlay.Square, pool: _Pool) -> str | None:
+    """Return the id of a's picture drawn in the frame of b, for a transform with perspective (SVG has none)."""
+    image = pictures.load(pool.case, f"panels/{a['id']}.png")
+    if image is None:
+        return None
+    scale = min(1.0, pictures.LONG_SIDE / max(b["size"]))
+    warped = overlay.warp(image, transform, b["size"], scale)
+    return pool.add(f"bent {finding.id}", pictures.uri(warped, pool.shares["panels"]), b["size"])
+
+
+def _clip(transform: overlay.Square, size_a: tuple[int, int], size_b: tuple[int, int]) -> overlay.Points:
+    """Return the part of b's frame that panel a covers."""
+    whole = Box(0, 0, size_a[1], size_a[0]), Box(0, 0, size_b[1], size_b[0])
+    return overlay.shared(transform, *whole)[1]
+
+
+def _svg_matrix(matrix: overlay.Square) -> str:
+    (a, c, e), (b, d, f) = matrix[:2]
+    return "matrix({})".format(" ".join(f"{value:.6g}" for value in (a, b, c, d, e, f)))
+
+
+def _mark(mark: overlay.Mark, size: tuple[int, int]) -> dict[str, Any]:
+    """Return a mark ready to draw; the tick is 4 % of the panel's longer side."""
+    start, end = mark.tick
+    return {
+        "outline": mark.outline,
+        "tick": np.array([start, start + (end - start) * 0.04 * max(size)]),
+        "glyph": _svg_matrix(mark.glyph),
+        "pad": 0.055 * max(size),
+    }
+
+
+def _zoom(outline: Box, size: tuple[int, int]) -> Box:
+    pad = 0.06 * max(outline.width, outline.height, 16.0)
+    return geometry.clip((outline.x0 - pad, outline.y0 - pad, outline.x1 + pad, outline.y1 + pad), size)
+
+
+def _shape(size: tuple[int, int]) -> str:
+    aspect = size[1] / size[0]
+    return "wide" if aspect > 2.2 else "tall" if aspect < 0.6 else "even"
+
+
+def _place(sides: dict[str, dict[str, Any]], pages: dict[tuple[str, int], Page], pool: _Pool) -> None:
+    """Put under "page" of each side its page, with the boxes of both panels that lie on it; its own comes last."""
+    for side in sides.values():
+        panel: Panel | None = side["panel"]
+        page = pages.get((panel.source.sha256, panel.source.page or 0)) if panel else None
+        side["page"] = None
+        if page is None:
+            continue
+        on_page = [
+            (other["side"], Box(*other["panel"].source.box_pt))
+            for other in sorted(sides.values(), key=lambda other, own=side["side"]: bool(other["side"] == own))
+            if other["panel"] is not None
+            and (other["panel"].source.sha256, other["panel"].source.page) == (page.sha256, page.page)
+            and other["panel"].source.box_pt is not None
+        ]
+        side["page"] = {"page": page, "picture": pool.page(page), "boxes": on_page}
+
+
+def _gallery(screening: Screening, findings: list[dict[str, Any]], pool: _Pool) -> list[dict[str, Any]]:
+    """Return every panel with a small picture, its name and the findings that it is part of."""
+    figures = {figure.id: figure for figure in screening.figures}
+    documents = {path: i for i, path in enumerate(dict.fromkeys(panel.source.path for panel in screening.panels), 1)}
+    out = []
+    for panel in screening.panels:
+        figure = figures.get(panel.figure)
+        image = pictures.load(pool.case, f"panels/{panel.id}.png")
+        out.append(
+            {
+                "panel": panel,
+                "name": words.panel_name(panel, figure.label if figure else ""),
+                "uri": None if image is None else pictures.uri(image, pool.shares["thumbnails"], 240),
+                "findings": [f["number"] for f in findings if panel.id in (f["sides"]["a"]["id"], f["sides"]["b"]["id"])],
+                "document": documents[panel.source.path],
+            }
+        )
+    return out
+
+
+def _coordinate(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _points(value: overlay.Points) -> str:
+    return " ".join(f"{_coordinate(x)},{_coordinate(y)}" for x, y in value)

@@ -1,0 +1,98 @@
+"""Pictures of a case as data URIs, small enough that two hundred findings fit one file."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from twinscope import pixels
+from twinscope.pixels import Image
+
+LONG_SIDE = 900
+"""Longest side in px of a picture inside the report; coordinates stay those of the panel."""
+
+_LADDER = ((1.0, 92), (1.0, 85), (1.0, 76), (0.8, 74), (0.62, 72), (0.48, 68), (0.36, 60))
+
+
+def inside(case: Path, relative: str | None) -> Path | None:
+    """Return the file `relative` of the case, or None when it is missing or would lie outside the case."""
+    if not relative:
+        return None
+    root = case.resolve()
+    try:
+        path = (root / relative).resolve()
+        return path if path.is_relative_to(root) and path.is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def load(case: Path, relative: str | None) -> Image | None:
+    """Return a picture of the case (uint8, HxW or HxWx3 RGB), or None when there is none that can be read."""
+    path = inside(case, relative)
+    if path is None:
+        return None
+    try:
+        return pixels.read_png(path)
+    except (ValueError, OSError, cv2.error):
+        return None
+
+
+def shrink(image: Image, long_side: int) -> Image:
+    """Return the picture with its longest side at most `long_side` px (area averaging; never enlarged)."""
+    scale = long_side / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def uri(image: Image, share: int, long_side: int = LONG_SIDE) -> str:
+    """Return a data URI of at most about `share` characters: PNG where it fits, else the best JPEG that does.
+
+    The last rung of the ladder (about a third of `long_side`) is taken even where it does not fit.
+    """
+    limit = share * 3 // 4
+    first = shrink(image, long_side)
+    if first.size < 8 * limit:
+        lossless = _encode(first, ".png", [cv2.IMWRITE_PNG_COMPRESSION, 9])
+        if len(lossless) <= limit:
+            return _as_uri(lossless, "image/png")
+    data = b""
+    for scale, quality in _LADDER:
+        data = _encode(shrink(first, max(1, round(max(first.shape[:2]) * scale))), ".jpg", _jpeg(quality))
+        if len(data) <= limit:
+            break
+    return _as_uri(data, "image/jpeg")
+
+
+def cividis(heat: Image) -> Image:
+    """Return the heat-map HxW uint8 in the cividis colours (HxWx3 RGB): dark blue is 0, yellow is 255."""
+    flat = heat if heat.ndim == 2 else np.asarray(cv2.cvtColor(heat, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    coloured = cv2.applyColorMap(flat, cv2.COLORMAP_CIVIDIS)
+    return np.asarray(cv2.cvtColor(coloured, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def legend(stops: int = 9) -> list[tuple[int, str]]:
+    """Return (percent, "#rrggbb") stops of the cividis colours, from 0 to 100 %."""
+    values = np.linspace(0, 255, stops).round().astype(np.uint8)
+    colours = cividis(values[None, :])[0]
+    return [(round(100 * i / (stops - 1)), "#{:02x}{:02x}{:02x}".format(*map(int, c))) for i, c in enumerate(colours)]
+
+
+def _jpeg(quality: int) -> list[int]:
+    return [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+
+
+def _encode(image: Image, suffix: str, flags: list[int]) -> bytes:
+    out = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    ok, data = cv2.imencode(suffix, out, flags)
+    if not ok:
+        raise ValueError(f"cannot encode a picture of {image.shape} as {suffix}")
+    return bytes(data.tobytes())
+
+
+def _as_uri(data: bytes, mime: str) -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"

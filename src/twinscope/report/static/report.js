@@ -1,0 +1,356 @@
+// The small script of the report: view modes, keys, filters. It builds nodes and sets attributes, never HTML from text.
+"use strict";
+(() => {
+  const SVG = "http://www.w3.org/2000/svg";
+  const MODES = { side: "side by side", blink: "blink", slider: "slider", opacity: "opacity", difference: "difference" };
+  const RATES = [["slow", 0.5], ["normal", 1], ["fast", 1.5]]; // changes a second
+  const still = matchMedia("(prefers-reduced-motion: reduce)");
+  const findings = Array.from(document.querySelectorAll(".finding"));
+  const live = document.getElementById("live");
+  const help = document.getElementById("help");
+  const keysOn = document.getElementById("keys-on");
+  let current = null;
+  let blinking = null; // the one finding that blinks: {card, timer}
+
+  document.documentElement.classList.add("scripted");
+
+  const say = (text) => { live.textContent = text; };
+  const make = (name, attributes = {}, text = "") => {
+    const node = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    if (text) node.textContent = text;
+    return node;
+  };
+  const draw = (name, attributes = {}) => {
+    const node = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, String(value));
+    return node;
+  };
+  const numbers = (text) => text.split(" ").map(Number);
+  const nameOf = (card) => card.querySelector("h3").textContent.replace(/\s+/g, " ").trim();
+
+  // ---- the mixed view: a over b in one frame --------------------------------------------------------------------
+  const mixes = new WeakMap();
+
+  function mix(card) {
+    if (mixes.has(card)) return mixes.get(card);
+    const from = card.querySelector(".cell-b svg");
+    const layerA = card.querySelector(".cell-a .layer-a");
+    if (!from || !layerA) return null;
+    const svg = from.cloneNode(true);
+    const layerB = svg.querySelector(".layer-b");
+    const [, , width, height] = numbers(svg.dataset.whole);
+    const top = layerA.cloneNode(true);
+    const clips = {};
+    const number = card.dataset.number;
+    for (const [side, layer] of [["a", top], ["b", layerB]]) {
+      const clip = draw("clipPath", { id: `slide-${side}-${number}` });
+      clips[side] = draw("rect", { x: 0, y: 0, width, height });
+      clip.append(clips[side]);
+      svg.prepend(clip);
+      const wrap = draw("g");
+      layer.replaceWith(wrap);
+      wrap.append(layer);
+      if (side === "a") layerB.after(wrap);
+      clips[side + "Wrap"] = wrap;
+    }
+    const handle = draw("g", { class: "slide" });
+    for (const name of ["handle-under", "handle"]) handle.append(draw("line", { class: name, y1: 0, y2: height }));
+    svg.append(handle);
+    const figure = make("figure", { class: "cell cell-mix" });
+    const controls = make("div", { class: "controls" });
+    figure.append(svg, controls);
+    card.querySelector(".stage").append(figure);
+    const made = { svg, top, bottom: layerB, clips, handle, controls, width, height, shown: "a", at: 0.5 };
+    svg.addEventListener("pointerdown", (event) => slide(card, made, event));
+    mixes.set(card, made);
+    return made;
+  }
+
+  function slide(card, made, event) {
+    const views = card.querySelector(".views");
+    if (views.dataset.mode !== "slider") return;
+    event.preventDefault();
+    const move = (at) => {
+      const inverse = made.svg.getScreenCTM().inverse();
+      const box = made.svg.viewBox.baseVal;
+      const x = new DOMPoint(at.clientX, at.clientY).matrixTransform(inverse).x;
+      setSlider(made, Math.min(1, Math.max(0, (x - box.x) / box.width)));
+    };
+    const stop = () => { made.svg.removeEventListener("pointermove", move); };
+    made.svg.setPointerCapture(event.pointerId);
+    made.svg.addEventListener("pointermove", move);
+    made.svg.addEventListener("pointerup", stop, { once: true });
+    made.svg.addEventListener("pointercancel", stop, { once: true });
+    move(event);
+  }
+
+  function setSlider(made, at) {
+    made.at = at;
+    const box = made.svg.viewBox.baseVal;
+    const x = box.x + at * box.width;
+    made.clips.a.setAttribute("width", String(Math.max(0, x)));
+    made.clips.b.setAttribute("x", String(x));
+    for (const line of made.handle.children) { line.setAttribute("x1", String(x)); line.setAttribute("x2", String(x)); }
+    const range = made.controls.querySelector("input");
+    if (range) range.value = String(Math.round(at * 100));
+  }
+
+  function clearMix(made, mode) {
+    const sliding = mode === "slider";
+    made.clips.aWrap[sliding ? "setAttribute" : "removeAttribute"]("clip-path", `url(#${made.clips.a.parentNode.id})`);
+    made.clips.bWrap[sliding ? "setAttribute" : "removeAttribute"]("clip-path", `url(#${made.clips.b.parentNode.id})`);
+    made.handle.setAttribute("visibility", sliding ? "visible" : "hidden");
+    made.top.removeAttribute("opacity");
+    made.top.removeAttribute("visibility");
+    made.svg.style.filter = "";
+    made.controls.replaceChildren();
+  }
+
+  function addRange(made, label, value, change, ends = ["b", "a"]) {
+    const wrap = make("label");
+    const range = make("input", { type: "range", min: "0", max: "100", value: String(value) });
+    range.addEventListener("input", () => change(Number(range.value)));
+    wrap.append(make("span", { class: "sr" }, label), make("span", { class: "show", "aria-hidden": "true" }, ends[0]),
+      range, make("span", { class: "show", "aria-hidden": "true" }, ends[1]));
+    made.controls.append(wrap);
+    change(value);
+    return range;
+  }
+
+  // ---- the modes -------------------------------------------------------------------------------------------------
+  function setMode(card, mode) {
+    const views = card.querySelector(".views");
+    if (mode !== "side" && !mix(card)) { say("This finding has no pictures to overlay."); return; }
+    if (blinking) stopBlink();
+    views.dataset.mode = mode;
+    for (const button of views.querySelectorAll("button[data-mode]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
+    }
+    say(`Finding ${card.dataset.number}: ${MODES[mode]}.`);
+    if (mode === "side") return;
+    const made = mix(card);
+    clearMix(made, mode);
+    const label = `Finding ${card.dataset.number}: `;
+    if (mode === "slider") {
+      addRange(made, label + "slider, per cent of panel a", made.at * 100, (value) => setSlider(made, value / 100), ["a", "b"]);
+    } else if (mode === "opacity") {
+      addRange(made, label + "opacity of panel a over b, per cent", 50, (value) => made.top.setAttribute("opacity", String(value / 100)));
+    } else if (mode === "difference") {
+      addRange(made, label + "gain of the difference", 20, (value) => { made.svg.style.filter = `grayscale(1) brightness(${1 + value / 10})`; }, ["gain", ""]);
+      made.controls.append(make("span", {}, "black is equal; tone is not matched in this view"));
+    } else {
+      blinkControls(card, made);
+    }
+    made.svg.setAttribute("aria-label", `${nameOf(card)}, laid over each other: ${MODES[mode]}`);
+  }
+
+  function showSide(made, side) {
+    made.shown = side;
+    made.top.setAttribute("visibility", side === "a" ? "visible" : "hidden");
+    const tag = made.controls.querySelector(".tag");
+    if (tag) tag.textContent = side;
+  }
+
+  function blinkControls(card, made) {
+    const start = make("button", { type: "button", class: "blink-start", "aria-pressed": "false" }, "Start");
+    const swap = make("button", { type: "button" }, "Swap once");
+    const rate = make("select", { "aria-label": "Speed of the blinking" });
+    for (const [name, value] of RATES) rate.append(make("option", { value: String(value) }, `${name}, ${value} Hz`));
+    rate.value = "1";
+    made.rate = rate;
+    made.start = start;
+    start.addEventListener("click", () => (blinking ? stopBlink() : startBlink(card)));
+    swap.addEventListener("click", () => swapOnce(made));
+    rate.addEventListener("change", () => { if (blinking) startBlink(card); });
+    const shows = make("span", {}, "shows ");
+    shows.append(make("span", { class: "tag" }, "a"));
+    made.controls.append(shows);
+    if (!still.matches) made.controls.append(start, rate);
+    made.controls.append(swap);
+    if (still.matches) made.controls.append(make("span", {}, "motion is reduced on this device: nothing blinks by itself"));
+    showSide(made, "a");
+  }
+
+  function swapOnce(made) {
+    showSide(made, made.shown === "a" ? "b" : "a");
+    say(`Shows ${made.shown}.`);
+  }
+
+  function startBlink(card) {
+    stopBlink();
+    const made = mix(card);
+    if (still.matches || !made) return;
+    const rate = Math.min(1.5, Number(made.rate.value) || 1);
+    const timer = setInterval(() => showSide(made, made.shown === "a" ? "b" : "a"), 1000 / rate);
+    blinking = { card, timer };
+    made.start.textContent = "Stop";
+    made.start.setAttribute("aria-pressed", "true");
+    say(`Blinking between a and b, ${rate} times a second. Press b to stop.`);
+  }
+
+  function stopBlink() {
+    if (!blinking) return;
+    clearInterval(blinking.timer);
+    const made = mix(blinking.card);
+    made.start.textContent = "Start";
+    made.start.setAttribute("aria-pressed", "false");
+    blinking = null;
+    say("Blinking stopped.");
+  }
+
+  function blinkKey(card) {
+    const views = card.querySelector(".views");
+    if (blinking && blinking.card === card) { stopBlink(); return; }
+    if (views.dataset.mode !== "blink") setMode(card, "blink");
+    const made = mix(card);
+    if (!made) return;
+    if (still.matches) swapOnce(made); else startBlink(card);
+  }
+
+  still.addEventListener("change", () => { if (still.matches) stopBlink(); });
+  document.addEventListener("visibilitychange", () => { if (document.hidden) stopBlink(); });
+
+  // ---- zoom and outlines -----------------------------------------------------------------------------------------
+  function toggleZoom(card) {
+    const views = card.querySelector(".views");
+    const zoomed = views.toggleAttribute("data-zoomed");
+    for (const svg of views.querySelectorAll("svg[data-whole]")) {
+      const [x0, y0, x1, y1] = numbers(zoomed ? svg.dataset.zoom : svg.dataset.whole);
+      const scale = 1200 / Math.max(x1 - x0, y1 - y0);
+      svg.setAttribute("viewBox", [x0, y0, x1 - x0, y1 - y0].join(" "));
+      svg.setAttribute("width", String((x1 - x0) * scale));
+      svg.setAttribute("height", String((y1 - y0) * scale));
+    }
+    views.querySelector('[data-toggle="zoom"]').setAttribute("aria-pressed", String(zoomed));
+    if (mixes.has(card)) setSlider(mixes.get(card), mixes.get(card).at);
+    say(zoomed ? "Zoomed to the shared region." : "Whole panel.");
+  }
+
+  function toggleOutlines(card) {
+    const views = card.querySelector(".views");
+    const off = views.classList.toggle("no-outlines");
+    views.querySelector('[data-toggle="outlines"]').setAttribute("aria-pressed", String(!off));
+    say(off ? "Outlines off." : "Outlines on.");
+  }
+
+  // ---- moving between findings -----------------------------------------------------------------------------------
+  function setCurrent(card) {
+    if (card === current) return;
+    if (current) current.classList.remove("current");
+    current = card;
+    for (const link of document.querySelectorAll(".list a")) {
+      const here = Boolean(card) && link.dataset.number === card.dataset.number;
+      if (here) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
+      if (here) {
+        const list = link.closest(".index");
+        const gap = link.getBoundingClientRect().top - list.getBoundingClientRect().top;
+        if (gap < 0 || gap > list.clientHeight - 60) list.scrollTop += gap - list.clientHeight / 2;
+      }
+    }
+    if (card) card.classList.add("current");
+  }
+
+  function go(step) {
+    if (!findings.length) return;
+    const at = current ? findings.indexOf(current) : step > 0 ? -1 : findings.length;
+    const next = findings[Math.min(findings.length - 1, Math.max(0, at + step))];
+    if (blinking && blinking.card !== next) stopBlink();
+    setCurrent(next);
+    next.scrollIntoView({ block: "start" });
+    next.querySelector("h3").focus({ preventScroll: true });
+    say(`Finding ${next.dataset.number} of ${findings.length}: ${nameOf(next)}.`);
+  }
+
+  const seen = new Map();
+  const watcher = new IntersectionObserver((entries) => {
+    for (const entry of entries) seen.set(entry.target, entry.isIntersecting ? entry.intersectionRect.height : 0);
+    if (blinking && !seen.get(blinking.card)) stopBlink();
+    let best = null;
+    for (const card of findings) if ((seen.get(card) || 0) > (best ? seen.get(best) : 60)) best = card;
+    const focused = document.activeElement && document.activeElement.closest(".finding");
+    if (focused && seen.get(focused)) best = focused;
+    if (best) setCurrent(best);
+  }, { threshold: [0, 0.1, 0.25, 0.5, 0.75, 1] });
+  findings.forEach((card) => watcher.observe(card));
+
+  document.addEventListener("focusin", (event) => {
+    const card = event.target.closest(".finding");
+    if (card) setCurrent(card);
+  });
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest(".modes button");
+    if (!button) return;
+    const card = button.closest(".finding");
+    setCurrent(card);
+    if (button.dataset.mode) setMode(card, button.dataset.mode);
+    else if (button.dataset.toggle === "zoom") toggleZoom(card);
+    else toggleOutlines(card);
+  });
+
+  const switchMode = (mode) => (card) => setMode(card, card.querySelector(".views").dataset.mode === mode ? "side" : mode);
+  const KEYS = {
+    p: (card) => setMode(card, "side"), b: blinkKey, s: switchMode("slider"), o: switchMode("opacity"),
+    d: switchMode("difference"), z: toggleZoom, x: toggleOutlines,
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || !keysOn.checked) return;
+    if (event.target.matches("select, textarea, input:not([type=range]):not([type=checkbox])") || help.open) return;
+    const key = event.key;
+    if (key === "?") openHelp();
+    else if (key === "j") go(1);
+    else if (key === "k") go(-1);
+    else if (current && (key === "ArrowLeft" || key === "ArrowRight") && !event.target.matches("input")) {
+      if (current.querySelector(".views").dataset.mode !== "slider") return;
+      setSlider(mix(current), Math.min(1, Math.max(0, mix(current).at + (key === "ArrowLeft" ? -0.02 : 0.02))));
+    } else if (Object.hasOwn(KEYS, key)) {
+      if (!current && findings.length) go(1);
+      if (current) KEYS[key](current);
+    } else return;
+    event.preventDefault();
+  });
+
+  // ---- help, print, copy, filters --------------------------------------------------------------------------------
+  function openHelp() { if (!help.open) help.showModal(); }
+  document.getElementById("help-open").addEventListener("click", openHelp);
+  document.getElementById("print").addEventListener("click", () => print());
+
+  const opened = [];
+  addEventListener("beforeprint", () => {
+    stopBlink();
+    for (const part of document.querySelectorAll("details:not([open])")) { part.open = true; opened.push(part); }
+  });
+  addEventListener("afterprint", () => { for (const part of opened.splice(0)) part.open = false; });
+
+  const copy = document.getElementById("copy");
+  copy.addEventListener("click", async () => {
+    const code = document.getElementById("command");
+    let done = false;
+    try { await navigator.clipboard.writeText(code.textContent); done = true; } catch {
+      getSelection().selectAllChildren(code);
+      done = document.execCommand("copy");
+    }
+    say(done ? "Command copied." : "The command is selected; copy it with the keys of your system.");
+    copy.textContent = done ? "Copied" : "Selected";
+    setTimeout(() => { copy.textContent = "Copy"; }, 2000);
+  });
+
+  const filters = ["filter-kind", "filter-document", "filter-found"].map((id) => document.getElementById(id));
+  if (filters[0]) {
+    const cards = Array.from(document.querySelectorAll(".gallery li"));
+    const apply = () => {
+      const [kind, doc, found] = [filters[0].value, filters[1].value, filters[2].checked];
+      let shown = 0;
+      for (const card of cards) {
+        const ok = (!kind || card.dataset.kind === kind) && (!doc || card.dataset.document === doc) && (!found || card.dataset.found === "1");
+        card.hidden = !ok;
+        shown += Number(ok);
+      }
+      const text = shown === 1 ? "1 panel" : `${shown} panels`;
+      document.getElementById("filter-count").textContent = text;
+    };
+    for (const filter of filters) filter.addEventListener("change", apply);
+    apply();
+  }
+})();

@@ -1,0 +1,60 @@
+"""findings.csv: one line for each finding, safe to open in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+from twinscope.types import Box, Finding, Panel, Screening
+
+COLUMNS = (
+    "finding", "probability", "expected_false", "verdict", "kind", "distance",
+    "a", "a_file", "a_page", "a_figure", "a_label", "a_kind", "a_region_px",
+    "b", "b_file", "b_page", "b_figure", "b_label", "b_kind", "b_region_px",
+    "steps", "changes", "transform",
+)  # fmt: skip
+
+_FORMULA_STARTS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+
+
+def harmless(text: str) -> str:
+    """Return text that no spreadsheet takes for a formula: a leading apostrophe where it could; NUL is dropped."""
+    text = text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+    return "'" + text if text.lstrip(" \u00a0\ufeff").startswith(tuple(_FORMULA_STARTS)) else text
+
+
+def write(screening: Screening, case: Path) -> Path:
+    """Write findings.csv (UTF-8 with a byte-order mark, CRLF lines, findings by probability) and return its path."""
+    labels = {figure.id: figure.label for figure in screening.figures}
+    panels = {panel.id: panel for panel in screening.panels}
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, dialect="excel")
+    rows.writerow(COLUMNS)
+    for finding in ordered(screening):
+        cells = [
+            finding.id, f"{finding.probability:.6g}", f"{finding.expected_false:.6g}", finding.verdict, finding.kind,
+            "" if finding.distance is None else f"{finding.distance:.6g}",
+            *_panel_cells(finding.a, panels.get(finding.a), labels, Box(*finding.region_a)),
+            *_panel_cells(finding.b, panels.get(finding.b), labels, Box(*finding.region_b)),
+            "; ".join(finding.steps), str(len(finding.changes)),
+            json.dumps(finding.transform),
+        ]  # fmt: skip
+        rows.writerow([harmless(cell) for cell in cells])
+    path = case / "findings.csv"
+    path.write_text("\ufeff" + text.getvalue(), encoding="utf-8", newline="")
+    return path
+
+
+def ordered(screening: Screening) -> list[Finding]:
+    """Return the findings, the most probable first; ties in the order of the screening."""
+    return sorted(screening.findings, key=lambda finding: -finding.probability)
+
+
+def _panel_cells(name: str, panel: Panel | None, labels: dict[str, str], region: Box) -> list[str]:
+    box = " ".join(f"{value:g}" for value in region)
+    if panel is None:
+        return [name, "", "", "", "", "", box]
+    page = "" if panel.source.page is None else str(panel.source.page)
+    return [name, panel.source.path, page, labels.get(panel.figure, ""), panel.label, panel.kind, box]

@@ -1,0 +1,117 @@
+"""The words of the report: probability, verdict and status in plain English, and text that cannot mislead."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+from twinscope.types import Finding, InputFile, Panel
+
+STATUS = {
+    "ok": "read in full",
+    "partial": "read in part",
+    "refused": "refused",
+    "failed": "could not be read",
+}
+
+KINDS = {
+    "micrograph": "micrograph",
+    "blot": "blot or gel",
+    "photo": "photograph",
+    "graph": "graph",
+    "diagram": "diagram",
+    "other": "other picture",
+}
+
+CANNOT_TELL = (
+    "Whether a re-use is disclosed, justified or intended. It shows what two panels have in common; people judge why.",
+    "That a panel is original. Panels were compared with each other within these files, not with other papers.",
+    "Anything about graphs and diagrams: they are listed, but not compared as pictures.",
+    "Anything about parts that could not be read. They are listed under Problems and were not screened.",
+    "Certainty. A probability is an estimate; look at every pair before you act on it.",
+)
+
+
+def visible(text: object) -> str:
+    """Return text on one line with every control, bidirectional or unpaired character made visible.
+
+    A file name must not be able to reorder or hide what stands around it: U+202E becomes "⟨U+202E⟩".
+    """
+    out = []
+    for char in str(text):
+        if char in "\n\r\t":
+            out.append(" ")
+        elif unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} and char != "\u00ad":
+            out.append(f"⟨U+{ord(char):04X}⟩")
+        else:
+            out.append(char)
+    return "".join(out)
+
+
+def likelihood(probability: float) -> str:
+    """Return a probability in words."""
+    steps = ((0.99, "Almost certainly"), (0.9, "Very likely"), (0.7, "Likely"), (0.4, "Possibly"))
+    return next((word for least, word in steps if probability >= least), "Doubtfully") + " the same source"
+
+
+def number(probability: float) -> str:
+    """Return a probability as percent; never rounded to 0 % or 100 %."""
+    percent = 100 * probability
+    if percent > 99.9:
+        return "> 99.9 %"
+    if percent < 0.1:
+        return "< 0.1 %"
+    return f"{percent:.1f} %" if percent >= 99 or percent < 1 else f"{percent:.0f} %"
+
+
+def expectation(expected_false: float) -> str:
+    """Return the number of false findings to expect in words."""
+    if expected_false >= 0.5:
+        return f"Expect about {expected_false:.1f} false findings at this level or above in a manuscript of this size."
+    if expected_false < 1e-4:
+        return "Expect fewer than 1 false finding at this level or above in 10,000 manuscripts of this size."
+    return (
+        f"Expect about 1 false finding at this level or above in {_round(1 / expected_false):,} "
+        "manuscripts of this size."
+    )
+
+
+def verdict(finding: Finding) -> tuple[str, str]:
+    """Return the verdict as a short title and an explanation in plain words."""
+    if finding.verdict == "benign":
+        return (
+            "No local change",
+            "After lining the two panels up and matching their tone, nothing but geometry, tone or compression tells "
+            "them apart. Showing one picture twice can be right (a shared control, an overview and its detail); "
+            "the captions should then say so.",
+        )
+    areas = count(len(finding.changes), "area")
+    return (
+        "Local content differs",
+        f"After lining the two panels up and matching their tone, {areas} still differ{'s' * (len(finding.changes) == 1)}"
+        ". Look at the outlined places: something may have been added, removed or copied there, "
+        "or a label, an arrow or an inset lies over one of the pictures.",
+    )
+
+
+def count(n: int, noun: str, plural: str = "") -> str:
+    """Return "1 panel", "2 panels", "no panels"."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {plural or noun + 's'}" if n else f"no {plural or noun + 's'}"
+
+
+def unread(inputs: Sequence[InputFile]) -> list[InputFile]:
+    """Return the inputs that were not read in full."""
+    return [item for item in inputs if item.status != "ok"]
+
+
+def panel_name(panel: Panel, figure_label: str) -> str:
+    """Return what people call a panel: "Figure 2 A", else its id."""
+    label = visible(panel.label).strip()
+    figure = visible(figure_label).strip()
+    return f"{figure} {label}".strip() if figure else f"{panel.id} {label}".strip()
+
+
+def _round(value: float) -> int:
+    """Return a number rounded to two digits that count."""
+    digits = len(str(int(value))) - 2
+    return int(round(value, -digits)) if digits > 0 else round(value)
