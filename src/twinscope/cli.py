@@ -12,18 +12,15 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from twinscope import __version__
 from twinscope.errors import ModelError, TwinscopeError, UsageError
-from twinscope.report.words import visible
+from twinscope.report.words import number, visible
 from twinscope.settings import Settings, load
-from twinscope.types import Screening
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from twinscope.types import PICTURE_KINDS, Panel, Screening
 
 EXIT_DONE = 0
 EXIT_FOUND = 1
@@ -31,6 +28,9 @@ EXIT_USAGE = 2
 EXIT_PROBLEMS = 3
 EXIT_FAILED = 4
 EXIT_INTERRUPTED = 130
+
+MOST_PRINTED = 20
+"""Findings shown in the terminal; all are in the report."""
 
 STAGES = {
     "read": "reading documents",
@@ -108,7 +108,7 @@ def _root(
 def screen(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATHS...", help="Manuscripts: PDF, DOCX, PPTX, ODT, EPUB, images, ZIP, folders."),
+        typer.Argument(metavar="PATHS", help="Manuscripts: PDF, DOCX, PPTX, ODT, EPUB, images, ZIP, folders."),
     ],
     case: CaseOption,
     settings: SettingsOption = None,
@@ -200,9 +200,7 @@ def models_list(json_: JsonOption = False) -> None:
 
 @models_app.command("verify")
 def models_verify(
-    ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Which networks; all if none is named.")
-    ] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Which networks; all if none is named.")] = None,
     json_: JsonOption = False,
 ) -> None:
     """Check each network against its card.
@@ -368,51 +366,35 @@ def has_problems(screening: Screening) -> bool:
 
 
 def _print(screening: Screening, page: Path) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False, emoji=False)
-    pictures = sum(panel.kind not in ("graph", "diagram") for panel in screening.panels)
-    console.print(
-        f"{len(screening.inputs)} inputs, {len(screening.panels)} panels ({pictures} compared as pictures), "
-        f"{len(screening.findings)} findings, {screening.seconds:.1f} s"
-    )
-    if screening.findings:
-        _print_findings(screening, console)
-    for source in screening.inputs:
-        if source.status != "ok":
-            console.print(f"{source.status}: {visible(source.path)}: {visible(source.reason)}", style="yellow")
-    for problem in screening.problems:
-        where = visible(problem.path) + (f", page {problem.page}" if problem.page else "")
-        console.print(f"problem: {where}: {visible(problem.reason)}", style="yellow")
-    console.print(f"report: {visible(str(page))}", soft_wrap=True)
-
-
-def _print_findings(screening: Screening, console: Console) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     from twinscope.report.table import ordered
 
-    names = {panel.id: _panel_name(panel.id, panel.source.page, panel.label) for panel in screening.panels}
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("probability", "a", "b", "how b was made from a", "verdict"):
-        table.add_column(heading, justify="right" if heading == "probability" else "left")
-    for finding in ordered(screening):
-        table.add_row(
-            f"{finding.probability:.3f}",
-            Text(names.get(finding.a, visible(finding.a))),
-            Text(names.get(finding.b, visible(finding.b))),
-            Text(visible(", ".join(finding.steps) or "as it is")),
-            finding.verdict,
-        )
-    console.print(table)
+    pictures = sum(panel.kind in PICTURE_KINDS for panel in screening.panels)
+    typer.echo(
+        f"{_count(len(screening.inputs), 'input')}, {_count(len(screening.panels), 'panel')} "
+        f"({pictures} compared as pictures), {_count(len(screening.findings), 'finding')}, {screening.seconds:.1f} s"
+    )
+    names = {panel.id: _name(panel) for panel in screening.panels}
+    findings = ordered(screening)
+    for finding in findings[:MOST_PRINTED]:
+        a, b = (names.get(panel, visible(panel)) for panel in (finding.a, finding.b))
+        typer.echo(f"{number(finding.probability):>8}  {a} = {b}")
+        typer.echo(f"          {finding.verdict}: {visible(', '.join(finding.steps) or 'as it is')}")
+    if len(findings) > MOST_PRINTED:
+        typer.echo(f"          and {len(findings) - MOST_PRINTED} more in the report")
+    for source in screening.inputs:
+        if source.status != "ok":
+            typer.echo(f"{source.status}: {visible(source.path)}: {visible(source.reason)}")
+    for problem in screening.problems:
+        where = visible(problem.path) + (f", page {problem.page}" if problem.page else "")
+        typer.echo(f"problem: {where}: {visible(problem.reason)}")
+    typer.echo(f"report: {visible(str(page))}")
 
 
-def _panel_name(name: str, page: int | None, label: str) -> str:
-    parts = [visible(name)]
-    if label:
-        parts.append(f"({visible(label)})")
-    if page is not None:
-        parts.append(f"p. {page}")
-    return " ".join(parts)
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _name(panel: Panel) -> str:
+    label = f" ({visible(panel.label)})" if panel.label else ""
+    page = f", page {panel.source.page}" if panel.source.page else ""
+    return f"{visible(panel.id)}{label}{page}"

@@ -1,0 +1,109 @@
+"""Write the pages of docs/ that are made from the code: cli.md, settings.md and screening.schema.json.
+
+python docs/generate.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer.main
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from twinscope.cli import app
+from twinscope.settings import Settings
+from twinscope.types import SCHEMA_VERSION, Screening
+
+DOCS = Path(__file__).resolve().parent
+WIDTH = 96
+NOTE = "<!-- Made by docs/generate.py from the code; do not edit. -->"
+
+
+def pages() -> dict[str, str]:
+    """Return the text of every generated file by its name."""
+    return {
+        "cli.md": "\n".join(_cli()) + "\n",
+        "settings.md": "\n".join(_settings()) + "\n",
+        "screening.schema.json": json.dumps(_schema(), indent=2) + "\n",
+    }
+
+
+def _cli() -> Iterator[str]:
+    yield from (NOTE, "", "# The command line", "")
+    yield "Every command as `--help` shows it. The [tutorial](tutorial.md) shows them at work."
+    yield from _help(typer.main.get_command(app), "twinscope", None)
+
+
+def _help(command: Any, path: str, parent: Any) -> Iterator[str]:
+    with command.make_context(
+        path if parent is None else path.rsplit(" ", 1)[1],
+        [],
+        parent=parent,
+        resilient_parsing=True,
+        terminal_width=WIDTH,
+        max_content_width=WIDTH,
+    ) as context:
+        yield from ("", f"## `{path}`", "", "```text", command.get_help(context).rstrip(), "```")
+        for name, child in getattr(command, "commands", {}).items():
+            yield from _help(child, f"{path} {name}", context)
+
+
+def _settings() -> Iterator[str]:
+    yield from (NOTE, "", "# Settings", "")
+    yield (
+        "Every default of twinscope, by stage. Change one with `--set KEY=VALUE`, or several in a TOML file given with "
+        "`--settings`; a flag beats the file. An unknown key is an error. `twinscope settings` prints all of them as "
+        "such a file."
+    )
+    yield from _stage(Settings, "")
+
+
+def _stage(stage: type[BaseModel], prefix: str) -> Iterator[str]:
+    leaves = {name: field for name, field in stage.model_fields.items() if not _is_stage(field)}
+    yield from ("", f"## `[{prefix[:-1]}]`" if prefix else "## The screening", "", (stage.__doc__ or "").strip(), "")
+    yield from ("| key | default | allowed | what it is |", "| --- | --- | --- | --- |")
+    for name, field in leaves.items():
+        default = json.dumps(field.get_default(call_default_factory=True), ensure_ascii=False)
+        yield f"| `{prefix}{name}` | {default} | {_allowed(field)} | {field.description or ''} |"
+    for name, field in stage.model_fields.items():
+        if name not in leaves:
+            yield from _stage(field.annotation, f"{prefix}{name}.")  # type: ignore[arg-type]
+
+
+def _is_stage(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+
+
+def _allowed(field: FieldInfo) -> str:
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    bounds = [
+        f"{sign} {getattr(bound, name)}"
+        for bound in field.metadata
+        for name, sign in signs.items()
+        if hasattr(bound, name)
+    ]
+    return ", ".join(bounds)
+
+
+def _schema() -> dict[str, Any]:
+    schema = Screening.model_json_schema(mode="serialization")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"twinscope screening.json, version {SCHEMA_VERSION}",
+        **{key: value for key, value in schema.items() if key != "title"},
+    }
+
+
+def main() -> None:
+    """Write every page and name it."""
+    for name, text in pages().items():
+        (DOCS / name).write_text(text, encoding="utf-8")
+        print(f"docs/{name}")
+
+
+if __name__ == "__main__":
+    main()
