@@ -6,12 +6,12 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 DESK := .venv-desk
 BIN := $(VENV)/bin
 KEY := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
-PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
 BASE := $(VENV)/.base-$(KEY)
 FULL := $(VENV)/.full-$(KEY)

@@ -277,7 +277,10 @@ def test_models_list_and_verify(run: Run) -> None:
     assert {row["id"] for row in rows} >= {"embedder-0"}
     code, out, _ = run("models", "verify", "--json")
     assert code == 0
-    assert {"id": "embedder-0", "ok": True, "reason": ""} in json.loads(out)
+    verified = {row["id"]: row for row in json.loads(out)}
+    assert verified.keys() == {row["id"] for row in rows}
+    assert verified["embedder-0"]["ok"] is True
+    assert 0 <= verified["embedder-0"]["difference"] < 0.01
 
 
 def test_a_model_that_fails_its_card_is_a_problem(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,7 +187,10 @@ def show_settings(
 
 @models_app.command("list")
 def models_list(json_: JsonOption = False) -> None:
-    """List the networks, each with what it is for."""
+    """List the networks, each with its task, its border and its limits.
+
+    --json prints the whole cards, with the training data and the metrics.
+    """
     from twinscope import models
 
     cards = models.cards()
@@ -195,7 +198,9 @@ def models_list(json_: JsonOption = False) -> None:
         typer.echo(json.dumps([card.model_dump(mode="json") for card in cards], indent=2))
         return
     for card in cards:
-        typer.echo(f"{card.id}  {visible(card.summary)}")
+        border = "" if card.border is None else f"border {card.border:g}, {card.border_chosen}"
+        lines = (card.task, card.output, border, *card.limits, f"licence {card.licence}")
+        typer.echo("\n  ".join([card.id, *(visible(line) for line in lines if line)]))
 
 
 @models_app.command("verify")
@@ -216,10 +221,10 @@ def models_verify(
     rows = []
     for name in ids or known:
         try:
-            models.verify(name)
-            rows.append({"id": name, "ok": True, "reason": ""})
+            difference = models.verify(name)
+            rows.append({"id": name, "ok": True, "reason": "", "difference": difference})
         except ModelError as error:
-            rows.append({"id": name, "ok": False, "reason": str(error)})
+            rows.append({"id": name, "ok": False, "reason": str(error), "difference": None})
     if json_:
         typer.echo(json.dumps(rows, indent=2))
     else:
