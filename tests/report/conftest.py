@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from twinscope import geometry
 from twinscope.types import (
-    Box, Figure, Finding, InputFile, Origin, Page, Panel, Problem, Provenance, Screening,
+    Box,
+    Figure,
+    Finding,
+    InputFile,
+    Origin,
+    Page,
+    Panel,
+    Problem,
+    Provenance,
+    Screening,
 )  # fmt: skip
 
 Image = NDArray[np.uint8]
@@ -41,7 +50,8 @@ def tissue(seed: int, height: int, width: int) -> Image:
     """Draw a picture like a stained section, in colour."""
     rng = np.random.default_rng(seed)
     noise = sum(
-        cv2.resize(rng.normal(0, 1, (max(2, height // s), max(2, width // s))), (width, height), interpolation=2) * s**0.5
+        cv2.resize(rng.normal(0, 1, (max(2, height // s), max(2, width // s))), (width, height), interpolation=2)
+        * s**0.5
         for s in (4, 12, 40)
     )
     level = (noise - noise.min()) / (noise.max() - noise.min())
@@ -133,7 +143,9 @@ def _pages(case: Path, names: dict[str, tuple[str, int, Image, str]], path: str)
             box = (x * 1.2, y * 1.2, (x + small.shape[1]) * 1.2, (y + small.shape[0]) * 1.2)
             places[name] = Box(*map(float, box))
         save(case / "pages" / f"d1-p{number:03}.jpg", sheet)
-        pages.append(Page(path=path, sha256=SHA["one"], page=number, size_pt=(792, 612), thumbnail=f"pages/d1-p{number:03}.jpg"))
+        pages.append(
+            Page(path=path, sha256=SHA["one"], page=number, size_pt=(792, 612), thumbnail=f"pages/d1-p{number:03}.jpg")
+        )
     return pages, places
 
 
@@ -158,8 +170,12 @@ def build(case: Path, hostile: str = "", doc: str = "manuscript.pdf") -> Screeni
     ]  # fmt: skip
     return Screening(
         inputs=(
-            InputFile(path=doc + h, sha256=SHA["one"], kind="pdf", status="partial", reason="1 of 4 pages failed" + h, pages=4),
-            InputFile(path="supplement.pdf" + h, sha256=SHA["two"], kind="pdf" + h, status="refused", reason="encrypted" + h),
+            InputFile(
+                path=doc + h, sha256=SHA["one"], kind="pdf", status="partial", reason="1 of 4 pages failed" + h, pages=4
+            ),
+            InputFile(
+                path="supplement.pdf" + h, sha256=SHA["two"], kind="pdf" + h, status="refused", reason="encrypted" + h
+            ),
         ),
         pages=tuple(pages),
         figures=tuple(figures),

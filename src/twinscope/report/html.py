@@ -87,15 +87,17 @@ def render(screening: Screening, case: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(visible=words.visible, percent=words.number, n=_coordinate, points=_points, sig="{:.7g}".format)
+    environment.filters.update(visible=words.visible, file_name=words.file_name, percent=words.number)
+    environment.filters.update(n=_coordinate, points=_points, sig="{:.7g}".format)
     environment.globals.update(count=words.count, STATUS=words.STATUS, KINDS=words.KINDS)
     style, script = _static("report.css"), _static("report.js")
     pool = _Pool(case, _shares(screening))
-    findings = _findings(screening, pool)
+    names = words.panel_names(screening)
+    findings = _findings(screening, names, pool)
     return environment.get_template("report.html").render(
         screening=screening,
         findings=findings,
-        gallery=_gallery(screening, findings, pool),
+        gallery=_gallery(screening, findings, names, pool),
         pool=pool.items,
         unread=words.unread(screening.inputs),
         compared=sum(panel.kind in {"micrograph", "blot", "photo", "other"} for panel in screening.panels),
@@ -119,14 +121,13 @@ def _hash(text: str) -> str:
 
 def _shares(screening: Screening) -> dict[str, int]:
     """Return how many characters one picture of each kind may take."""
-    pages = {(page.sha256, page.page) for page in screening.pages}
-    panels = {panel.id: panel for panel in screening.panels}
     seen = {name for finding in screening.findings for name in (finding.a, finding.b)}
-    bent = sum(abs(value) > 1e-9 for finding in screening.findings for value in finding.transform[2][:2])
+    sources = [panel.source for panel in screening.panels if panel.id in seen]
+    bent = sum(any(finding.transform[2][:2]) for finding in screening.findings)
     numbers = {
         "panels": len(seen) + bent,
         "heatmaps": len(screening.findings),
-        "pages": len(pages & {(panels[name].source.sha256, panels[name].source.page or 0) for name in seen & set(panels)}),
+        "pages": len({(source.sha256, source.page) for source in sources}),
         "thumbnails": len(screening.panels),
     }
     return {kind: min(_MOST[kind], int(BUDGET * part / max(1, numbers[kind]))) for kind, part in _SHARES.items()}
@@ -139,13 +140,13 @@ def _command(screening: Screening) -> str:
     return shlex.join(["twinscope", "screen", *(item.path for item in screening.inputs), "-o", "CASE"])
 
 
-def _findings(screening: Screening, pool: _Pool) -> list[dict[str, Any]]:
+def _findings(screening: Screening, names: dict[str, str], pool: _Pool) -> list[dict[str, Any]]:
     panels = {panel.id: panel for panel in screening.panels}
     figures = {figure.id: figure for figure in screening.figures}
     pages = {(page.sha256, page.page): page for page in screening.pages}
     out = []
     for number, finding in enumerate(ordered(screening), 1):
-        sides = {side: _side(side, finding, panels, figures, pool) for side in ("a", "b")}
+        sides = {side: _side(side, finding, panels, figures, names, pool) for side in ("a", "b")}
         _place(sides, pages, pool)
         title, explanation = words.verdict(finding)
         picture = _registered(finding, sides, pool)
@@ -166,7 +167,12 @@ def _findings(screening: Screening, pool: _Pool) -> list[dict[str, Any]]:
 
 
 def _side(
-    side: str, finding: Finding, panels: dict[str, Panel], figures: dict[str, Figure], pool: _Pool
+    side: str,
+    finding: Finding,
+    panels: dict[str, Panel],
+    figures: dict[str, Figure],
+    names: dict[str, str],
+    pool: _Pool,
 ) -> dict[str, Any]:
     """Return what the report shows of one panel of a finding; a panel outside the screening has no picture."""
     name = finding.a if side == "a" else finding.b
@@ -179,7 +185,7 @@ def _side(
         "side": side,
         "id": name,
         "panel": panel,
-        "name": words.panel_name(panel, figure.label if figure else "") if panel else words.visible(name),
+        "name": names.get(name) or words.visible(name),
         "figure": figure,
         "caption": caption,
         "size": size,
@@ -205,6 +211,8 @@ def _registered(finding: Finding, sides: dict[str, dict[str, Any]], pool: _Pool)
         "marks": {"a": _mark(mark_a, a["size"]), "b": _mark(mark_b, b["size"])},
         "heatmap": pool.heatmap(finding.heatmap_b, b["size"]),
         "zoom": _zoom(outline, b["size"]),
+        "whole": outline.area > 0.9 * b["size"][0] * b["size"][1],
+        "still": bool(np.allclose(transform, np.eye(3), atol=1e-3)),
         "zoomed": outline.area < 0.3 * b["size"][0] * b["size"][1],
         "shape": _shape(b["size"]),
     }
@@ -232,11 +240,11 @@ def _svg_matrix(matrix: overlay.Square) -> str:
 
 
 def _mark(mark: overlay.Mark, size: tuple[int, int]) -> dict[str, Any]:
-    """Return a mark ready to draw; the tick is 4 % of the panel's longer side."""
+    """Return a mark ready to draw; the tick is 6.5 % of the panel's longer side."""
     start, end = mark.tick
     return {
         "outline": mark.outline,
-        "tick": np.array([start, start + (end - start) * 0.04 * max(size)]),
+        "tick": start + (end - start) * np.array([[-0.02], [0.045]]) * max(size),
         "glyph": _svg_matrix(mark.glyph),
         "pad": 0.055 * max(size),
     }
@@ -262,7 +270,7 @@ def _place(sides: dict[str, dict[str, Any]], pages: dict[tuple[str, int], Page],
             continue
         on_page = [
             (other["side"], Box(*other["panel"].source.box_pt))
-            for other in sorted(sides.values(), key=lambda other, own=side["side"]: bool(other["side"] == own))
+            for other in (*(one for one in sides.values() if one is not side), side)
             if other["panel"] is not None
             and (other["panel"].source.sha256, other["panel"].source.page) == (page.sha256, page.page)
             and other["panel"].source.box_pt is not None
@@ -270,20 +278,24 @@ def _place(sides: dict[str, dict[str, Any]], pages: dict[tuple[str, int], Page],
         side["page"] = {"page": page, "picture": pool.page(page), "boxes": on_page}
 
 
-def _gallery(screening: Screening, findings: list[dict[str, Any]], pool: _Pool) -> list[dict[str, Any]]:
+def _gallery(
+    screening: Screening, findings: list[dict[str, Any]], names: dict[str, str], pool: _Pool
+) -> list[dict[str, Any]]:
     """Return every panel with a small picture, its name and the findings that it is part of."""
-    figures = {figure.id: figure for figure in screening.figures}
     documents = {path: i for i, path in enumerate(dict.fromkeys(panel.source.path for panel in screening.panels), 1)}
+    part_of: dict[str, list[int]] = {}
+    for found in findings:
+        for name in dict.fromkeys(side["id"] for side in found["sides"].values()):
+            part_of.setdefault(name, []).append(found["number"])
     out = []
     for panel in screening.panels:
-        figure = figures.get(panel.figure)
         image = pictures.load(pool.case, f"panels/{panel.id}.png")
         out.append(
             {
                 "panel": panel,
-                "name": words.panel_name(panel, figure.label if figure else ""),
+                "name": names[panel.id],
                 "uri": None if image is None else pictures.uri(image, pool.shares["thumbnails"], 240),
-                "findings": [f["number"] for f in findings if panel.id in (f["sides"]["a"]["id"], f["sides"]["b"]["id"])],
+                "findings": part_of.get(panel.id, []),
                 "document": documents[panel.source.path],
             }
         )

@@ -64,7 +64,8 @@ def shared(transform: Square, region_a: Box, region_b: Box) -> tuple[Points, Poi
     if met is None or area < 1:
         return boxes
     outline_b = _distinct(np.asarray(met, dtype=np.float64).reshape(-1, 2))
-    outline_a = project(np.linalg.inv(transform), outline_b)
+    back: Square = np.asarray(np.linalg.inv(transform), dtype=np.float64)
+    outline_a = project(back, outline_b)
     good = len(outline_b) >= 3 and bool(np.all(np.isfinite(outline_a)))
     return (outline_a, outline_b) if good else boxes
 
@@ -91,7 +92,7 @@ def warp(image: NDArray[np.uint8], transform: Square, size: tuple[int, int], sca
 
 def _distinct(points: Points) -> Points:
     step = np.linalg.norm(points - np.roll(points, 1, axis=0), axis=1)
-    return points[step > 0.05]
+    return np.asarray(points[step > 0.05])
 
 
 def _top_edge(outline: Points) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 
-from twinscope.types import Finding, InputFile, Panel
+from twinscope.types import Finding, InputFile, Screening
 
 STATUS = {
     "ok": "read in full",
@@ -85,11 +87,12 @@ def verdict(finding: Finding) -> tuple[str, str]:
             "them apart. Showing one picture twice can be right (a shared control, an overview and its detail); "
             "the captions should then say so.",
         )
-    areas = count(len(finding.changes), "area")
+    one = len(finding.changes) == 1
+    areas = "1 area still differs" if one else f"{count(len(finding.changes), 'area')} still differ"
     return (
         "Local content differs",
-        f"After lining the two panels up and matching their tone, {areas} still differ{'s' * (len(finding.changes) == 1)}"
-        ". Look at the outlined places: something may have been added, removed or copied there, "
+        f"After lining the two panels up and matching their tone, {areas}. "
+        "Look at the outlined places: something may have been added, removed or copied there, "
         "or a label, an arrow or an inset lies over one of the pictures.",
     )
 
@@ -104,11 +107,27 @@ def unread(inputs: Sequence[InputFile]) -> list[InputFile]:
     return [item for item in inputs if item.status != "ok"]
 
 
-def panel_name(panel: Panel, figure_label: str) -> str:
-    """Return what people call a panel: "Figure 2 A", else its id."""
-    label = visible(panel.label).strip()
-    figure = visible(figure_label).strip()
-    return f"{figure} {label}".strip() if figure else f"{panel.id} {label}".strip()
+def panel_names(screening: Screening) -> dict[str, str]:
+    """Return what people call each panel: "Figure 2 A", "Figure 2, panel 3" where it has no label, else its id."""
+    figures = {figure.id: visible(figure.label).strip() for figure in screening.figures}
+    total = Counter(panel.figure for panel in screening.panels)
+    sofar: Counter[str] = Counter()
+    out = {}
+    for panel in screening.panels:
+        sofar[panel.figure] += 1
+        figure, label = figures.get(panel.figure, ""), visible(panel.label).strip()
+        if not figure:
+            out[panel.id] = f"{visible(panel.id)} {label}".strip()
+        elif label or total[panel.figure] == 1:
+            out[panel.id] = f"{figure} {label}".strip()
+        else:
+            out[panel.id] = f"{figure}, panel {sofar[panel.figure]}"
+    return out
+
+
+def file_name(path: object) -> str:
+    """Return the last part of a path, made visible."""
+    return visible(re.split(r"[\\/]", str(path).rstrip("\\/"))[-1] or path)
 
 
 def _round(value: float) -> int:

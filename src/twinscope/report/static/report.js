@@ -214,6 +214,7 @@
   // ---- zoom and outlines -----------------------------------------------------------------------------------------
   function toggleZoom(card) {
     const views = card.querySelector(".views");
+    if (!views.querySelector('[data-toggle="zoom"]')) { say("The shared region is the whole panel."); return; }
     const zoomed = views.toggleAttribute("data-zoomed");
     for (const svg of views.querySelectorAll("svg[data-whole]")) {
       const [x0, y0, x1, y1] = numbers(zoomed ? svg.dataset.zoom : svg.dataset.whole);
@@ -229,6 +230,7 @@
 
   function toggleOutlines(card) {
     const views = card.querySelector(".views");
+    if (!views.querySelector('[data-toggle="outlines"]')) { say("There is nothing to outline."); return; }
     const off = views.classList.toggle("no-outlines");
     views.querySelector('[data-toggle="outlines"]').setAttribute("aria-pressed", String(!off));
     say(off ? "Outlines off." : "Outlines on.");
