@@ -40,3 +40,12 @@ def write_png(path: Path, image: Image) -> None:
     if not ok:
         raise ValueError(f"cannot encode {path} as PNG")
     path.write_bytes(data.tobytes())
+
+
+def write_jpeg(path: Path, image: Image, quality: int = 80) -> None:
+    """Write HxW or HxWx3 RGB uint8 as JPEG (thumbnails only; panels are PNG)."""
+    out = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    ok, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not ok:
+        raise ValueError(f"cannot encode {path} as JPEG")
+    path.write_bytes(data.tobytes())

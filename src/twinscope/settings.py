@@ -34,6 +34,7 @@ class Limits(_Stage):
     zip_bytes: int = Field(2**30, ge=1, description="unpacked bytes, counted while unpacking")
     zip_ratio: float = Field(200.0, gt=1, description="refused above this ratio once 10 MB are unpacked")
     zip_nesting: int = Field(2, ge=0)
+    restarts: int = Field(5, ge=0, description="workers started again for one document after one died or hung")
 
 
 class Ingest(_Stage):
@@ -44,10 +45,78 @@ class Ingest(_Stage):
     limits: Limits = Limits()
 
 
+class Features(_Stage):
+    """What is computed once a panel."""
+
+    long_side: int = Field(512, ge=64, description="working size of a panel, px")
+    short_side: int = Field(512, ge=32, description="narrow strips are enlarged until their short side has this")
+    enlarge: float = Field(2.0, ge=1, description="a small panel is enlarged at most this much")
+    window_px: float = Field(10.0, gt=0, description="Gaussian window of the local normalisation, working px")
+    keypoints: int = Field(1200, ge=50, description="of a panel, half of them fine and half coarse")
+    coarse_px: float = Field(2.5, gt=0, description="smoothing for the coarse keypoints, working px")
+    coarse_window_px: float = Field(40.0, gt=0, description="window of the local normalisation of the coarse keypoints")
+    contrast: float = Field(0.03, gt=0)
+    edge: float = Field(12.0, gt=1)
+    colour: float = Field(0.02, ge=0, description="mean spread of the channels above which a picture has colour")
+    plane_correlation: float = Field(0.93, gt=0, le=1, description="a channel more alike than this adds nothing")
+    flat: float = Field(0.004, gt=0, description="local spread below which ground is flat or saturated")
+
+
+class Candidates(_Stage):
+    """Which pairs of panels get a closer look."""
+
+    keypoints: int = Field(500, ge=50, description="strongest keypoints of a panel used here")
+    dimensions: int = Field(64, ge=8, le=128, description="principal components of the descriptors")
+    ratio: float = Field(0.9, gt=0, lt=1, description="nearest / second nearest descriptor distance")
+    votes: int = Field(4, ge=2, description="keypoint matches that agree on one similarity")
+    distance: float = Field(1.0, gt=0, description="embedding distance below which a pair is looked at")
+    most: int = Field(400, ge=1, description="pairs looked at in one manuscript, best first")
+
+
+class Align(_Stage):
+    """How two panels are aligned."""
+
+    least: int = Field(4, ge=3, description="matches needed for a keypoint alignment")
+    reach: float = Field(0.06, gt=0, lt=1, description="guided matching: distance from the prediction, of b's long side")
+    cosine: float = Field(0.75, gt=0, lt=1, description="guided matching: least cosine of RootSIFT descriptors")
+    error_px: float = Field(2.5, gt=0, description="MAGSAC++ threshold, working px")
+    scale: float = Field(4.5, gt=1, description="largest change of scale between working sizes")
+    anisotropy: float = Field(2.2, gt=1, description="largest stretch or shear")
+    overlap: float = Field(0.12, gt=0, lt=1, description="least shared area, of the smaller panel")
+    ecc_steps: int = Field(40, ge=1)
+
+
+class Evidence(_Stage):
+    """How the agreement of two aligned panels is measured."""
+
+    window_px: float = Field(10.0, gt=0, description="Gaussian window of the local normalisation, px of the frame")
+    local_px: float = Field(6.0, gt=0, description="Gaussian window of the local correlation")
+    flat: float = Field(0.006, gt=0, description="local spread below which ground says nothing")
+
+
+class Compare(_Stage):
+    """What counts as a local change between two aligned panels."""
+
+    smooth_px: float = Field(1.5, gt=0, description="smoothing before the difference, px of the frame")
+    floor: float = Field(0.02, gt=0, description="difference that is never a change, of full scale")
+    misfit_px: float = Field(1.0, ge=0, description="misalignment that is forgiven")
+    local_px: float = Field(5.0, gt=0, description="Gaussian window of the local correlation")
+    agreement: float = Field(0.55, ge=-1, le=1, description="local correlation below which contents disagree")
+    threshold: float = Field(0.35, gt=0, lt=1, description="heat above which a pixel has changed")
+    least_px: float = Field(30, ge=1, description="least area of a change, px of the frame")
+    least_share: float = Field(0.0006, ge=0, description="least area of a change, of what both show")
+    most: int = Field(20, ge=1, description="boxes of change that are told")
+
+
 class Settings(_Stage):
     """All settings of a screening."""
 
     ingest: Ingest = Ingest()
+    features: Features = Features()
+    candidates: Candidates = Candidates()
+    align: Align = Align()
+    evidence: Evidence = Evidence()
+    compare: Compare = Compare()
     seed: int = 0
     threads: int = Field(2, ge=1, le=64)
 
