@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,8 +25,8 @@ from twinscope.train.losses import Contrast
 from twinscope.train.networks import Embedder
 
 SEED = 0
-WINDOWS = 128
-SMALL, LARGE, SMALL_SHARE = 96, 128, 0.6
+WINDOWS = 80
+SMALL, LARGE, SMALL_SHARE = 96, 128, 0.75
 """The first share of the steps sees views of 96 px, at half the cost; the rest the full 128 px."""
 
 
@@ -45,10 +46,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(".cache/train/embedder-0"))
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--windows", type=int, default=WINDOWS)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     started = time.monotonic()
     torch.manual_seed(SEED)
+    cv2.setNumThreads(1)  # before its first use: OpenCV's threads do not survive the fork of the loader's worker
     source = data.pool(arguments.out.parent, SEED)
     batches = data.Batches(source, SEED, arguments.windows, SizeAt(arguments.steps), arguments.steps)
     plan = loop.Plan(arguments.steps, threads=arguments.threads)

@@ -26,7 +26,7 @@ class Plan(NamedTuple):
     decay: float = 0.03
     average: float = 0.995
     every: int = 200
-    threads: int = 2
+    threads: int = 1
     bf16: bool = True
 
 
