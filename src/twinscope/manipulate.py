@@ -74,8 +74,8 @@ def warp_mask(mask: Mask, transform: Transform, size: tuple[int, int]) -> Mask:
         return np.zeros(size, np.bool_)
     if np.array_equal(transform, np.eye(3)) and mask.shape == size:
         return mask
-    turn = np.abs(transform[:2, :2])
-    if np.array_equal(transform[2], [0, 0, 1]) and np.array_equal(np.sort(turn, axis=None), [0, 0, 1, 1]):
+    whole = np.array_equal(transform, np.rint(transform)) and np.array_equal(transform[2], [0, 0, 1])
+    if whole and np.array_equal(np.sort(np.abs(transform[:2, :2]), axis=None), [0, 0, 1, 1]):
         flat = cv2.warpPerspective(mask.astype(np.uint8), transform, size[::-1], flags=cv2.INTER_NEAREST)
         return np.asarray(flat > 0)
     shrink = min(1.0, _local_scale(transform, (mask.shape[1] - 1) / 2, (mask.shape[0] - 1) / 2))

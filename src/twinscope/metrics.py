@@ -24,15 +24,15 @@ class Interval(NamedTuple):
 
 
 class Bin(NamedTuple):
-    """One bin of a reliability table: mean predicted probability, share that was true, count."""
+    """One bin of a reliability table: mean predicted probability, share that was true, how many."""
 
     predicted: float
     observed: float
-    count: int
+    items: int
 
 
 def accuracy(same: Floats, different: Floats, border: float = 1.0) -> float:
-    """Return the mean of the shares that `distance <= border` gets right: same pairs and different pairs weigh alike."""
+    """Return the share that `distance <= border` gets right, same pairs and different pairs weighing alike."""
     _filled(same, different)
     return 0.5 * (float(np.mean(same <= border)) + float(np.mean(different > border)))
 
@@ -91,7 +91,7 @@ def ir_at_k(distances: Floats, queries: Labels, gallery: Labels, k: int = 1) -> 
 
 
 def iou(a: Labels, b: Labels) -> float:
-    """Return intersection over union of two boxes (x0, y0, x1, y1) or of two masks (bool HxW); 0 where both are empty."""
+    """Return intersection over union of two boxes (xyxy) or of two masks (bool HxW); 0 where both are empty."""
     a, b = np.asarray(a), np.asarray(b)
     if a.dtype == np.bool_:
         union = float((a | b).sum())
@@ -122,7 +122,7 @@ def calibration_error(probabilities: Floats, truth: Labels, bins: int = 10) -> f
     """Return the expected calibration error: the mean gap between predicted and observed over `reliability`'s bins."""
     _filled(probabilities)
     table = reliability(probabilities, truth, bins)
-    return sum(row.count * abs(row.predicted - row.observed) for row in table) / len(probabilities)
+    return sum(row.items * abs(row.predicted - row.observed) for row in table) / len(probabilities)
 
 
 def wilson(hits: int, count: int, z: float = 1.959964) -> Interval:

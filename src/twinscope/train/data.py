@@ -30,7 +30,7 @@ NEIGHBOURS_ARE_APART = frozenset({"dsb2018", "bbbc039", "axondeepseg_sem", "draw
 
 
 class Window(NamedTuple):
-    """One window of the pool: what it was cut from. `level` tells its size, so that tiles of one level never overlap."""
+    """One window of the pool: what it was cut from; `level` tells its size, and tiles of one level never overlap."""
 
     image: int
     group: int
@@ -82,7 +82,7 @@ def pool(folder: Path, seed: int, families: int = 1000, per_level: int = 6) -> P
         np.save(pixels, np.concatenate([parts, more]))
         table.write_text(json.dumps({"sha256": digest, "windows": [*windows, *drawn_windows]}))
     record = json.loads(table.read_text())
-    windows = [Window(*row[:5], box=tuple(row[5])) for row in record["windows"]]
+    windows = [Window._make([*row[:5], tuple(row[5])]) for row in record["windows"]]
     return Pool(np.load(pixels, mmap_mode="r"), windows, digest)
 
 
@@ -142,20 +142,24 @@ def view(window: Bytes, rng: Rng, how: str, size: int) -> Bytes:
     if how == "strong":
         image = _strong(_mixed_grey(window, rng), rng)
     else:
-        grey = np.asarray(cv2.cvtColor(window, cv2.COLOR_RGB2GRAY), np.float32) / 255
+        grey = _luma(window)
         image = manipulate.v02(grey, rng, deformed=how == "v02").image
     if size != image.shape[0]:
         image = np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), np.float32)
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
+def _luma(window: Bytes) -> NDArray[np.float32]:
+    return np.asarray(cv2.cvtColor(window, cv2.COLOR_RGB2GRAY), np.float32) / np.float32(255)
+
+
 def _mixed_grey(window: Bytes, rng: Rng) -> NDArray[np.float32]:
     """Return luma, or (one in five) one channel or another mix of a colour window."""
     if rng.random() < 0.8:
-        return np.asarray(cv2.cvtColor(window, cv2.COLOR_RGB2GRAY), np.float32) / 255
+        return _luma(window)
     weights = np.eye(3)[rng.integers(3)] if rng.random() < 0.5 else rng.dirichlet(np.ones(3))
-    out = np.asarray(cv2.transform(window, weights[None]), np.float32) / 255
-    return out if out.std() > 0.01 else np.asarray(cv2.cvtColor(window, cv2.COLOR_RGB2GRAY), np.float32) / 255
+    out = np.asarray(cv2.transform(window, weights[None]), np.float32) / np.float32(255)
+    return out if out.std() > 0.01 else _luma(window)
 
 
 def _strong(grey: NDArray[np.float32], rng: Rng) -> NDArray[np.float32]:

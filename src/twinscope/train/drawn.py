@@ -216,6 +216,6 @@ def _finish(style: Rng) -> Callable[[Grey, Rng], NDArray[np.uint8]]:
         if blur > 0.4:
             out = cv2.GaussianBlur(out, (0, 0), float(blur))
         out = low + (high - low) * np.clip(out, 0, 1) + noise * rng.standard_normal(out.shape, np.float32)
-        return np.rint(np.clip(out, 0, 1) * 255).astype(np.uint8)
+        return np.asarray(np.rint(np.clip(out, 0, 1) * 255), np.uint8)
 
     return finish

@@ -68,7 +68,7 @@ def main() -> None:
 
 def look(network: nn.Module, looks: list[protocol.Classes]) -> dict[str, float]:
     """Judge a network on validation classes; "score" is the mean of what is to be selected by."""
-    network.radius.fill_(1.0)  # type: ignore[operator,union-attr]
+    network.radius.fill_(1.0)  # type: ignore[operator]
     v02, strong = (protocol.summary(protocol.distances(lambda x: embed(network, x), test)) for test in looks)
     keys = ("best_accuracy", "ir1", "tpr_1e-3")
     out = {

@@ -1,4 +1,4 @@
-"""The training loop: batches in, checkpoints and a curve out; it can be stopped at any time and goes on where it was."""
+"""The training loop: batches in, checkpoints and a curve out; it can be stopped at any time and goes on later."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(plan.threads)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW([*_groups(network, plan.decay), {"params": loss.parameters(), "weight_decay": 0.0}])
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     state: dict[str, Any] = {"step": 0, "best": -math.inf, "seconds": 0.0}
@@ -50,7 +50,7 @@ def train(
         loss.load_state_dict(saved["loss"])
         optimiser.load_state_dict(saved["optimiser"])
         average, state = saved["average"], saved["state"]
-    todo = Subset(batches, range(state["step"], plan.steps))  # type: ignore[arg-type]
+    todo: Subset[Batch] = Subset(batches, range(state["step"], plan.steps))  # type: ignore[arg-type]
     loader = DataLoader(todo, batch_size=None, num_workers=1, prefetch_factor=4)
     start, running = time.monotonic() - state["seconds"], 0.0
     for step, batch in enumerate(loader, state["step"] + 1):

@@ -22,7 +22,7 @@ class Contrast(nn.Module):
         self.spread = spread
 
     def forward(self, points: Tensor, same: Tensor, unsure: Tensor) -> Tensor:
-        """Return the loss of unit vectors (n, d); `same` and `unsure` are (n, n) bool, the diagonal counts as unsure."""
+        """Return the loss of unit vectors (n, d); `same` and `unsure` are (n, n) bool, the diagonal is left out."""
         itself = torch.eye(len(points), dtype=torch.bool, device=points.device)
         positive, negative = same & ~itself, ~(same | unsure | itself)
         cosines = points @ points.T

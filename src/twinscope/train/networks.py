@@ -35,6 +35,7 @@ class Embedder(nn.Module):
 
     def __init__(self, widths: tuple[int, int, int, int] = (32, 64, 128, 256), dimensions: int = 128) -> None:
         super().__init__()
+        self.radius: Tensor
         stem, *wide = widths
         self.stem = nn.Sequential(nn.Conv2d(3, stem, 5, 2, 2, bias=False), nn.BatchNorm2d(stem), nn.ReLU())
         self.trunk = nn.Sequential(*(Residual(a, b, 2) for a, b in zip(widths[:-1], wide, strict=True)))

@@ -47,14 +47,14 @@ def _spread(images: list[int], rng: np.random.Generator) -> list[int]:
 
 
 class Distances(NamedTuple):
-    """`cross` (classes, classes, versions): plain picture i to version v of class j; `unsure` (classes, classes) bool."""
+    """`cross[i, j, v]`: from the plain picture of class i to version v of class j; `unsure` (classes, classes) bool."""
 
     cross: NDArray[np.float32]
     unsure: NDArray[np.bool_]
 
     def same(self) -> NDArray[np.float32]:
         """Return the distances of the true pairs: (classes, versions)."""
-        return np.einsum("iiv->iv", self.cross)
+        return np.asarray(np.einsum("iiv->iv", self.cross), np.float32)
 
     def different(self) -> NDArray[np.float32]:
         """Return the distances of all pairs of different classes, in one row, unsure ones left out."""
@@ -73,7 +73,7 @@ def distances(embed: Callable[[NDArray[np.uint8]], Points], test: Classes) -> Di
 
 
 def summary(found: Distances, border: float = 1.0) -> dict[str, float]:
-    """Return the protocol's numbers: accuracy at the border and at the best one, IR@1, TPR at FPR 1e-2 and 1e-3, AUC."""
+    """Return the numbers: accuracy at the border and at the best one, IR@1, TPR at FPR 1e-2 and 1e-3, AUC."""
     same, different = found.same().ravel(), found.different()
     count, _, versions = found.cross.shape
     to_plain = (

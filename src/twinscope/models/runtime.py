@@ -1,0 +1,68 @@
+"""Load and run models with ONNX Runtime, on the processor, offline."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinscope.errors import ModelError
+from twinscope.models import card as cards_of
+from twinscope.models.card import Card
+
+
+class Model(NamedTuple):
+    """A card and the session that runs its graph."""
+
+    card: Card
+    session: Any
+
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """Return the graph's first output for a batch given to its first input."""
+        return np.asarray(self.session.run(None, {self.session.get_inputs()[0].name: batch})[0])
+
+
+@lru_cache(maxsize=8)
+def load(id: str, threads: int = 2) -> Model:
+    """Return a model ready to run on `threads` threads; the second call returns the first one's.
+
+    Raises ModelError for an unknown id, a missing file, or a file that is not the one its card names.
+    """
+    card = cards_of.read(cards_of.CARDS / f"{id}.json")
+    path = cards_of.WEIGHTS / card.file
+    try:
+        graph = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"the weights of model {id} are missing ({card.file}); install twinscope again") from error
+    if hashlib.sha256(graph).hexdigest() != card.sha256:
+        raise ModelError(f"{card.file} is not the file that the card of model {id} names; install twinscope again")
+    return Model(card, _session(graph, threads))
+
+
+def verify(id: str) -> float:
+    """Run a model's probe and return the largest difference to the card. Raises ModelError where it exceeds the card's.
+
+    The file's hash is checked first, as in `load`.
+    """
+    model = load(id, threads=1)
+    probe = model.card.probe
+    out = model.run(cards_of.probe_input(probe.shape, probe.dtype)).ravel()[: len(probe.first)]
+    difference = float(np.abs(out - np.array(probe.first, np.float64)).max())
+    if not difference <= probe.atol:
+        raise ModelError(f"model {id} answers its probe with a difference of {difference:.2g} on this machine, "
+                         f"more than {probe.atol:.2g}; report the processor and the onnxruntime version")  # fmt: skip
+    return difference
+
+
+def _session(graph: bytes, threads: int) -> Any:
+    import onnxruntime  # here, because listing cards must not load it
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.use_deterministic_compute = True
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,128 @@
+"""Write a trained embedder as an ONNX graph with its card: `python -m twinscope.train.export RUN --id embedder-0`."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from twinscope import metrics
+from twinscope.models.card import CARDS, WEIGHTS, Card, Probe, probe_input, write
+from twinscope.train import protocol
+from twinscope.train.embedder import embed
+from twinscope.train.networks import Embedder
+
+LIMITS = (
+    "Sees 128x128 px of grey: small details of a large picture are lost, and aspect is not kept.",
+    "Made for the whole picture against the whole picture: a small crop of a large panel lies outside the border.",
+    "Learned from micrographs and drawn pictures; other kinds (blots, photographs) are further from their copies.",
+    "Different fields of the same slide and near-empty pictures lie close to one another: a distance is no evidence.",
+)
+ATTRIBUTION = (
+    "holo2bright_dataset (DeepTrackAI), CC BY 4.0",
+    "NEUBIAS training-resources, CC BY 4.0",
+    "BioImageAnalysisNotebooks (haesleinhuepf), CC BY 4.0 and CC0",
+    "image-processing lesson data (datacarpentry), CC BY 4.0",
+    "microscopy-images-qem (matbryan52), CC BY 4.0",
+    "BCCD_Dataset (Shenggan), blood-cell-detection-dataset (draaslan), data_axondeepseg_sem (axondeepseg), MIT",
+    "CellProfiler examples, pyImSegm (Borda), BSD-3-Clause",
+    "GelGenie reference gels (mattaq31), Apache-2.0",
+    "BBBC038 and BBBC039 (Broad Bioimage Benchmark Collection), OpenSlide and scikit-image samples, CC0",
+    "US National Cancer Institute, Visuals Online, public domain",
+)
+
+
+class Graph(nn.Module):
+    """The network as it ships: (n, 128, 128) uint8 grey in, (n, 128) float32 out."""
+
+    def __init__(self, network: Embedder) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, grey: Tensor) -> Tensor:
+        out: Tensor = self.network(grey[:, None].float())
+        return out
+
+
+def main() -> None:
+    """Export from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--id", default="embedder-0")
+    arguments = parser.parse_args()
+    saved = torch.load(arguments.run / "best.pt", weights_only=True)
+    network = Embedder()
+    network.load_state_dict(saved["network"])
+    chosen = choose_border(network)
+    path = WEIGHTS / f"{arguments.id}.onnx"
+    save_graph(network, path)
+    record = json.loads((arguments.run / "run.json").read_text())
+    card = make_card(arguments.id, path, record | {"step": saved["row"]["step"]}, chosen)
+    write(card, CARDS / f"{arguments.id}.json")
+    print(f"{path.name}: {path.stat().st_size / 2**20:.1f} MiB, sha256 {card.sha256}, {chosen}")
+
+
+def choose_border(network: Embedder) -> dict[str, float]:
+    """Set the sphere's radius so that the best border on validation classes is distance 1; return the numbers there."""
+    network.eval()
+    network.radius.fill_(1.0)
+    tests = [protocol.classes("val", 200, 4, how, seed=2) for how in ("v02", "strong")]
+    found = [protocol.distances(lambda x: embed(network, x), test) for test in tests]
+    same = np.concatenate([part.same().ravel() for part in found])
+    different = np.concatenate([part.different() for part in found])
+    border, accuracy = metrics.best_border(same, different)
+    network.radius.fill_(1 / border)
+    numbers = {"accuracy": accuracy, "fpr": float(np.mean(different <= border)), "unit_border": border}
+    return protocol.rounded(numbers)
+
+
+def save_graph(network: Embedder, path: Path) -> None:
+    """Write the ONNX graph, the weights inside, and check it against torch on the probe."""
+    graph, example = Graph(network).eval(), torch.as_tensor(probe_input((2, 128, 128), "uint8"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.onnx.export(
+        graph, (example,), str(path), input_names=["grey"], output_names=["points"], opset_version=18, dynamo=False,
+        dynamic_axes={"grey": {0: "n"}, "points": {0: "n"}},
+    )  # fmt: skip
+    with torch.inference_mode():
+        expected = graph(example).numpy()
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    difference = float(np.abs(session.run(None, {"grey": example.numpy()})[0] - expected).max())
+    if difference > 1e-3:
+        raise RuntimeError(f"the exported graph differs from the network by {difference}")
+
+
+def make_card(id: str, path: Path, record: dict[str, Any], chosen: dict[str, float]) -> Card:
+    """Return the card of an exported graph; test metrics are added by `python -m twinscope.train.evaluate ID`."""
+    graph = path.read_bytes()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    probe = session.run(None, {"grey": probe_input((2, 128, 128), "uint8")})[0].ravel()[:16]
+    return Card(
+        id=id,
+        file=path.name,
+        sha256=hashlib.sha256(graph).hexdigest(),
+        task="embed pictures: two views of one picture lie within distance 1",
+        input="grey: (n, 128, 128) uint8",
+        preprocessing="outside: luma, resized to 128x128 (area filter when shrinking, bicubic when growing); "
+        "inside the graph: three tones, each standardised over the picture",
+        output="points: (n, 128) float32, on a sphere; Euclidean distance",
+        border=1.0,
+        border_chosen="the best accuracy (same and different pairs weigh alike) on windows of the validation groups, "
+        f"v02 and stronger manipulations: {chosen['accuracy']}, with {chosen['fpr']} of different pairs inside",
+        training={"data": "micrographs (train split) and drawn pictures", **record},
+        probe=Probe(shape=(2, 128, 128), dtype="uint8", first=tuple(float(round(v, 6)) for v in probe), atol=2e-3),
+        limits=LIMITS,
+        licence="Apache-2.0; the sources of attribution ask to be named with the weights",
+        attribution=ATTRIBUTION,
+    )
+
+
+if __name__ == "__main__":
+    main()
