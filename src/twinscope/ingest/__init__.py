@@ -134,8 +134,7 @@ def _look(source: Source, ingest: Ingest) -> _Input:
     return _Input(source, sha256, kind, key)
 
 
-def _job(one: _Input, out: Path, ingest: Ingest, left: dict[str, int] | None = None) -> Job:
-    more = {} if left is None else {"entries_left": max(0, left["entries"]), "bytes_left": max(0, left["bytes"])}
+def _job(one: _Input, out: Path, ingest: Ingest, left: dict[str, int]) -> Job:
     return Job(
         file=str(one.source.file.resolve()),
         path=one.source.path,
@@ -143,7 +142,8 @@ def _job(one: _Input, out: Path, ingest: Ingest, left: dict[str, int] | None = N
         kind=one.kind,
         out=str(out.resolve()),
         ingest=ingest,
-        **more,
+        entries_left=max(0, left["entries"]),
+        bytes_left=max(0, left["bytes"]),
     )
 
 
@@ -186,7 +186,7 @@ def _read_one(
     with tempfile.TemporaryDirectory(prefix="reading-", dir=cache) as room:
         out = Path(room) / "out"
         out.mkdir()
-        told = watch.run(_job(one, out, ingest), heard, stop)
+        told = watch.run(_job(one, out, ingest, {"entries": 0, "bytes": 0}), heard, stop)
         (out / "notes.jsonl").write_text("".join(n.model_dump_json(exclude_defaults=True) + "\n" for n in told.notes))
         if not told.died:
             ended = _Kept(status=told.status, reason=told.reason, pages=told.pages)

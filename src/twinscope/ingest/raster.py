@@ -83,7 +83,7 @@ def decode(page: pdfium.PdfPage, placed: Placed, most_px: int) -> Image:
     try:
         return on_white(image.to_numpy(), image.format)
     finally:
-        image.close()
+        raw.FPDFBitmap_Destroy(bitmap)
 
 
 def _rendered(page: pdfium.PdfPage, placed: Placed, width: int, height: int) -> object:
@@ -105,7 +105,7 @@ def _opaque(page: pdfium.PdfPage, placed: Placed) -> bool:
         data = image.to_numpy()
         return not (data.ndim == 3 and data.shape[2] == 4 and data[..., 3].min() < 255)
     finally:
-        image.close()
+        raw.FPDFBitmap_Destroy(bitmap)
 
 
 def on_white(data: NDArray[np.uint8], form: int) -> Image:
@@ -117,7 +117,8 @@ def on_white(data: NDArray[np.uint8], form: int) -> Image:
         color = data[..., :3].astype(np.float32) * alpha + 255 * (1 - alpha)
         return np.ascontiguousarray((color + 0.5).astype(np.uint8)[..., ::-1])
     code = cv2.COLOR_BGRA2RGB if data.shape[2] == 4 else cv2.COLOR_BGR2RGB
-    return cv2.cvtColor(np.ascontiguousarray(data), code)
+    rgb: Image = cv2.cvtColor(np.ascontiguousarray(data), code)
+    return rgb
 
 
 def cut(source: Native, box: Box, slack_pt: float) -> tuple[Image, Box]:

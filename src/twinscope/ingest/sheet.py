@@ -24,7 +24,7 @@ Affine = tuple[float, float, float, float, float, float]
 
 
 class Placed(NamedTuple):
-    """A raster placed on the page: `to_page` maps its unit square (y up) to points as shown; `size` is (height, width)."""
+    """A raster placed on the page: `to_page` maps its unit square (y up) to points as shown."""
 
     box: Box
     visible: Box
@@ -84,7 +84,10 @@ def as_shown(page: pdfium.PdfPage) -> tuple[tuple[float, float], Affine]:
 
 
 def read(page: pdfium.PdfPage, text: bool = True) -> Sheet:
-    """Return what lies on a page, without its lines where `text` is False. Raises ValueError for a page with more objects than `MAX_OBJECTS`."""
+    """Return what lies on a page, without its lines where `text` is False.
+
+    Raises ValueError for a page with more objects than `MAX_OBJECTS`.
+    """
     size, shown = as_shown(page)
     frame = Box(0, 0, size[1], size[0])
     graphics: list[Graphic] = []
