@@ -12,15 +12,16 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from twinscope import __version__
 from twinscope.errors import ModelError, TwinscopeError, UsageError
-from twinscope.report.words import number, visible
-from twinscope.settings import Settings, load
-from twinscope.types import PICTURE_KINDS, Panel, Screening
+
+if TYPE_CHECKING:
+    from twinscope.settings import Settings
+    from twinscope.types import Screening
 
 EXIT_DONE = 0
 EXIT_FOUND = 1
@@ -28,9 +29,6 @@ EXIT_USAGE = 2
 EXIT_PROBLEMS = 3
 EXIT_FAILED = 4
 EXIT_INTERRUPTED = 130
-
-MOST_PRINTED = 20
-"""Findings shown in the terminal; all are in the report."""
 
 STAGES = {
     "read": "reading documents",
@@ -192,6 +190,7 @@ def models_list(json_: JsonOption = False) -> None:
     --json prints the whole cards, with the training data and the metrics.
     """
     from twinscope import models
+    from twinscope.report.words import visible
 
     cards = models.cards()
     if json_:
@@ -238,18 +237,23 @@ def main() -> None:
     """Run the command line and exit: an error that twinscope foresees is one sentence, never a traceback."""
     try:
         app()
-    except UsageError as error:
-        typer.echo(f"twinscope: {visible(str(error))}", err=True)
-        sys.exit(EXIT_USAGE)
     except TwinscopeError as error:
-        typer.echo(f"twinscope: {visible(str(error))}", err=True)
-        sys.exit(EXIT_FAILED)
+        _say(str(error))
+        sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)
+
+
+def _say(sentence: str) -> None:
+    from twinscope.report.words import visible
+
+    typer.echo(f"twinscope: {visible(sentence)}", err=True)
 
 
 # --- arguments --------------------------------------------------------------------------------------------------
 
 
 def _settings(path: Path | None, pairs: list[str] | None, threads: int | None) -> Settings:
+    from twinscope.settings import load
+
     flags: dict[str, Any] = {}
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
@@ -317,10 +321,7 @@ def _interruptible(case: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(
-            f"\ntwinscope: interrupted; run the same command again to go on from what is in {visible(str(case))}",
-            err=True,
-        )
+        _say(f"interrupted; run the same command again to go on from what is in {case}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -351,55 +352,14 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
         yield update
 
 
-# --- what is printed --------------------------------------------------------------------------------------------
-
-
 def _finish(screening: Screening, page: Path, as_json: bool, fail_above: float | None) -> None:
+    from twinscope.report import terminal
+
     if as_json:
         typer.echo(screening.model_dump_json(indent=2))
     else:
-        _print(screening, page)
+        typer.echo("\n".join(terminal.summary(screening, page)))
     if fail_above is not None and any(finding.probability >= fail_above for finding in screening.findings):
         raise typer.Exit(EXIT_FOUND)
-    if has_problems(screening):
+    if terminal.has_problems(screening):
         raise typer.Exit(EXIT_PROBLEMS)
-
-
-def has_problems(screening: Screening) -> bool:
-    """Tell whether a part of the input was not read; such a screening never reads as clean."""
-    return bool(screening.problems) or any(source.status != "ok" for source in screening.inputs)
-
-
-def _print(screening: Screening, page: Path) -> None:
-    from twinscope.report.table import ordered
-
-    pictures = sum(panel.kind in PICTURE_KINDS for panel in screening.panels)
-    typer.echo(
-        f"{_count(len(screening.inputs), 'input')}, {_count(len(screening.panels), 'panel')} "
-        f"({pictures} compared as pictures), {_count(len(screening.findings), 'finding')}, {screening.seconds:.1f} s"
-    )
-    names = {panel.id: _name(panel) for panel in screening.panels}
-    findings = ordered(screening)
-    for finding in findings[:MOST_PRINTED]:
-        a, b = (names.get(panel, visible(panel)) for panel in (finding.a, finding.b))
-        typer.echo(f"{number(finding.probability):>8}  {a} = {b}")
-        typer.echo(f"          {finding.verdict}: {visible(', '.join(finding.steps) or 'as it is')}")
-    if len(findings) > MOST_PRINTED:
-        typer.echo(f"          and {len(findings) - MOST_PRINTED} more in the report")
-    for source in screening.inputs:
-        if source.status != "ok":
-            typer.echo(f"{source.status}: {visible(source.path)}: {visible(source.reason)}")
-    for problem in screening.problems:
-        where = visible(problem.path) + (f", page {problem.page}" if problem.page else "")
-        typer.echo(f"problem: {where}: {visible(problem.reason)}")
-    typer.echo(f"report: {visible(str(page))}")
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def _name(panel: Panel) -> str:
-    label = f" ({visible(panel.label)})" if panel.label else ""
-    page = f", page {panel.source.page}" if panel.source.page else ""
-    return f"{visible(panel.id)}{label}{page}"
