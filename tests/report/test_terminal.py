@@ -1,0 +1,53 @@
+"""The result in the terminal: counts, findings, problems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from twinscope.report import terminal
+from twinscope.types import Finding, InputFile, Problem, Provenance, Screening
+
+
+def screening(findings: int, status: str = "ok", problems: int = 0) -> Screening:
+    return Screening(
+        inputs=(InputFile(path="a.pdf", sha256="0" * 64, kind="pdf", status=status),),
+        findings=tuple(
+            Finding(
+                id=f"f{n}",
+                kind="duplicate",
+                a=f"a{n}",
+                b=f"b{n}",
+                verdict="benign",
+                probability=0.5 + n / 100,
+                expected_false=0.1,
+                region_a=(0, 0, 1, 1),
+                region_b=(0, 0, 1, 1),
+                transform=((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+            )
+            for n in range(findings)
+        ),
+        problems=tuple(Problem(path="a.pdf", reason="torn") for _ in range(problems)),
+        seconds=1,
+        provenance=Provenance(twinscope="0", settings_sha256="0" * 64),
+    )
+
+
+def test_the_most_probable_findings_come_first_and_the_rest_are_counted() -> None:
+    lines = terminal.summary(screening(23), Path("report.html"))
+    assert "23 findings" in lines[0]
+    pairs = [line.split("  ")[-1] for line in lines if " = " in line]
+    assert pairs == [f"a{n} = b{n}" for n in range(22, 2, -1)]
+    assert any("and 3 more in the report" in line for line in lines)
+
+
+def test_one_is_not_told_as_many() -> None:
+    assert terminal.summary(screening(1), Path("report.html"))[0].startswith("1 input, 0 panels")
+
+
+@pytest.mark.parametrize(
+    ("status", "problems", "told"), [("ok", 0, False), ("ok", 1, True), ("partial", 0, True), ("refused", 0, True)]
+)
+def test_what_was_not_read_is_a_problem(status: str, problems: int, told: bool) -> None:
+    assert terminal.has_problems(screening(0, status, problems)) is told
