@@ -1,0 +1,253 @@
+"""Judge a model on what it never saw: `python -m twinscope.train.evaluate embedder-0`.
+
+Writes benchmarks/results/ID.json and quotes it in the model's card. The papers' protocol on the test groups of the
+micrographs (classes of one plain picture and nine manipulated ones), the same on look-alikes, modality by modality,
+manipulation by manipulation, and on pictures of kinds that were never trained on. Intervals: bootstrap over groups.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from twinscope import manipulate, metrics, models
+from twinscope.detect.embed import distances, embed
+from twinscope.models.card import CARDS, write
+from twinscope.train import data, protocol
+
+RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
+FPR = 1e-3
+Numbers = dict[str, Any]
+
+
+def main() -> None:
+    """Evaluate from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("id")
+    parser.add_argument("--classes", type=int, default=402)
+    parser.add_argument("--no-card", action="store_true", help="leave the card as it is")
+    arguments = parser.parse_args()
+    results = evaluate(arguments.id, arguments.classes)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{arguments.id}.json"
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    if not arguments.no_card:
+        card = models.load(arguments.id).card
+        kept = {key: results[key] for key in ("v02", "strong", "look_alikes", "speed") if key in results}
+        quoted: Numbers = {"results": f"benchmarks/results/{path.name}", "unseen": results["unseen"], **kept}
+        write(card.model_copy(update={"metrics": quoted}), CARDS / f"{card.id}.json")
+    print(json.dumps(results, indent=1))
+
+
+def evaluate(id: str, count: int) -> Numbers:
+    """Return all numbers of a model; see the head of this file."""
+    started = time.monotonic()
+    card = models.load(id).card
+    out: Numbers = {"model": id, "sha256": card.sha256, "border": 1.0, "published": PUBLISHED}
+    for how in ("v02", "strong"):
+        test = protocol.classes("test", count, 9, how, seed=3)
+        found = protocol.distances(partial(_points, id), test)
+        out[how] = report(found, [w.group for w in test.windows])
+        if how == "v02":
+            out["look_alikes"] = look_alikes(found, test)
+            out["modalities"] = modalities(found, test)
+            out["manipulations"] = manipulations(
+                id, metrics.tpr_at_fpr(found.same().ravel(), found.different(), FPR)[1]
+            )
+    out["unseen"] = {name: unseen(id, name) for name in ("blots", "photos", "copymove")}
+    out["edited_pairs"] = edited_pairs(id)
+    out["speed"] = speed(id)
+    out["seconds"] = round(time.monotonic() - started)
+    return out
+
+
+PUBLISHED = {
+    "cicconet-2019 SN, synthetic": 0.853731,
+    "cicconet-2019 SN[G], synthetic": 0.748010,
+    "note": "published on other pictures than ours: compare with care",
+}
+
+
+def report(found: protocol.Distances, groups: list[int]) -> Numbers:
+    """Return the protocol's summary with 95 % intervals from a bootstrap over groups (thresholds fixed)."""
+    numbers: Numbers = protocol.rounded(protocol.summary(found))
+    border = metrics.tpr_at_fpr(found.same().ravel(), found.different(), FPR)[1]
+    same = found.same()
+    sure = ~(found.unsure | np.eye(len(same), dtype=np.bool_))
+    apart = np.array([np.mean(found.cross[i][sure[i]] > 1) for i in range(len(same))])
+    hits = np.where(found.unsure[..., None], np.inf, found.cross).argmin(0) == np.arange(len(same))[:, None]
+    each = {"accuracy": 0.5 * ((same <= 1).mean(1) + apart), "ir1": hits.mean(1), "tpr_1e-3": (same < border).mean(1)}
+    units = [np.flatnonzero(np.array(groups) == g) for g in dict.fromkeys(groups)]
+    for name, values in each.items():
+        spread = partial(_mean_of_units, values, units)
+        interval = metrics.bootstrap(len(units), spread, np.random.default_rng(4), 1000)
+        numbers[f"{name}_95"] = [round(v, 4) for v in interval]
+    numbers |= {"tpr_at_border": float(np.mean(same <= 1)), "fpr_at_border": float(np.mean(found.different() <= 1))}
+    numbers |= {"border_1e-3": float(border), "classes": len(same), "versions": same.shape[1], "groups": len(units)}
+    return {key: round(v, 4) if isinstance(v, float) else v for key, v in numbers.items()}
+
+
+def _mean_of_units(values: NDArray[Any], units: list[NDArray[Any]], drawn: NDArray[np.int64]) -> float:
+    return float(values[np.concatenate([units[k] for k in drawn])].mean())
+
+
+def look_alikes(found: protocol.Distances, test: protocol.Classes) -> Numbers:
+    """Return how many different pairs of one image, and of one group, lie within the border: the hard negatives."""
+    image, group = (np.array([w[k] for w in test.windows]) for k in (0, 1))
+    sure = ~(found.unsure | np.eye(len(image), dtype=np.bool_))
+    out: Numbers = {}
+    for name, near in {"one image": image[:, None] == image, "one group": group[:, None] == group}.items():
+        values = found.cross[near & sure]
+        if values.size:
+            out[name] = {"pairs": values.size, "within_border": round(float(np.mean(values <= 1)), 4)}
+            out[name]["auc"] = round(metrics.auc(found.same().ravel(), values.ravel()), 4)
+    return out
+
+
+def modalities(found: protocol.Distances, test: protocol.Classes) -> Numbers:
+    """Return, for each modality, its classes, what is found at the border and at FPR 1e-3 of all, and false alarms."""
+    border = metrics.tpr_at_fpr(found.same().ravel(), found.different(), FPR)[1]
+    kinds = np.array([w.modality for w in test.windows])
+    sure = ~(found.unsure | np.eye(len(kinds), dtype=np.bool_))
+    hits = np.where(found.unsure[..., None], np.inf, found.cross).argmin(0) == np.arange(len(kinds))[:, None]
+    out: Numbers = {}
+    for kind in sorted(set(kinds)):
+        mine = kinds == kind
+        same, within = found.same()[mine], found.cross[(mine[:, None] & mine) & sure]
+        row = {"classes": int(mine.sum()), "tpr_at_border": np.mean(same <= 1), "ir1": hits[mine].mean()}
+        row |= {"tpr_1e-3": np.mean(same < border), "fpr_at_border": np.mean(found.cross[mine][sure[mine]] <= 1)}
+        row["fpr_within_modality"] = np.mean(within <= 1) if within.size else float("nan")
+        out[kind] = {
+            k: v if isinstance(v, int) else (None if np.isnan(v) else round(float(v), 4)) for k, v in row.items()
+        }
+    return out
+
+
+def manipulations(id: str, border: float, count: int = 150) -> Numbers:
+    """Return, for single manipulations of whole windows, the share within the border and within that of FPR 1e-3."""
+    rng = np.random.default_rng(5)
+    pixels, _ = data.cut(data.micrographs("test"), rng, 1, levels=(256,))
+    chosen = [p.astype(np.float32) / 255 for p in pixels[rng.permutation(len(pixels))[:count]]]
+    plain = _embedded(id, chosen)
+    out: Numbers = {}
+    for name, step in single().items():
+        far = np.linalg.norm(_embedded(id, [step(p, rng).image for p in chosen]) - plain, axis=1)
+        out[name] = {
+            "within_border": round(float(np.mean(far <= 1)), 3),
+            "tpr_1e-3": round(float(np.mean(far < border)), 3),
+        }
+        out[name]["median_distance"] = round(float(np.median(far)), 3)
+    return out
+
+
+def single() -> dict[str, manipulate.Step]:
+    """Return the manipulations of the robustness table, at fixed strengths."""
+    m = manipulate
+    table: dict[str, Callable[..., manipulate.Manipulated]] = {"mirrored": m.reflect}
+    table |= {f"rotated {a}": partial(m.rotate, angle=a) for a in (5, 15, 45, 90, 180)}
+    table |= {f"crop {s}": partial(m.crop, share=s) for s in (0.8, 0.6, 0.4, 0.25)}
+    table |= {f"perspective {s}": partial(m.perspective, shift=s) for s in (0.05, 0.1)}
+    table |= {f"gamma {g}": partial(m.gamma, exponent=g) for g in (0.5, 2.0)}
+    table |= {f"contrast {f}": partial(m.contrast, factor=f) for f in (0.5, 1.5)}
+    table |= {"inverted": m.invert, "one channel": m.one_channel, "false colour": m.false_colour}
+    table |= {f"JPEG {q}": partial(m.jpeg, quality=q) for q in (10, 30, 60)}
+    table |= {f"blur {s} px": partial(m.blur, sigma_px=s) for s in (1, 3)}
+    table |= {f"noise {s}": partial(m.noise, sigma=s) for s in (0.02, 0.08)}
+    table |= {f"resampled {f}": partial(m.resample, factor=f) for f in (0.5, 0.25)}
+    table |= {"letters": m.letters, "arrow": m.arrow, "outline": m.outline, "scale bar": m.scale_bar}
+    return table | {name: getattr(m, name) for name in ("erase", "clone", "splice", "retouch", "local_contrast")}
+
+
+def unseen(id: str, name: str) -> Numbers:
+    """Return the v02 protocol on an evaluation-only set: one class for each host blot or tile of a photograph."""
+    root, rng = data.shared() / "data" / name, np.random.default_rng(6)
+    pictures = _pictures(root, name, rng)
+    windows = [data.Window(k, k, 0, name, name, (0, 0, 1, 1)) for k in range(len(pictures))]
+    views = [
+        np.stack([data.view(p, rng, "anchor", 128), *(data.view(p, rng, "v02", 128) for _ in range(9))])
+        for p in pictures
+    ]
+    found = protocol.distances(partial(_points, id), protocol.Classes(np.stack(views), windows))
+    numbers: Numbers = protocol.rounded(protocol.summary(found))
+    numbers["fpr_at_border"] = round(float(np.mean(found.different() <= 1)), 4)
+    return numbers | {"classes": len(pictures)}
+
+
+def _pictures(root: Path, name: str, rng: np.random.Generator) -> list[data.Bytes]:
+    """Return 256 px windows: each host blot's first patch, or up to six separate tiles of each photograph."""
+    if name == "blots":
+        firsts = {row["host"]: root / row["a"] for row in reversed(_rows(root / "pairs.csv"))}
+        return [data.read_rgb(str(path)) for path in firsts.values()]
+    parts = []
+    for path in sorted((root / "original").iterdir()):
+        image = data.read_rgb(str(path))
+        for x0, y0, x1, y1 in data.tiles(image.shape, 256, rng)[:6]:
+            if not data.blank(image[y0:y1, x0:x1]):
+                parts.append(image[y0:y1, x0:x1])
+    return parts
+
+
+def edited_pairs(id: str) -> Numbers:
+    """Return, on real edits, the share of pairs within the border, and of all cross pairs: whole pictures, resized."""
+    out: Numbers = {}
+    for name, keys in {
+        "blots": ("a", "b"),
+        "photos": ("original", "edited"),
+        "copymove": ("original", "forged"),
+    }.items():
+        root = data.shared() / "data" / name
+        rows = _rows(root / "pairs.csv")
+        a, b = (embed([data.read_rgb(str(_find(root, key, row[key]))) for row in rows], id) for key in keys)
+        far = distances(a, b)
+        label = np.array([row.get("host", row[keys[0]]) for row in rows])
+        other = far[label[:, None] != label]
+        hits = int((np.diag(far) <= 1).sum())
+        out[name] = {"pairs": len(rows), "within_border": round(hits / len(rows), 4)}
+        out[name]["within_border_95"] = [round(v, 4) for v in metrics.wilson(hits, len(rows))]
+        out[name]["different_within_border"] = round(float(np.mean(other <= 1)), 4)
+        out[name]["auc"] = round(metrics.auc(np.diag(far), other), 4)
+    return out
+
+
+def speed(id: str, count: int = 400) -> Numbers:
+    """Return pictures a second through the runtime on two threads, 128 px in, the median of five runs."""
+    pictures = list(np.random.default_rng(7).integers(0, 256, (count, 128, 128), np.uint8))
+    embed(pictures[:64], id, threads=2)
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        embed(pictures, id, threads=2)
+        times.append(time.perf_counter() - start)
+    return {"pictures_per_s": round(count / float(np.median(times))), "threads": 2}
+
+
+def _points(id: str, views: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return embed(list(views), id)
+
+
+def _embedded(id: str, pictures: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return embed([np.rint(p * 255).astype(np.uint8) for p in pictures], id)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _find(root: Path, folder: str, name: str) -> Path:
+    return root / name if (root / name).exists() else root / folder / name
+
+
+if __name__ == "__main__":
+    cv2.setNumThreads(1)
+    main()
