@@ -43,8 +43,9 @@ def main() -> None:
     path.write_text(json.dumps(results, indent=1) + "\n")
     if not arguments.no_card:
         card = models.load(arguments.id).card
-        kept = {key: results[key] for key in ("v02", "strong", "look_alikes", "speed") if key in results}
-        quoted: Numbers = {"results": f"benchmarks/results/{path.name}", "unseen": results["unseen"], **kept}
+        quoted: Numbers = {"results": f"benchmarks/results/{path.name}"}
+        for key in ("v02", "strong", "look_alikes", "unseen", "speed"):
+            quoted[key] = results[key]
         write(card.model_copy(update={"metrics": quoted}), CARDS / f"{card.id}.json")
     print(json.dumps(results, indent=1))
 
