@@ -167,7 +167,7 @@ def _blot_pair(
             continue
         x0, y0, x1, y1 = boxes[0]
         pair = plant.make("blot", sources.patch_pixels(patch)[0][y0:y1, x0:x1], sizes, rng)
-        if pair is not None and min(pair.a.std(), pair.b.std()) > 0.03:
+        if pair is not None and plant.has_bands(pair.a) and plant.has_bands(pair.b):
             stock.used.add(str(host))
             return pair, {"kind": "blot", "source": f"blots/{patch.host}/{patch.number}"}
     return None

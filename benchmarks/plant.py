@@ -176,6 +176,18 @@ def _has_content(a: Picture, overlap: NDArray[np.float32]) -> bool:
     return bool(held.std() > 0.02 and held.std() > 0.4 * grey.std())
 
 
+def has_bands(strip: Picture) -> bool:
+    """Tell whether a strip shows two bands, or one with both ends: half a smooth blob is no evidence for anyone."""
+    grey = cv2.GaussianBlur(np.rint(255 * strip).astype(np.uint8), (0, 0), 2)
+    if grey.std() < 8:
+        return False
+    _, dark = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(dark)
+    bands = [s for s in stats[1:count] if s[4] > 0.015 * dark.size]
+    inside = [s for s in bands if s[0] > 2 and s[0] + s[2] < strip.shape[1] - 2]
+    return len(bands) >= 2 or len(inside) == 1
+
+
 def _merged(source: Picture, other: Picture | None, rng: Rng, detail: dict[str, Any]) -> Picture:
     if source.ndim == 3 or other is None:
         return source
