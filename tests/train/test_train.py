@@ -1,0 +1,169 @@
+"""The workshop: windows, views, relations, losses and the loop; torch only here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from twinscope.train import data, drawn, loop, protocol  # noqa: E402
+from twinscope.train.losses import Contrast  # noqa: E402
+from twinscope.train.networks import Embedder, tones  # noqa: E402
+
+
+def window(image: int, group: int, level: int = 0, source: str = "neubias_training") -> data.Window:
+    return data.Window(image, group, level, source, "brightfield", (0, 0, 1, 1))
+
+
+def tiny_pool() -> data.Pool:
+    pictures, windows = [], []
+    for family in range(6):
+        for k, picture in enumerate(drawn.family(np.random.default_rng(family), [9 * family + k for k in range(4)])):
+            pictures.append(np.repeat(picture[..., None], 3, 2))
+            windows.append(data.Window(4 * family + k, family, 0, "drawn", "drawn", (0, 0, 256, 256)))
+    return data.Pool(np.stack(pictures), windows, "0" * 64)
+
+
+def small(step: int) -> int:
+    return 64
+
+
+def test_tiles_do_not_overlap_and_fit() -> None:
+    boxes = data.tiles((700, 1000), 256, np.random.default_rng(0))
+    cover = np.zeros((700, 1000), int)
+    for x0, y0, x1, y1 in boxes:
+        cover[y0:y1, x0:x1] += 1
+    assert len(boxes) == 6
+    assert cover.sum() == 6 * 256**2
+    assert cover.max() == 1
+
+
+def test_blank_windows_are_known() -> None:
+    flat = np.full((256, 256, 3), 7, np.uint8)
+    assert data.blank(flat)
+    flat[100:140, 100:140] = 90
+    assert not data.blank(flat)
+
+
+def test_relations() -> None:
+    windows = [window(0, 0), window(0, 0), window(0, 0, 1), window(1, 0), window(2, 1),
+               window(3, 2, 0, "dsb2018"), window(4, 2, 0, "dsb2018")]  # fmt: skip
+    same, unsure = data.relations(windows)
+    assert np.array_equal(same, np.eye(7, dtype=bool))
+    assert not unsure[0, 1]  # two tiles of one level are different
+    assert unsure[0, 2]  # tiles of two sizes may overlap
+    assert unsure[0, 3]  # two images of one group may show the same place
+    assert not unsure[5, 6]  # but not where groups are touching fields
+    assert not unsure[0, 4]
+    assert np.array_equal(unsure, unsure.T)
+
+
+def test_a_family_looks_alike_but_is_not_the_same() -> None:
+    first = drawn.family(np.random.default_rng(3), [1, 2])
+    again = drawn.family(np.random.default_rng(3), [1, 2])
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], first[1])
+    assert first[0].shape == (256, 256)
+    assert first[0].dtype == np.uint8
+
+
+def test_a_batch_comes_from_seed_and_step_alone() -> None:
+    pool = tiny_pool()
+    one, two = (data.Batches(pool, 0, 12, small, 10) for _ in range(2))
+    two[4]
+    for a, b in zip(one[3], two[3], strict=True):
+        assert np.array_equal(a, b)
+    assert not np.array_equal(one[3].views, one[4].views)
+    batch = one[3]
+    count = len(batch.views) // 2
+    assert batch.views.shape == (2 * count, 64, 64)
+    assert batch.same[0, count]
+    assert batch.same.sum() == 4 * count
+
+
+def test_tones_are_standardised_and_survive_flat_pictures() -> None:
+    out = tones(torch.rand(2, 1, 32, 32) * 255)
+    assert torch.allclose(out.mean((2, 3)), torch.zeros(2, 3), atol=1e-4)
+    assert torch.allclose(out.std((2, 3)), torch.ones(2, 3), atol=0.02)
+    assert torch.isfinite(tones(torch.zeros(1, 1, 8, 8))).all()
+
+
+def test_points_lie_on_a_sphere_of_the_radius() -> None:
+    network = Embedder((8, 8, 8, 8), 16).eval()
+    network.radius.fill_(2.5)
+    points = network(torch.rand(3, 1, 64, 48) * 255)
+    assert points.shape == (3, 16)
+    assert torch.allclose(points.norm(dim=1), torch.full((3,), 2.5), atol=1e-4)
+
+
+def test_the_shipped_network_is_lean() -> None:
+    assert sum(p.numel() for p in Embedder().parameters()) <= 1.35e6
+
+
+def test_loss_prefers_true_pairs_and_leaves_unsure_ones_out() -> None:
+    points = torch.nn.functional.normalize(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.1], [0.1, 1.0]]), dim=1)
+    itself, none = torch.eye(4, dtype=torch.bool), torch.zeros(4, 4, dtype=torch.bool)
+    right, wrong = itself.clone(), itself.clone()
+    for a, b in ((0, 2), (1, 3)):
+        right[a, b] = right[b, a] = True
+    for a, b in ((0, 1), (2, 3)):
+        wrong[a, b] = wrong[b, a] = True
+
+    @torch.inference_mode()
+    def value(same: torch.Tensor, unsure: torch.Tensor) -> float:
+        return float(Contrast()(points, same, unsure))
+
+    assert value(right, none) < value(wrong, none) - 5
+    unsure = none.clone()
+    unsure[0, 1] = unsure[1, 0] = unsure[2, 3] = unsure[3, 2] = True
+    near = points.clone()
+    near[0] = near[1]  # an unsure pair that coincides costs nothing, a different one does
+    points = near
+    assert value(right, none) > value(right, unsure) + 1
+
+
+def test_radius_puts_the_border_at_one() -> None:
+    loss = Contrast(border=0.5)
+    a, b = torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.75**0.5])  # cosine .5
+    assert float((a - b).norm()) * loss.radius() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_training_learns_stops_and_goes_on(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    batches = data.Batches(tiny_pool(), 0, 8, small, 6)
+    looks: list[int] = []
+
+    def look(network: torch.nn.Module) -> dict[str, float]:
+        looks.append(1)
+        return {"score": float(len(looks))}
+
+    first = loop.train(
+        Embedder((4, 4, 8, 8), 8), Contrast(), batches, loop.Plan(4, every=2, bf16=False), tmp_path, look
+    )
+    assert torch.load(first, weights_only=True)["row"]["step"] == 4
+    loop.train(Embedder((4, 4, 8, 8), 8), Contrast(), batches, loop.Plan(6, every=2, bf16=False), tmp_path, look)
+    rows = (tmp_path / "curve.csv").read_text().splitlines()
+    assert rows[0].startswith("step,seconds,loss,score")
+    assert [row.split(",")[0] for row in rows[1:]] == ["2", "4", "6"]
+
+
+def test_protocol_numbers_of_a_perfect_and_a_blind_embedding() -> None:
+    rng = np.random.default_rng(0)
+    views = np.zeros((5, 4, 8, 8), np.uint8) + np.arange(5, dtype=np.uint8)[:, None, None, None]
+    test = protocol.Classes(views, [window(k, k) for k in range(5)])
+    perfect = protocol.summary(protocol.distances(lambda x: 2 * np.eye(5, dtype=np.float32)[x[:, 0, 0]], test))
+    assert (perfect["accuracy"], perfect["ir1"], perfect["tpr_1e-3"], perfect["auc"]) == (1, 1, 1, 1)
+    blind = protocol.summary(protocol.distances(lambda x: rng.random((len(x), 3)).astype(np.float32), test))
+    assert blind["auc"] == pytest.approx(0.5, abs=0.25)
+
+
+def test_unsure_pairs_do_not_count() -> None:
+    views = np.zeros((2, 2, 8, 8), np.uint8)
+    test = protocol.Classes(views, [window(0, 0), window(1, 0)])  # two images of one group: perhaps the same place
+    found = protocol.distances(lambda x: np.zeros((len(x), 2), np.float32), test)
+    assert found.unsure[0, 1]
+    assert found.different().size == 0
+    assert found.same().shape == (2, 1)
