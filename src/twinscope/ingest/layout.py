@@ -55,7 +55,8 @@ class Block(NamedTuple):
 
     @property
     def text(self) -> str:
-        return " ".join(line.text for line in self.lines)
+        words = " ".join(line.text for line in self.lines).replace("\x02 ", "")
+        return "".join(c for c in words if c >= " ")
 
 
 class Found(NamedTuple):
@@ -106,13 +107,15 @@ def figures(size: tuple[float, float], graphics: Sequence[Graphic], lines: Seque
     texts = blocks([line for line in lines if line.text and _upright_line(line)])
     pictures = [g.box for g in graphics if g.shape == "raster" and g.box.area < 0.7 * width * height]
     texts = [_as_role(block, width, pictures) for block in texts]
+    texts = _hanging(texts)
+    frames = _text_frames(graphics, lines)
+    texts = _running_on([_framed(block, frames) for block in texts])
     walls = [block for block in texts if block.role != "text"]
-    drawn = _without_backgrounds(size, graphics, walls)
-    clusters = _clusters(size, drawn, walls)
-    clusters = [c for c in clusters if not (c.ruled and len(c.graphics) < 3)]
+    drawn = _without_backgrounds(size, graphics, walls, frames)
+    clusters = [c for c in _clusters(size, drawn, walls) if not _furniture(c, size, walls)]
     captions = [block for block in walls if block.role in ("figure", "table")]
     loose = _loose_lines(size, lines, walls)
-    clusters = _absorb(_absorb(clusters, loose, GAP_PT), loose, 6.0)
+    clusters = _absorb(_absorb(clusters, loose, (9.0, 11.0)), loose, (6.0, 6.0))
     groups = _group(clusters, captions, walls)
     found = [_found(cluster, caption, texts) for cluster, caption in groups if _kept(cluster, caption, size)]
     return sorted(found, key=lambda f: (round(f.box.y0 / 30), f.box.x0, f.box.y0))
@@ -168,12 +171,89 @@ def _as_role(block: Block, page_width: float, pictures: Sequence[Box]) -> Block:
     return block
 
 
+def _hanging(texts: Sequence[Block]) -> list[Block]:
+    """Return the blocks with captions whose label stands in a column of its own put together."""
+    taken: set[int] = set()
+    out: list[Block] = []
+    for block in texts:
+        label = len(block.lines) == 1 and len(block.lines[0].text) < 30 and block.role in ("figure", "table")
+        if label:
+            for i, other in enumerate(texts):
+                right = 0 < other.box.x0 - block.box.x1 < 40 and abs(other.box.y0 - block.box.y0) < 5
+                if right and other.role in ("body", "text") and i not in taken:
+                    taken.add(i)
+                    block = block._replace(box=hull(block.box, other.box), lines=block.lines + other.lines)
+                    break
+        out.append(block)
+    return [block for i, block in enumerate(out) if i not in taken]
+
+
+def _text_frames(graphics: Sequence[Graphic], lines: Sequence[Line]) -> list[Box]:
+    """Return the upright rectangles that hold running text: boxes beside an article, not boxes of a diagram."""
+    frames = []
+    for g in graphics:
+        if g.shape != "tint" or g.box.area < 5000:
+            continue
+        inside = [line for line in lines if common(line.box, g.box) > 0.9 * line.box.area]
+        letters = sum(len(line.text) for line in inside)
+        covered = sum(line.box.area for line in inside) / g.box.area
+        others = sum(common(o.box, g.box) > 0.5 * o.box.area for o in graphics if o.shape in ("raster", "drawing"))
+        if letters >= 150 and len(inside) >= 4 and covered > 0.3 and others == 0:
+            frames.append(g.box)
+    return frames
+
+
+def _framed(block: Block, frames: Sequence[Box]) -> Block:
+    if block.role == "text" and any(common(block.box, frame) > 0.8 * block.box.area for frame in frames):
+        return block._replace(role="body")
+    return block
+
+
+def _running_on(texts: Sequence[Block]) -> list[Block]:
+    """Return the blocks with those that only continue running text made running text."""
+    bodies = [block for block in texts if block.role == "body"]
+    out = []
+    for block in texts:
+        for body in bodies:
+            gap = max(block.box.y0 - body.box.y1, body.box.y0 - block.box.y1)
+            beside = min(block.box.x1, body.box.x1) - max(block.box.x0, body.box.x0)
+            size = body.lines[0].size
+            close = -0.6 * block.box.height < gap < 0.8 * size and beside > 0.8 * block.box.width
+            if block.role == "text" and close and block.box.width > 0.4 * body.box.width:
+                block = block._replace(role="body")
+                break
+        out.append(block)
+    return out
+
+
+def _furniture(cluster: _Cluster, size: tuple[float, float], walls: Sequence[Block]) -> bool:
+    """Return whether a cluster is a lone rule, a frame of text, or stands in the page's head or foot."""
+    height = size[0]
+    box = cluster.box
+    if (box.y1 < 0.11 * height or box.y0 > 0.9 * height) and box.height < 0.07 * height:
+        return True
+    if not cluster.ruled:
+        return False
+    return len(cluster.graphics) < 3 or sum(common(box, wall.box) for wall in walls) > 0.25 * box.area
+
+
+def _closes(rule: Box, others: Sequence[Box]) -> bool:
+    """Return whether a rule is a side of a rectangle: other rules stand at right angles on both its ends."""
+    lying = rule.width >= rule.height
+    ends = (Box(rule.x0, rule.y0, rule.x0, rule.y1), Box(rule.x1, rule.y0, rule.x1, rule.y1))
+    if not lying:
+        ends = (Box(rule.x0, rule.y0, rule.x1, rule.y0), Box(rule.x0, rule.y1, rule.x1, rule.y1))
+    across = [o for o in others if (o.width >= o.height) != lying and max(o.width, o.height) > 30]
+    return all(any(distance(end, other) <= 3 for other in across) for end in ends)
+
+
 def _without_backgrounds(
-    size: tuple[float, float], graphics: Sequence[Graphic], walls: Sequence[Block]
+    size: tuple[float, float], graphics: Sequence[Graphic], walls: Sequence[Block], frames: Sequence[Box]
 ) -> list[Graphic]:
     """Return the graphics without page backgrounds, frames of text, lone rules and the margins' furniture."""
     height, width = size
     solid = [g.box for g in graphics if g.shape in ("raster", "drawing") and g.box.area < 0.7 * width * height]
+    rules = [g.box for g in graphics if g.shape == "rule"]
     kept = []
     for g in graphics:
         box = g.box
@@ -183,8 +263,13 @@ def _without_backgrounds(
             continue
         if (box.y1 < 0.07 * height or box.y0 > 0.93 * height) and box.height < 0.07 * height:
             continue
+        if g.shape in ("tint", "rule") and any(common(box, grow(frame, 1)) >= 0.95 * box.area for frame in frames):
+            continue
+        tabled = any(wall.role == "table" and distance(box, wall.box) == 0 for wall in walls)
+        if g.shape in ("tint", "rule") and tabled and box.height < 60:
+            continue
         long_rule = g.shape == "rule" and max(box.width / width, box.height / height) > 0.3
-        if long_rule and not any(distance(box, other) <= 2 for other in solid):
+        if long_rule and not any(distance(box, other) <= 2 for other in solid) and not _closes(box, rules):
             continue
         if g.shape == "tint" and sum(common(box, wall.box) for wall in walls) > 0.25 * box.area:
             continue
@@ -247,13 +332,18 @@ def _loose_lines(size: tuple[float, float], lines: Sequence[Line], walls: Sequen
     ]
 
 
-def _absorb(clusters: list[_Cluster], lines: Sequence[Line], reach: float) -> list[_Cluster]:
-    """Return the clusters grown by the text beside them."""
+def _absorb(clusters: list[_Cluster], lines: Sequence[Line], reach: tuple[float, float]) -> list[_Cluster]:
+    """Return the clusters grown by the text beside them: at most `reach` points away in x and y."""
     boxes = [c.box for c in clusters]
     for line in lines:
-        near = [(distance(line.box, c.box), i) for i, c in enumerate(clusters)]
-        gap, index = min(near, default=(reach + 1, -1))
-        if gap <= reach and line.box.width <= 1.1 * clusters[index].box.width + 30:
+        near = []
+        for i, cluster in enumerate(clusters):
+            a, b = line.box, cluster.box
+            dx, dy = max(0.0, a.x0 - b.x1, b.x0 - a.x1), max(0.0, a.y0 - b.y1, b.y0 - a.y1)
+            if dx <= reach[0] and dy <= reach[1] and a.width <= 1.1 * b.width + 30:
+                near.append((dx + dy, i))
+        if near:
+            index = min(near)[1]
             boxes[index] = hull(boxes[index], line.box)
     return [c._replace(box=box) for c, box in zip(clusters, boxes, strict=True)]
 
@@ -344,7 +434,7 @@ def _kept(cluster: _Cluster, caption: Block | None, size: tuple[float, float]) -
         if min(box.width, box.height) >= 40 and box.area >= 5000 and large >= 1000:
             return True
     drawn = sum(g.shape == "drawing" for g in cluster.graphics)
-    return drawn >= 8 and box.width >= 90 and box.height >= 60 and box.y1 > 0.12 * size[0]
+    return drawn >= 8 and box.width >= 120 and box.height >= 80 and box.area >= 15_000
 
 
 def _found(cluster: _Cluster, caption: Block | None, texts: Sequence[Block]) -> Found:

@@ -87,17 +87,28 @@ def _furniture(document: pdfium.PdfDocument, pages: int) -> frozenset[_MARK]:
     """Return the marks of what stands at the same place on most pages: stamps, logos, rules."""
     if pages < 3:
         return frozenset()
-    chosen = sorted({round(i * (pages - 1) / 7) for i in range(8)})
+    chosen = sorted({round(i * (pages - 1) / 9) for i in range(10)})
     seen: Counter[_MARK] = Counter()
+    sizes: list[tuple[float, float]] = []
     for index in chosen:
         try:
             page = document[index]
-            graphics = sheet.read(page, text=False).graphics
+            on_page = sheet.read(page, text=False)
             page.close()
         except (pdfium.PdfiumError, ValueError):
             continue
-        seen.update({_mark(g) for g in graphics})
-    return frozenset(mark for mark, count in seen.items() if count >= max(3, 0.5 * len(chosen)))
+        sizes.append(on_page.size)
+        seen.update({_mark(g) for g in on_page.graphics})
+    if not sizes:
+        return frozenset()
+    height, width = sizes[0]
+    often = max(3, 0.6 * len(chosen))
+
+    def in_margin(mark: _MARK) -> bool:
+        _, x0, y0, x1, y1 = mark
+        return y1 < 0.15 * height or y0 > 0.88 * height or x1 < 0.08 * width or x0 > 0.92 * width
+
+    return frozenset(mark for mark, count in seen.items() if count >= (3 if in_margin(mark) else often))
 
 
 def _mark(graphic: Graphic) -> _MARK:

@@ -197,7 +197,7 @@ def _drawn(handle: Any, kind: int, box: Box) -> Graphic | None:
     if not seen:
         return None
     shape: Literal["rule", "tint", "drawing"] = "drawing"
-    if min(box.width, box.height) <= 3:
+    if min(box.width, box.height) <= 3 and max(box.width, box.height) >= 8:
         shape = "rule"
     elif raw.FPDFPath_CountSegments(handle) <= 6 and _upright(handle):
         shape = "tint"
