@@ -116,16 +116,30 @@ def test_no_file_and_no_function_asks_to_be_two_things(root: Path) -> None:
     assert long == []
 
 
-def test_torch_stays_in_the_workshop(root: Path) -> None:
+def test_what_is_imported_is_a_declared_dependency_of_its_half(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    desk = {_key(Requirement(line).name) for line in project["dependencies"]}
+    workshop = desk | {_key(Requirement(line).name) for line in project["optional-dependencies"]["train"]}
+    dists = importlib.metadata.packages_distributions()
     package = root / "src" / "twinscope"
-    users = set()
-    for path in package.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            if any(name.split(".")[0] in {"torch", "torchvision"} for name in names):
-                users.add(path.relative_to(package).parts[0])
-    assert users <= {"train"}
+    undeclared = []
+    for path in sorted(package.rglob("*.py")):
+        declared = workshop if path.relative_to(package).parts[0] == "train" else desk
+        for name in sorted(_imported(path) - {"twinscope", "__future__"} - sys.stdlib_module_names):
+            if not {_key(dist) for dist in dists.get(name, [name])} & declared:
+                undeclared.append(f"{path.relative_to(package)} imports {name}")
+    assert undeclared == []
+
+
+def _imported(path: Path) -> set[str]:
+    """Return the top-level packages that a file imports, wherever in the file."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return names
 
 
 def test_the_package_brings_its_files_along() -> None:
