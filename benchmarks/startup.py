@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from twinscope import __version__
+import common
 
 RESULTS = Path(__file__).resolve().parent / "results" / "startup.json"
 TWINSCOPE = Path(sys.executable).with_name("twinscope")
@@ -44,9 +42,7 @@ def main() -> int:
         "least_s": round(runs[0], 3),
         "most_s": round(runs[-1], 3),
         "limit_s": MOST_S,
-        "twinscope": __version__,
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
+        **common.circumstances(),
     }
     given.output.parent.mkdir(parents=True, exist_ok=True)
     given.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
