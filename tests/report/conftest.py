@@ -39,10 +39,9 @@ def cells(seed: int, height: int, width: int, count: int = 60) -> Image:
     for _ in range(count):
         centre = (int(rng.integers(0, width)), int(rng.integers(0, height)))
         axes = (int(rng.integers(8, 24)), int(rng.integers(8, 17)))
-        blob = np.zeros_like(image)
-        cv2.ellipse(blob, centre, axes, float(rng.uniform(0, 180)), 0, 360, float(rng.uniform(60, 190)), -1)
-        image = np.maximum(image, cv2.GaussianBlur(blob, (0, 0), 2.2) * rng.uniform(0.85, 1.1, image.shape))
-    image = cv2.GaussianBlur(image, (0, 0), 0.8) + rng.normal(0, 3, image.shape)
+        cv2.ellipse(image, centre, axes, float(rng.uniform(0, 180)), 0, 360, float(rng.uniform(60, 190)), -1)
+    grain = rng.normal(1, 0.06, image.shape)
+    image = cv2.GaussianBlur(cv2.GaussianBlur(image, (0, 0), 2.2) * grain, (0, 0), 0.8) + rng.normal(0, 3, image.shape)
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
@@ -165,7 +164,7 @@ def build(case: Path, hostile: str = "", doc: str = "manuscript.pdf") -> Screeni
         )  # fmt: skip
     figures = [
         Figure(id=name, source=Origin(path=doc + h, sha256=SHA["one"], page=int(name[4])), label=f"Figure {i}{h}",
-               caption=CAPTIONS[i % 2] + h)
+               caption=CAPTIONS[(i - 1) % 2] + h)
         for i, name in enumerate(dict.fromkeys(panel.figure for panel in panels), 1)
     ]  # fmt: skip
     return Screening(

@@ -18,6 +18,7 @@ import numpy as np
 from markupsafe import Markup
 
 from twinscope import geometry
+from twinscope.pixels import Image
 from twinscope.report import overlay, pictures, words
 from twinscope.report.table import ordered
 from twinscope.types import Box, Figure, Finding, Page, Panel, Screening
@@ -36,12 +37,21 @@ class _Pool:
         self.case = case
         self.shares = shares
         self.items: dict[str, dict[str, Any]] = {}
+        self.thumbnails: dict[str, str] = {}
 
     def panel(self, panel: Panel | None) -> str | None:
         """Return the id of a panel's picture, or None when the case does not hold it."""
-        if panel is None:
-            return None
-        return self._add(f"panels/{panel.id}.png", "panels", panel.size, pictures.LONG_SIDE)
+        return None if panel is None else self._add(_stored(panel.id), "panels", panel.size, pictures.LONG_SIDE)
+
+    def thumbnail(self, panel: Panel) -> str | None:
+        """Return the data URI of a panel's small picture, or None when the case does not hold it."""
+        name = _stored(panel.id)
+        if name not in self.thumbnails:
+            image = pictures.load(self.case, name)
+            if image is None:
+                return None
+            self.thumbnails[name] = self._small(image)
+        return self.thumbnails[name]
 
     def heatmap(self, relative: str | None, size: tuple[int, int]) -> str | None:
         """Return the id of a heat-map in the cividis colours."""
@@ -63,8 +73,17 @@ class _Pool:
         image = pictures.load(self.case, relative)
         if image is None or relative is None:
             return None
+        if kind == "panels":
+            self.thumbnails[relative] = self._small(image)
         shown = pictures.cividis(pictures.shrink(image, long_side)) if kind == "heatmaps" else image
         return self.add(relative, pictures.uri(shown, self.shares[kind], long_side), size)
+
+    def _small(self, image: Image) -> str:
+        return pictures.uri(image, self.shares["thumbnails"], 240)
+
+
+def _stored(panel_id: str) -> str:
+    return f"panels/{panel_id}.png"
 
 
 def write(screening: Screening, case: Path) -> Path:
@@ -220,7 +239,7 @@ def _registered(finding: Finding, sides: dict[str, dict[str, Any]], pool: _Pool)
 
 def _bent(finding: Finding, a: dict[str, Any], b: dict[str, Any], transform: overlay.Square, pool: _Pool) -> str | None:
     """Return the id of a's picture drawn in the frame of b, for a transform with perspective (SVG has none)."""
-    image = pictures.load(pool.case, f"panels/{a['id']}.png")
+    image = pictures.load(pool.case, _stored(a["id"]))
     if image is None:
         return None
     scale = min(1.0, pictures.LONG_SIDE / max(b["size"]))
@@ -289,12 +308,11 @@ def _gallery(
             part_of.setdefault(name, []).append(found["number"])
     out = []
     for panel in screening.panels:
-        image = pictures.load(pool.case, f"panels/{panel.id}.png")
         out.append(
             {
                 "panel": panel,
                 "name": names[panel.id],
-                "uri": None if image is None else pictures.uri(image, pool.shares["thumbnails"], 240),
+                "uri": pool.thumbnail(panel),
                 "findings": part_of.get(panel.id, []),
                 "document": documents[panel.source.path],
             }

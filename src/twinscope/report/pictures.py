@@ -14,7 +14,16 @@ from twinscope.pixels import Image
 LONG_SIDE = 900
 """Longest side in px of a picture inside the report; coordinates stay those of the panel."""
 
-_LADDER = ((1.0, 92), (1.0, 85), (1.0, 76), (0.8, 74), (0.62, 72), (0.48, 68), (0.36, 60))
+_LADDER = (
+    (1.0, 92, 1.0),
+    (1.0, 85, 0.65),
+    (1.0, 76, 0.48),
+    (0.8, 74, 0.31),
+    (0.62, 72, 0.19),
+    (0.48, 68, 0.11),
+    (0.36, 60, 0.05),
+)
+"""Scale, JPEG quality and rough size of each rung against the first, so that hopeless rungs are not tried."""
 
 
 def inside(case: Path, relative: str | None) -> Path | None:
@@ -57,12 +66,15 @@ def uri(image: Image, share: int, long_side: int = LONG_SIDE) -> str:
     limit = share * 3 // 4
     first = shrink(image, long_side)
     if first.size < 8 * limit:
-        lossless = _encode(first, ".png", [cv2.IMWRITE_PNG_COMPRESSION, 9])
+        lossless = _encode(first, ".png", [cv2.IMWRITE_PNG_COMPRESSION, 6])
         if len(lossless) <= limit:
             return _as_uri(lossless, "image/png")
-    data = b""
-    for scale, quality in _LADDER:
+    data, whole = b"", 0
+    for scale, quality, rough in _LADDER:
+        if whole and rough * whole > 1.6 * limit and quality != _LADDER[-1][1]:
+            continue
         data = _encode(shrink(first, max(1, round(max(first.shape[:2]) * scale))), ".jpg", _jpeg(quality))
+        whole = whole or len(data)
         if len(data) <= limit:
             break
     return _as_uri(data, "image/jpeg")
@@ -83,7 +95,7 @@ def legend(stops: int = 9) -> list[tuple[int, str]]:
 
 
 def _jpeg(quality: int) -> list[int]:
-    return [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    return [cv2.IMWRITE_JPEG_QUALITY, quality]
 
 
 def _encode(image: Image, suffix: str, flags: list[int]) -> bytes:

@@ -60,10 +60,10 @@ def number(probability: float) -> str:
     """Return a probability as percent; never rounded to 0 % or 100 %."""
     percent = 100 * probability
     if percent > 99.9:
-        return "> 99.9 %"
+        return ">\u00a099.9\u00a0%"
     if percent < 0.1:
-        return "< 0.1 %"
-    return f"{percent:.1f} %" if percent >= 99 or percent < 1 else f"{percent:.0f} %"
+        return "<\u00a00.1\u00a0%"
+    return f"{percent:.1f}\u00a0%" if percent >= 99 or percent < 1 else f"{percent:.0f}\u00a0%"
 
 
 def expectation(expected_false: float) -> str:

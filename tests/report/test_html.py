@@ -1,0 +1,187 @@
+"""report.html as text: what it says, what it hides never, and how large it becomes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from twinscope.report import html
+from twinscope.types import Finding, InputFile, Origin, Panel, Problem, Provenance, Screening
+
+MADE_BY = Provenance(twinscope="0.1.0", settings_sha256="0" * 64)
+IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+
+
+@pytest.fixture(scope="module")
+def text(case: tuple[Path, Screening]) -> str:
+    folder, screening = case
+    return html.write(screening, folder).read_text(encoding="utf-8")
+
+
+def read(path: str = "a.png", **changes: object) -> InputFile:
+    return InputFile.model_validate({"path": path, "sha256": "1" * 64, "kind": "png", "status": "ok", **changes})
+
+
+def finding(a: str, b: str, **changes: object) -> Finding:
+    fields = {
+        "id": f"{a}-{b}", "kind": "duplicate", "a": a, "b": b, "verdict": "benign", "probability": 0.9,
+        "expected_false": 0.1, "region_a": (0, 0, 90, 60), "region_b": (0, 0, 90, 60), "transform": IDENTITY,
+    }  # fmt: skip
+    return Finding.model_validate({**fields, **changes})
+
+
+def panel(name: str, height: int = 60, width: int = 90) -> Panel:
+    return Panel(id=name, figure="f", kind="photo", size=(height, width), source=Origin(path="a.png", sha256="1" * 64))
+
+
+def plain(text: str) -> str:
+    """Return the words of a report on one line, without its style, script and tags."""
+    body = re.sub(r"<(style|script)>.*?</\1>", "", text, flags=re.S)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body))
+
+
+def test_findings_come_by_probability(text: str) -> None:
+    shown = re.findall(r'id="title-(\d)".*?</h3>', text, flags=re.S)
+    numbers = re.findall(r"<dt>probability</dt><dd>([\d.]+)</dd>", text)
+    assert shown == ["1", "2", "3", "4"]
+    assert numbers == ["0.99962", "0.9941", "0.962", "0.74"]
+
+
+def test_problems_and_unread_inputs_stand_before_the_findings(text: str) -> None:
+    words = plain(text)
+    top = words[: words.index("Findings, the most probable first")]
+    for said in ("1 of 4 pages failed", "encrypted", "the page took longer than 30 s", "refused", "read in part"):
+        assert said in top
+    assert "Parts of the material could not be screened" in top
+
+
+def test_nothing_found_with_problems_does_not_read_as_clean(tmp_path: Path) -> None:
+    screening = Screening(
+        inputs=(read(status="refused", reason="encrypted"),), problems=(Problem(path="b", reason="broken"),), seconds=1,
+        provenance=MADE_BY,
+    )  # fmt: skip
+    words = plain(html.write(screening, tmp_path).read_text(encoding="utf-8"))
+    assert "Parts of the material could not be screened" in words
+    assert "This says nothing about the parts named under Problems" in words
+    assert "No panels were found" in words
+
+
+def test_without_problems_there_is_no_notice(tmp_path: Path) -> None:
+    words = html.write(Screening(inputs=(read(),), seconds=1, provenance=MADE_BY), tmp_path).read_text(encoding="utf-8")
+    assert 'id="problems"' not in words
+    assert "could not be screened" not in plain(words)
+
+
+def test_it_never_accuses(text: str) -> None:
+    assert not re.search(r"fraud|misconduct|fake|fabricat|guilt|plagiar", plain(text), flags=re.I)
+    assert "show evidence of the same source" in plain(text)
+
+
+def test_the_policy_allows_nothing_but_its_own_style_script_and_data_images(text: str) -> None:
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy is not None
+    parts = dict(part.strip().split(" ", 1) for part in policy[1].split(";"))
+    assert parts["default-src"] == "'none'"
+    assert parts["img-src"] == "data:"
+    for name, tag in (("style-src", "style"), ("script-src", "script")):
+        (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, flags=re.S)
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert parts[name] == f"'sha256-{digest}'"
+
+
+def test_it_points_nowhere_outside(text: str) -> None:
+    targets = re.findall(r"""(?:href|src|action|srcset|poster)=["']?([^"'\s>]+)""", text)
+    assert targets
+    assert all(target.startswith(("#", "data:")) for target in targets)
+    assert not re.findall(r"url\((?!#)", text)
+    assert not re.search(r"""\sstyle=["']""", text)
+
+
+def test_pictures_are_inlined_once(text: str) -> None:
+    uris = re.findall(r'<image [^>]*href="(data:[^"]+)"', text)
+    assert len(uris) == len(set(uris)) == 16
+
+
+def test_hostile_texts_are_escaped(tmp_path: Path, build_case: Callable[..., Screening]) -> None:
+    bad = "\"'><script>alert(1)</script>&\u202e\u2028{{7*7}}"
+    text = html.write(build_case(tmp_path, hostile=bad), tmp_path).read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;⟨U+202E⟩⟨U+2028⟩{{7*7}}" in text
+    assert "\u202e" not in text
+    assert "\u2028" not in text
+
+
+def test_a_lone_surrogate_does_not_stop_the_report(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    broken = read().model_copy(update={"path": name})
+    text = html.write(Screening(inputs=(broken,), seconds=1, provenance=MADE_BY), tmp_path).read_text(encoding="utf-8")
+    assert "caf⟨U+DCE9⟩.png" in text
+
+
+def test_a_missing_picture_is_named_in_its_place(tmp_path: Path) -> None:
+    screening = Screening(
+        inputs=(read(),),
+        panels=(panel("d1-1"),),
+        findings=(finding("d1-1", "library:42"),),
+        seconds=1,
+        provenance=MADE_BY,
+    )
+    words = plain(html.write(screening, tmp_path).read_text(encoding="utf-8"))
+    assert "The picture of panel a is not stored in the case." in words
+    assert "library:42 is not a panel of these files" in words
+
+
+def test_no_picture_is_taken_from_outside_the_case(tmp_path: Path) -> None:
+    case = tmp_path / "case"
+    case.mkdir()
+    assert cv2.imwrite(str(tmp_path / "secret.png"), np.full((60, 90), 77, np.uint8))
+    screening = Screening(
+        inputs=(read(),), panels=(panel("../../secret"), panel("b")), seconds=1, provenance=MADE_BY,
+        findings=(finding("../../secret", "b", heatmap_b="../secret.png"),),
+    )  # fmt: skip
+    (case / "panels").mkdir()
+    assert "data:image" not in html.write(screening, case).read_text(encoding="utf-8")
+
+
+def test_the_command_is_made_where_none_was_kept(tmp_path: Path) -> None:
+    screening = Screening(inputs=(read("my paper; rm -rf.pdf"),), seconds=1, provenance=MADE_BY)
+    text = html.write(screening, tmp_path).read_text(encoding="utf-8")
+    assert "twinscope screen &#39;my paper; rm -rf.pdf&#39; -o CASE" in text
+
+
+def test_equal_input_gives_equal_bytes(tmp_path: Path, build_case: Callable[..., Screening]) -> None:
+    screening = build_case(tmp_path)
+    first = html.write(screening, tmp_path).read_bytes()
+    assert html.write(screening, tmp_path).read_bytes() == first
+
+
+def test_two_hundred_findings_fit_in_25_megabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """400 panels of 900 x 720 px full of grain, as unkind to a codec as a micrograph can be, and 200 heat-maps."""
+    rng = np.random.default_rng(0)
+    grains = []
+    for _ in range(4):
+        coarse = rng.integers(0, 255, (180, 144, 3), dtype=np.uint8)
+        smooth = cv2.resize(coarse, (720, 900), interpolation=cv2.INTER_CUBIC)
+        grains.append(np.clip(smooth + rng.normal(0, 18, smooth.shape), 0, 255).astype(np.uint8))
+    heat = rng.integers(0, 255, (900, 720), dtype=np.uint8)
+
+    def load(case: Path, name: str | None) -> np.ndarray:
+        assert name is not None
+        return heat if name.startswith("heatmaps") else grains[len(name + name[7]) % 4]
+
+    monkeypatch.setattr(html.pictures, "load", load)
+    findings = tuple(
+        finding(f"a{i}", f"b{i}", heatmap_b=f"heatmaps/{i}.png", region_a=(0, 0, 720, 900)) for i in range(200)
+    )
+    panels = tuple(panel(f"{side}{i}", 900, 720) for i in range(200) for side in "ab")
+    screening = Screening(inputs=(read(),), panels=panels, findings=findings, seconds=1, provenance=MADE_BY)
+    size = html.write(screening, tmp_path).stat().st_size
+    assert 12_000_000 < size <= 25_000_000

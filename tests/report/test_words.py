@@ -1,0 +1,61 @@
+"""The words of the report are true to the numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from twinscope.report import words
+from twinscope.types import Screening
+
+
+@pytest.mark.parametrize(
+    ("probability", "said", "number"),
+    [
+        (1.0, "Almost certainly the same source", ">\u00a099.9\u00a0%"),
+        (0.9941, "Almost certainly the same source", "99.4\u00a0%"),
+        (0.962, "Very likely the same source", "96\u00a0%"),
+        (0.74, "Likely the same source", "74\u00a0%"),
+        (0.5, "Possibly the same source", "50\u00a0%"),
+        (0.1, "Doubtfully the same source", "10\u00a0%"),
+        (0.0, "Doubtfully the same source", "<\u00a00.1\u00a0%"),
+    ],
+)
+def test_probability_in_words(probability: float, said: str, number: str) -> None:
+    assert words.likelihood(probability) == said
+    assert words.number(probability) == number
+
+
+@pytest.mark.parametrize(
+    ("expected", "said"),
+    [
+        (2.34, "about 2.3 false findings"),
+        (0.05, "in 20 manuscripts"),
+        (0.0004, "in 2,500 manuscripts"),
+        (0, "in 10,000"),
+    ],
+)
+def test_expected_false_findings_in_words(expected: float, said: str) -> None:
+    assert said in words.expectation(expected)
+
+
+def test_panels_without_a_label_are_told_apart(case: tuple[Path, Screening]) -> None:
+    names = words.panel_names(case[1])
+    assert names["d1-p1-f1-1"] == "Figure 1 A"
+    assert names["d1-p2-f2-2"] == "Figure 4, panel 2"
+    assert names["d1-p3-f2-1"] == "Figure 5"
+    assert len(set(names.values())) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("a/b/c.pdf", "c.pdf"), ("C:\\x\\c.pdf", "c.pdf"), ("folder/", "folder"), ("x\u202efdp.exe", "x⟨U+202E⟩fdp.exe")],
+)
+def test_file_names(path: str, name: str) -> None:
+    assert words.file_name(path) == name
+
+
+def test_invisible_characters_are_made_visible() -> None:
+    assert words.visible("a\u200bb\x07c\nd") == "a⟨U+200B⟩b⟨U+0007⟩c d"
+    assert words.visible("Größe µ 測定 نص") == "Größe µ 測定 نص"
