@@ -1,4 +1,4 @@
-"""Write the pages of docs/ that are made from the code: cli.md, settings.md and screening.schema.json.
+"""Write what is made from the code and from results: cli.md, settings.md, screening.schema.json, the README's results.
 
 python docs/generate.py
 """
@@ -6,6 +6,7 @@ python docs/generate.py
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from twinscope.settings import Settings
 from twinscope.types import SCHEMA_VERSION, Screening
 
 DOCS = Path(__file__).resolve().parent
+RESULTS = DOCS.parent / "benchmarks" / "results"
+BEGIN, END = "<!-- results: begin; made by docs/generate.py from benchmarks/results -->", "<!-- results: end -->"
 WIDTH = 96
 NOTE = "<!-- Made by docs/generate.py from the code; do not edit. -->"
 
@@ -29,6 +32,7 @@ def pages() -> dict[str, str]:
         "cli.md": "\n".join(_cli()) + "\n",
         "settings.md": "\n".join(_settings()) + "\n",
         "screening.schema.json": json.dumps(_schema(), indent=2) + "\n",
+        "../README.md": _readme(),
     }
 
 
@@ -96,6 +100,45 @@ def _schema() -> dict[str, Any]:
         "title": f"twinscope screening.json, version {SCHEMA_VERSION}",
         **{key: value for key, value in schema.items() if key != "title"},
     }
+
+
+def _readme() -> str:
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return "\n".join([before + BEGIN, "", *_results(), END + after])
+
+
+def _results() -> Iterator[str]:
+    manuscripts, extraction, startup = (_result(name) for name in ("manuscripts", "extraction", "startup"))
+    if manuscripts:
+        table = runpy.run_path(str(DOCS.parent / "benchmarks" / "common.py"))["markdown_table"]
+        yield "Whole manuscripts, from the PDF to the findings (`python benchmarks/manuscripts.py`):"
+        yield from ("", table(manuscripts))
+    if extraction:
+        total = extraction["total"]
+        yield from (_extraction(extraction), "")
+    if startup:
+        yield f"`twinscope --help` takes {startup['median_s']:.2f} s (`python benchmarks/startup.py`)."
+        yield ""
+
+
+def _extraction(result: dict[str, Any]) -> str:
+    total = result["total"]
+    panels = "; ".join(
+        f"panels at IoU .{level} recall {total[f'panel_recall_{level}']:.3f}, "
+        f"precision {total[f'panel_precision_{level}']:.3f}"
+        for level in (50, 75)
+    )
+    return (
+        f"Figures and panels of {len(result['rows'])} real papers (`python benchmarks/extraction.py`): figures found at "
+        f"IoU .7 {total['figure_recall']:.3f}; {panels}; kind right {total['kind_accuracy']:.3f}."
+    )
+
+
+def _result(name: str) -> dict[str, Any] | None:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def main() -> None:
