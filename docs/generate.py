@@ -116,7 +116,6 @@ def _results() -> Iterator[str]:
         yield "Whole manuscripts, from the PDF to the findings (`python benchmarks/manuscripts.py`):"
         yield from ("", table(manuscripts))
     if extraction:
-        total = extraction["total"]
         yield from (_extraction(extraction), "")
     if startup:
         yield f"`twinscope --help` takes {startup['median_s']:.2f} s (`python benchmarks/startup.py`)."
@@ -131,7 +130,7 @@ def _extraction(result: dict[str, Any]) -> str:
         for level in (50, 75)
     )
     return (
-        f"Figures and panels of {len(result['rows'])} real papers (`python benchmarks/extraction.py`): figures found at "
+        f"Figures and panels of {len(result['rows'])} real papers (`python benchmarks/extraction.py`): figures at "
         f"IoU .7 {total['figure_recall']:.3f}; {panels}; kind right {total['kind_accuracy']:.3f}."
     )
 
@@ -145,7 +144,7 @@ def main() -> None:
     """Write every page and name it."""
     for name, text in pages().items():
         (DOCS / name).write_text(text, encoding="utf-8")
-        print(f"docs/{name}")
+        print((DOCS / name).resolve().relative_to(DOCS.parent))
 
 
 if __name__ == "__main__":
