@@ -1,0 +1,105 @@
+"""From the example manuscript to the report, with the command that users type."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jsonschema
+import pytest
+
+from twinscope.types import Screening
+
+TWINSCOPE = str(Path(sys.executable).with_name("twinscope"))
+
+
+class Done(NamedTuple):
+    """A finished screening of the example: the manuscript, its truth, the case, and what was printed."""
+
+    manuscript: Path
+    truth: dict[str, Any]
+    case: Path
+    screening: dict[str, Any]
+    run: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Done:
+    folder = tmp_path_factory.mktemp("example")
+    manuscript, case = folder / "manuscript.pdf", folder / "case"
+    subprocess.run([sys.executable, root / "examples" / "make.py", manuscript], check=True, capture_output=True)
+    run = subprocess.run(
+        [TWINSCOPE, "screen", manuscript, "-o", case], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    truth = json.loads(manuscript.with_suffix(".json").read_text())
+    return Done(manuscript, truth, case, json.loads((case / "screening.json").read_text()), run)
+
+
+def names(example: Done) -> dict[str, str]:
+    """Return for each panel id the name of the true panel whose place it has (IoU >= .5)."""
+    out = {}
+    for panel in example.screening["panels"]:
+        source = panel["source"]
+        for true in example.truth["panels_truth"]:
+            if true["page"] == source["page"] and iou(true["box_pt"], source["box_pt"]) >= 0.5:
+                out[panel["id"]] = true["id"]
+    return out
+
+
+def iou(a: list[float], b: list[float]) -> float:
+    wide, tall = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    both = max(wide, 0) * max(tall, 0)
+    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
+
+
+def found(example: Done) -> dict[frozenset[str], dict[str, Any]]:
+    name = names(example)
+    return {frozenset({name.get(f["a"], f["a"]), name.get(f["b"], f["b"])}): f for f in example.screening["findings"]}
+
+
+def test_every_panel_is_extracted_once(example: Done) -> None:
+    extracted = list(names(example).values())
+    assert sorted(extracted) == sorted(true["id"] for true in example.truth["panels_truth"])
+
+
+def test_every_planted_pair_is_found_and_nothing_else(example: Done) -> None:
+    planted = {frozenset({pair["a"], pair["b"]}) for pair in example.truth["pairs"]}
+    assert len(planted) >= 6
+    assert set(found(example)) == planted
+
+
+def test_only_the_edited_pair_is_called_manipulated(example: Done) -> None:
+    edited = {frozenset({pair["a"], pair["b"]}) for pair in example.truth["pairs"] if pair["edited"]}
+    assert {pair for pair, f in found(example).items() if f["verdict"] == "manipulated"} == edited
+
+
+def test_the_terminal_names_the_findings_and_the_report(example: Done) -> None:
+    assert f"{len(example.screening['findings'])} findings" in example.run.stdout
+    assert str(example.case / "report.html") in example.run.stdout
+    assert example.run.stderr == ""
+
+
+def test_screening_json_keeps_its_contract(example: Done, root: Path) -> None:
+    schema = json.loads((root / "docs" / "screening.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(schema).validate(example.screening)
+    screening = Screening.model_validate(example.screening)
+    ids = {panel.id for panel in screening.panels}
+    for panel in screening.panels:
+        assert (example.case / "panels" / f"{panel.id}.png").is_file()
+    for finding in screening.findings:
+        assert {finding.a, finding.b} <= ids
+        assert (example.case / str(finding.heatmap_a)).is_file()
+        assert (example.case / str(finding.heatmap_b)).is_file()
+    assert {"embedder-0"} <= screening.provenance.models.keys()
+
+
+def test_the_same_command_gives_the_same_findings(example: Done, tmp_path: Path) -> None:
+    for case in (example.case, tmp_path / "fresh"):
+        subprocess.run([TWINSCOPE, "screen", example.manuscript, "-o", case], check=True, capture_output=True)
+        again = json.loads((case / "screening.json").read_text())
+        for key in ("inputs", "pages", "figures", "panels", "findings", "problems"):
+            assert again[key] == example.screening[key]
