@@ -42,17 +42,18 @@ class Ingest(_Stage):
 
     render_dpi: float = Field(200.0, ge=72, le=600)
     thumbnail_dpi: float = Field(60.0, ge=20, le=200)
+    split: bool = Field(True, description="split compound figures into panels; without it each figure is one panel")
     limits: Limits = Limits()
 
 
 class Features(_Stage):
     """What is computed once a panel."""
 
-    long_side: int = Field(512, ge=64, description="working size of a panel, px")
-    short_side: int = Field(512, ge=32, description="narrow strips are enlarged until their short side has this")
+    long_side: int = Field(400, ge=64, description="working size of a panel, px")
+    short_side: int = Field(400, ge=32, description="narrow strips are enlarged until their short side has this")
     enlarge: float = Field(2.0, ge=1, description="a small panel is enlarged at most this much")
     window_px: float = Field(10.0, gt=0, description="Gaussian window of the local normalisation, working px")
-    keypoints: int = Field(1200, ge=50, description="of a panel, half of them fine and half coarse")
+    keypoints: int = Field(1000, ge=50, description="of a panel, half of them fine and half coarse")
     coarse_px: float = Field(2.5, gt=0, description="smoothing for the coarse keypoints, working px")
     coarse_window_px: float = Field(40.0, gt=0, description="window of the local normalisation of the coarse keypoints")
     contrast: float = Field(0.03, gt=0)
@@ -65,8 +66,8 @@ class Features(_Stage):
 class Candidates(_Stage):
     """Which pairs of panels get a closer look."""
 
-    keypoints: int = Field(500, ge=50, description="strongest keypoints of a panel used here")
-    dimensions: int = Field(64, ge=8, le=128, description="principal components of the descriptors")
+    keypoints: int = Field(400, ge=50, description="strongest keypoints of a panel used here")
+    dimensions: int = Field(48, ge=8, le=128, description="principal components of the descriptors")
     ratio: float = Field(0.9, gt=0, lt=1, description="nearest / second nearest descriptor distance")
     votes: int = Field(4, ge=2, description="keypoint matches that agree on one similarity")
     distance: float = Field(1.0, gt=0, description="embedding distance below which a pair is looked at")
@@ -108,6 +109,15 @@ class Compare(_Stage):
     most: int = Field(20, ge=1, description="boxes of change that are told")
 
 
+class Findings(_Stage):
+    """What is told as a finding."""
+
+    probability: float = Field(0.5, ge=0, le=1, description="least calibrated probability of a finding")
+    most: float = Field(0.999, ge=0.5, le=1, description="no finding is told as more certain than this")
+    duplicate: float = Field(0.85, gt=0, le=1, description="shared share of both panels above which it is no overlap")
+    least_side_px: int = Field(24, ge=8, description="smaller panels are not compared")
+
+
 class Settings(_Stage):
     """All settings of a screening."""
 
@@ -117,6 +127,7 @@ class Settings(_Stage):
     align: Align = Align()
     evidence: Evidence = Evidence()
     compare: Compare = Compare()
+    findings: Findings = Findings()
     seed: int = 0
     threads: int = Field(2, ge=1, le=64)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from twinscope import pixels
 from twinscope.errors import RefusedError
 from twinscope.ingest.job import Job, Note, Tell
+from twinscope.ingest.kinds import classify
 from twinscope.ingest.panels import Piece, split
 from twinscope.types import Box, Figure, Origin, Panel, Problem
 
@@ -33,9 +34,11 @@ class Budget:
             raise RefusedError(f"the document has more than {self.most} pictures; the rest is not read")
 
 
-def whole_or_split(image: Image) -> list[Piece]:
-    """Return the panels of a picture; one that covers nearly all of it becomes the whole picture."""
+def whole_or_split(image: Image, divide: bool = True) -> list[Piece]:
+    """Return the panels of a picture; one that covers nearly all of it, or `divide=False`, gives the whole picture."""
     height, width = image.shape[:2]
+    if not divide:
+        return [Piece(Box(0, 0, width, height), classify(image), "")]
     pieces = [p for p in split(image) if min(p.box.width, p.box.height) >= LEAST_PX]
     if not pieces:
         return [Piece(Box(0, 0, width, height), "other", "")] if min(height, width) >= LEAST_PX else []
@@ -67,7 +70,7 @@ def tell_picture(
     budget.take()
     height, width = image.shape[:2]
     origin = Origin(path=job.path, sha256=job.sha256, page=page, box_px=(0, 0, width, height), how="image")
-    pieces = whole_or_split(image)
+    pieces = whole_or_split(image, job.ingest.split)
     if not pieces:
         reason = f"a picture of {width} x {height} px is too small to compare"
         tell(Note(event="problem", problem=Problem(path=job.path, page=page, reason=reason)))

@@ -1,0 +1,180 @@
+"""Align two panels: from keypoint votes to a sub-pixel transform.
+
+The mirrored state is matched in the mirrored panel's own coordinates, since USAC's homographies silently reject
+reflections. Matches are found again near where the vote predicts them (guided matching), a robust model is fitted by
+MAGSAC++ (affine, or a homography where the evidence carries it) and refined by maximising the enhanced correlation
+coefficient (ECC) of the tone-free pictures. Degenerate solutions are refused.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from twinscope import geometry
+from twinscope.detect import features
+from twinscope.detect.features import Floats, View
+from twinscope.detect.keypoints import Vote
+from twinscope.settings import Align
+
+Points = NDArray[np.float64]
+
+
+class Alignment(NamedTuple):
+    """How a maps to b, in working px of both views.
+
+    `points_a`, `points_b` (N, 2) are the inlier matches in working px of the views as they are (not mirrored).
+    """
+
+    transform: geometry.Transform
+    inverted: bool
+    matches: int
+    points_a: Points
+    points_b: Points
+
+
+def from_vote(a: View, b: View, vote: Vote, settings: Align) -> Alignment | None:
+    """Return the alignment that a vote leads to, or None where no sound one exists."""
+    points_a, _ = features.frames_in(vote.state, a)
+    flip = geometry.mirror(a.shape[1]) if vote.state[0] else np.eye(3)
+    predicted = vote.transform @ flip
+    i, j = guided(a, b, vote.state, points_a, predicted, settings)
+    if len(i) < settings.least:
+        return None
+    source, target = points_a[i].astype(np.float64), b.points[j].astype(np.float64)
+    fitted = fit(source, target, settings)
+    if fitted is None:
+        return None
+    model, inlier = fitted
+    transform = model @ flip
+    if not sound(transform, a.shape, b.shape, settings):
+        return None
+    unflipped = a.points[i[inlier]].astype(np.float64)
+    return Alignment(transform, vote.state[1], len(i), unflipped, target[inlier])
+
+
+def guided(
+    a: View, b: View, state: tuple[bool, bool], points_a: Floats, predicted: geometry.Transform, settings: Align
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return mutual nearest neighbours among the keypoints that lie where `predicted` sends them."""
+    reach = settings.reach * max(b.shape)
+    expected = geometry.apply(predicted, points_a).astype(np.float32)
+    far = np.hypot(expected[:, None, 0] - b.points[None, :, 0], expected[:, None, 1] - b.points[None, :, 1]) > reach
+    close = features.descriptors_in(state, a.descriptors) @ b.descriptors.T
+    close[far] = -1
+    best = close.argmax(1)
+    rows = np.arange(len(close))
+    keep = (close.argmax(0)[best] == rows) & (close[rows, best] > settings.cosine)
+    return rows[keep], best[keep]
+
+
+def fit(source: Points, target: Points, settings: Align) -> tuple[geometry.Transform, NDArray[np.bool_]] | None:
+    """Fit target = model(source) for points (N, 2) by MAGSAC++; return the 3x3 model and which matches are inliers.
+
+    A homography is taken over an affine model only when it explains clearly more matches.
+    """
+    if len(source) < 3:
+        return None
+    s, t = source.astype(np.float32), target.astype(np.float32)
+    affine, in_affine = cv2.estimateAffine2D(
+        s, t, method=cv2.USAC_MAGSAC, ransacReprojThreshold=settings.error_px, maxIters=5000, confidence=0.9999
+    )
+    best: tuple[geometry.Transform, NDArray[np.bool_]] | None = None
+    if affine is not None:
+        best = np.vstack([affine, [0, 0, 1]]).astype(np.float64), in_affine.ravel().astype(bool)
+    if len(source) >= 12:
+        full, in_full = cv2.findHomography(s, t, cv2.USAC_MAGSAC, settings.error_px, maxIters=5000, confidence=0.9999)
+        gain = int(in_full.sum()) if full is not None else 0
+        if full is not None and gain >= 12 and (best is None or gain > 1.15 * best[1].sum() + 4):
+            best = full.astype(np.float64), in_full.ravel().astype(bool)
+    return best
+
+
+def sound(transform: geometry.Transform, a: tuple[int, int], b: tuple[int, int], settings: Align) -> bool:
+    """Say whether a transform (a -> b px, panels of size a, b) is one that an editor of figures could have made.
+
+    Refused: not finite, folded over, extreme scale or shear, strong perspective, next to no overlap.
+    """
+    box = (0.0, 0.0, float(a[1]), float(a[0]))
+    if not np.isfinite(transform).all() or abs(np.linalg.det(transform)) < 1e-9:
+        return False
+    depth = np.column_stack([geometry.corners(box), np.ones(4)]) @ transform[2]
+    if depth.min() <= 0.2 * depth.max():
+        return False
+    parts = geometry.take_apart(transform, box)
+    low, high = 1 / settings.scale, settings.scale
+    if not (low < parts.scale < high and parts.anisotropy < settings.anisotropy and parts.perspective < 1.2):
+        return False
+    return overlap(transform, a, b) >= settings.overlap
+
+
+def overlap(transform: geometry.Transform, a: tuple[int, int], b: tuple[int, int]) -> float:
+    """Return the shared area as a share of the smaller panel, measured in b's frame, in [0, 1]."""
+    quad = geometry.apply(transform, geometry.corners((0, 0, a[1], a[0]))).astype(np.float32)
+    frame = geometry.corners((0, 0, b[1], b[0])).astype(np.float32)
+    if cv2.contourArea(quad, oriented=True) < 0:
+        quad = quad[::-1].copy()
+    shared, _ = cv2.intersectConvexConvex(quad, frame)
+    return float(shared) / max(min(abs(cv2.contourArea(quad)), float(b[0] * b[1])), 1.0)
+
+
+def refine(a: View, b: View, alignment: Alignment, settings: Align) -> Alignment:
+    """Refine an alignment to sub-pixel by ECC on the best pair of tone-free planes; keep it where ECC does not gain."""
+    plane_a, plane_b = best_planes(a, b, alignment)
+    template = plane_b * (-1 if alignment.inverted else 1)
+    mask = (~b.annotated).astype(np.uint8) * 255
+    stiff = bool(abs(alignment.transform[2, :2]).max() < 1e-9)
+    mode = cv2.MOTION_AFFINE if stiff else cv2.MOTION_HOMOGRAPHY
+    back = np.linalg.inv(alignment.transform)
+    back = (back / back[2, 2]).astype(np.float32)
+    start = back[:2].copy() if stiff else back
+    before = correlation_at(plane_a, template, np.asarray(back, np.float64), mask)
+    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, settings.ecc_steps, 1e-4)
+    try:
+        _, found = cv2.findTransformECC(template, plane_a, start, mode, criteria, mask, 5)
+    except cv2.error:
+        return alignment  # ECC did not converge: the keypoint model stands
+    moved = np.vstack([found, [0, 0, 1]]) if stiff else found
+    moved = np.asarray(moved, np.float64)
+    if correlation_at(plane_a, template, moved, mask) < before or abs(np.linalg.det(moved)) < 1e-9:
+        return alignment
+    transform = np.linalg.inv(moved)
+    transform /= transform[2, 2]
+    return alignment._replace(transform=transform) if sound(transform, a.shape, b.shape, settings) else alignment
+
+
+def best_planes(a: View, b: View, alignment: Alignment) -> tuple[Floats, Floats]:
+    """Return the pair of tone-free planes (of a, of b) that correlate best under the alignment."""
+    if len(a.planes) == 1 and len(b.planes) == 1:
+        return a.planes[0], b.planes[0]
+    pairs = best_plane_numbers(a, b, alignment)
+    return a.planes[pairs[0]], b.planes[pairs[1]]
+
+
+def best_plane_numbers(a: View, b: View, alignment: Alignment) -> tuple[int, int]:
+    """Return the numbers of the planes of a and b that correlate best under the alignment."""
+    back = np.linalg.inv(alignment.transform)
+    sign = -1 if alignment.inverted else 1
+    mask = (~b.annotated).astype(np.uint8) * 255
+    scores = {
+        (i, j): correlation_at(plane_a, sign * plane_b, back, mask)
+        for i, plane_a in enumerate(a.planes)
+        for j, plane_b in enumerate(b.planes)
+    }
+    return max(scores, key=lambda key: scores[key] + (0.01 if key == (0, 0) else 0))
+
+
+def correlation_at(plane_a: Floats, plane_b: Floats, back: geometry.Transform, mask: NDArray[np.uint8]) -> float:
+    """Return the correlation of b with a warped onto it, over their overlap; `back` maps b px to a px."""
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    size = (plane_b.shape[1], plane_b.shape[0])
+    warped = cv2.warpPerspective(plane_a, back, size, flags=flags, borderValue=1e4)
+    inside = (warped < 1e3) & (mask > 0)
+    if inside.sum() < 64:
+        return -1.0
+    x, y = warped[inside], plane_b[inside]
+    x, y = x - x.mean(), y - y.mean()
+    return float((x @ y) / np.sqrt(max(float((x @ x) * (y @ y)), 1e-9)))

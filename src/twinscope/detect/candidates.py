@@ -1,0 +1,74 @@
+"""Every pair of pictures counts: find those worth a closer look, by keypoint votes and by embedding distance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from twinscope.detect import features, keypoints
+from twinscope.detect.features import Floats, View
+from twinscope.settings import Candidates
+
+
+class Candidate(NamedTuple):
+    """A pair of panels (indices a < b) and why it is looked at."""
+
+    a: int
+    b: int
+    vote: keypoints.Vote
+    distance: float
+
+
+def project(views: Sequence[View], settings: Candidates) -> tuple[list[Floats], list[Floats]]:
+    """Return for each view its strongest descriptors in the four states (4, N, D) and as they are (N, D).
+
+    Descriptors are reduced to their principal components in this manuscript and brought back to unit length.
+    """
+    strongest = [v.descriptors[: settings.keypoints] for v in views]
+    stacked = [np.stack([features.descriptors_in(s, d) for s in features.STATES]) for d in strongest]
+    pool = np.concatenate([d for d in strongest if len(d)] or [np.zeros((1, 128), np.float32)])
+    pool = pool[:: max(1, len(pool) // 20000)]
+    mean = pool.mean(0)
+    _, basis = np.linalg.eigh(np.cov((pool - mean).T.astype(np.float64)) + 1e-9 * np.eye(128))
+    basis = basis[:, ::-1][:, : settings.dimensions].astype(np.float32)
+
+    def reduce(d: Floats) -> Floats:
+        out = (d - mean) @ basis
+        return np.asarray(out / np.maximum(np.linalg.norm(out, axis=-1, keepdims=True), 1e-9), np.float32)
+
+    return [reduce(d) for d in stacked], [reduce(d) for d in strongest]
+
+
+def candidates(
+    views: Sequence[View], distances: Floats | None, settings: Candidates, threads: int = 2
+) -> list[Candidate]:
+    """Return the pairs worth a closer look, most promising first.
+
+    `distances` (n, n) are embedding distances (1 is the border), or None. A pair is kept for enough keypoint votes or
+    for a small distance; at most `settings.most` are kept.
+    """
+    with threadpool_limits(1, "blas"):  # small products: the threads of BLAS cost more than they bring
+        return _candidates(views, distances, settings, threads)
+
+
+def _candidates(views: Sequence[View], distances: Floats | None, settings: Candidates, threads: int) -> list[Candidate]:
+    stacked, plain = project(views, settings)
+
+    def row(a: int) -> list[Candidate]:
+        out = []
+        for b in range(a + 1, len(views)):
+            found = keypoints.best_vote(views[a], views[b], stacked[a], plain[b], settings.ratio)
+            distance = float(distances[a, b]) if distances is not None else float("inf")
+            if found.votes >= settings.votes or distance <= settings.distance:
+                out.append(Candidate(a, b, found, distance))
+        return out
+
+    with ThreadPoolExecutor(threads) as pool:
+        rows = list(pool.map(row, range(len(views))))
+    every = [candidate for part in rows for candidate in part]
+    every.sort(key=lambda c: (-c.vote.votes, c.distance, c.a, c.b))
+    return every[: settings.most]

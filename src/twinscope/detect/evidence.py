@@ -1,0 +1,173 @@
+"""The numbers behind a finding: how well two aligned panels agree, and how surprising that is.
+
+Both panels are brought to one frame (that of the coarser one), smoothed and made tone-free there. Agreement is the
+correlation of the two over their shared, textured, unannotated ground; how surprising it is, is judged against the
+same pictures shifted against each other (`peak`), which no smooth, periodic or merely similar picture survives.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from twinscope import geometry
+from twinscope.detect import align
+from twinscope.detect.align import Alignment
+from twinscope.detect.features import Bools, Floats, View
+from twinscope.settings import Evidence
+
+BANDS = (0.8, 1.6, 3.2)
+"""Smoothing (Gaussian sigma, px of the common frame) at which agreement is measured."""
+
+
+class Frame(NamedTuple):
+    """Two views in one frame: float32 (h, w) tones in [0, 1], where both are seen and where both are unannotated.
+
+    `to_frame_a`, `to_frame_b` map working px of each view to the frame; `planes` names the planes compared.
+    """
+
+    a: Floats
+    b: Floats
+    seen: Bools
+    clean: Bools
+    to_frame_a: geometry.Transform
+    to_frame_b: geometry.Transform
+    planes: tuple[str, str]
+
+
+def frame(a: View, b: View, alignment: Alignment) -> Frame:
+    """Bring two views to the frame of the coarser one, cut to what they share."""
+    box = (0.0, 0.0, float(a.shape[1]), float(a.shape[0]))
+    grows = geometry.take_apart(alignment.transform, box).scale > 1.05
+    base = np.linalg.inv(alignment.transform) if grows else np.eye(3)
+    to_a, to_b = base @ alignment.transform, base
+    (i, j) = align.best_plane_numbers(a, b, alignment)
+    size = a.shape if grows else b.shape
+    quad = geometry.apply(to_b, geometry.corners((0, 0, b.shape[1], b.shape[0]))) if grows else None
+    if quad is None:
+        quad = geometry.apply(to_a, geometry.corners(box))
+    shared = geometry.clip(geometry.bounds(quad), size)
+    x0, y0 = math.floor(shared.x0), math.floor(shared.y0)
+    width, height = max(8, math.ceil(shared.x1) - x0), max(8, math.ceil(shared.y1) - y0)
+    shift = np.array([[1, 0, -x0], [0, 1, -y0], [0, 0, 1]], np.float64)
+    to_a, to_b = shift @ to_a, shift @ to_b
+    tone_a, seen_a, clean_a = _warped(a, i, to_a, (height, width))
+    tone_b, seen_b, clean_b = _warped(b, j, to_b, (height, width))
+    return Frame(
+        tone_a, tone_b, seen_a & seen_b, seen_a & seen_b & clean_a & clean_b, to_a, to_b, (a.names[i], b.names[j])
+    )
+
+
+def _warped(v: View, plane: int, transform: geometry.Transform, size: tuple[int, int]) -> tuple[Floats, Bools, Bools]:
+    tone = v.tones[plane]
+    centre = (v.shape[1] / 2, v.shape[0] / 2)
+    shrink = math.sqrt(abs(float(np.linalg.det(geometry.jacobian(transform, centre)))))
+    if shrink < 0.9:
+        tone = cv2.GaussianBlur(tone, (0, 0), 0.45 * math.sqrt(1 / shrink**2 - 1))
+    shape = (size[1], size[0])
+    out = cv2.warpPerspective(tone, transform, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    inside = cv2.warpPerspective(np.ones(v.shape, np.uint8), transform, shape, flags=cv2.INTER_NEAREST)
+    marked = cv2.warpPerspective(v.annotated.astype(np.uint8), transform, shape, flags=cv2.INTER_LINEAR)
+    return np.clip(out, 0, 1), inside > 0, marked == 0
+
+
+def normalised(tone: Floats, mask: Bools, smooth: float, window: float) -> tuple[Floats, Floats]:
+    """Return the picture smoothed and locally normalised inside a mask, and its local spread: float32 (h, w) both."""
+    weight = mask.astype(np.float32)
+    held = np.where(mask, tone, 0).astype(np.float32)
+
+    def blur(x: Floats, sigma: float) -> Floats:
+        return np.asarray(cv2.GaussianBlur(x, (0, 0), sigma), np.float32)
+
+    fine = blur(held, smooth) / np.maximum(blur(weight, smooth), 1e-3)
+    fine = np.where(mask, fine, 0).astype(np.float32)
+    share = np.maximum(blur(weight, window), 1e-3)
+    mean = blur(fine, window) / share
+    spread = np.sqrt(np.maximum(blur(fine * fine, window) / share - mean * mean, 0))
+    inside = fine[mask]
+    floor = 0.1 * float(inside.std()) + 0.6 / 255 if inside.size else 1.0
+    return np.where(mask, (fine - mean) / (spread + floor), 0).astype(np.float32), spread.astype(np.float32)
+
+
+def peak(x: Floats, y: Floats, mask: Bools, reach: int = 40) -> tuple[float, float, float, float]:
+    """Compare the agreement of two pictures (h, w) with that of the same pictures shifted against each other.
+
+    Returns (correlation, z, second, width): the correlation at no shift; how many spreads of the shifted correlations
+    it lies above them; the best correlation at a shift outside the peak; the peak's half width in px.
+    """
+    w = mask.astype(np.float32)
+    x, y = x * w, y * w
+    h, n = cv2.getOptimalDFTSize(x.shape[0] + reach), cv2.getOptimalDFTSize(x.shape[1] + reach)
+
+    def spectrum(z: Floats) -> Floats:
+        padded = np.zeros((h, n), np.float32)
+        padded[: z.shape[0], : z.shape[1]] = z
+        return np.asarray(cv2.dft(padded, flags=cv2.DFT_COMPLEX_OUTPUT), np.float32)
+
+    def cross(p: Floats, q: Floats) -> Floats:
+        product = cv2.mulSpectrums(p, q, 0, conjB=True)
+        full = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
+        rolled = np.roll(full, (reach, reach), (0, 1))
+        return np.asarray(rolled[: 2 * reach + 1, : 2 * reach + 1], np.float32)
+
+    fx, fy, fw = spectrum(x), spectrum(y), spectrum(w)
+    top = cross(fx, fy)
+    energy = np.maximum(cross(spectrum(x * x), fw) * cross(fw, spectrum(y * y)), 1e-6)
+    enough = cross(fw, fw) > 0.4 * max(float(w.sum()), 1.0)
+    surface = np.where(enough, top / np.sqrt(energy), 0)
+    middle = surface[reach - 2 : reach + 3, reach - 2 : reach + 3]
+    value = float(middle.max())
+    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    radius = np.hypot(rows, columns)
+    profile = [float(surface[(radius >= k) & (radius < k + 1)].mean()) for k in range(2, 20)]
+    width = next((k + 2 for k, level in enumerate(profile) if level < 0.5 * value), 20)
+    outside = enough & (radius > max(5, 1.5 * width))
+    if outside.sum() < 50 or value <= 0:
+        return value, 0.0, 1.0, float(width)
+    rest = surface[outside]
+    z = (value - float(rest.mean())) / max(float(rest.std()), 1e-3)
+    return value, z, float(rest.max()), float(width)
+
+
+def _correlation(x: Floats, y: Floats, mask: Bools) -> float:
+    p, q = x[mask], y[mask]
+    return float((p @ q) / math.sqrt(max(float((p @ p) * (q @ q)), 1e-9))) if p.size else 0.0
+
+
+def measure(a: View, b: View, alignment: Alignment, shared: Frame, settings: Evidence) -> dict[str, float]:
+    """Return the numbers behind an alignment; see `docs/methods.md` for each."""
+    sign = -1.0 if alignment.inverted else 1.0
+    out: dict[str, float] = {}
+    for number, smooth in enumerate(BANDS):
+        x, spread_a = normalised(shared.a, shared.seen, smooth, settings.window_px)
+        y, spread_b = normalised(shared.b, shared.seen, smooth, settings.window_px)
+        y = y * np.float32(sign)
+        textured = shared.clean & (spread_a > settings.flat) & (spread_b > settings.flat)
+        out[f"correlation_{number}"] = _correlation(x, y, textured)
+        if number == 1:
+            _, out["peak_z"], out["second"], width = peak(x, y, textured)
+            local = local_agreement(x, y, textured, settings.local_px)
+            out["agreeing"] = float((local[textured] > 0.5).mean()) if textured.any() else 0.0
+            out["textured"] = float(textured.sum()) / max(float(shared.seen.sum()), 1.0)
+            out["independent"] = float(textured.sum()) / max(width * width * math.pi, 1.0)
+            out["width"] = width
+    out["overlap"] = align.overlap(alignment.transform, a.shape, b.shape)
+    out["inliers"] = float(len(alignment.points_a))
+    out["inlier_ratio"] = len(alignment.points_a) / max(alignment.matches, 1)
+    parts = geometry.take_apart(alignment.transform, (0.0, 0.0, float(a.shape[1]), float(a.shape[0])))
+    out["anisotropy"], out["perspective"] = parts.anisotropy, parts.perspective
+    return out
+
+
+def local_agreement(x: Floats, y: Floats, mask: Bools, window: float) -> Floats:
+    """Return the local correlation (h, w) in [-1, 1] of two tone-free pictures inside a mask."""
+    w = mask.astype(np.float32)
+
+    def blur(z: Floats) -> Floats:
+        return np.asarray(cv2.GaussianBlur(z * w, (0, 0), window), np.float32)
+
+    energy = np.sqrt(np.maximum(blur(x * x) * blur(y * y), 1e-12))
+    return np.clip(blur(x * y) / np.maximum(energy, 1e-3), -1, 1)

@@ -1,0 +1,93 @@
+"""Judge one candidate pair: align it, measure the evidence, and say how probable it is that both show the same source."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from twinscope import models
+from twinscope.detect import align, evidence
+from twinscope.detect.align import Alignment
+from twinscope.detect.candidates import Candidate
+from twinscope.detect.evidence import Frame
+from twinscope.detect.features import View
+from twinscope.settings import Settings
+
+MODEL = "probability-0"
+"""The calibrated model: a logistic regression on `signals`, fitted by `python -m twinscope.train.calibrate`."""
+
+SIGNALS = (
+    "correlation_0", "correlation_1", "correlation_2", "agreeing", "peak_margin", "peak_z", "independent",
+    "inliers", "inlier_ratio", "overlap", "anisotropy", "perspective",
+)  # fmt: skip
+"""What the probability is made of, in the order in which the model takes it."""
+
+
+class Judged(NamedTuple):
+    """A candidate with its alignment, the two views in one frame, the numbers and the calibrated probability."""
+
+    a: View
+    b: View
+    candidate: Candidate
+    alignment: Alignment
+    frame: Frame
+    numbers: dict[str, float]
+    probability: float
+
+
+def judge(a: View, b: View, candidate: Candidate, settings: Settings) -> Judged | None:
+    """Return the evidence about a candidate pair, or None where no sound alignment exists."""
+    measured = measure(a, b, candidate, settings)
+    if measured is None:
+        return None
+    alignment, frame, numbers = measured
+    return Judged(a, b, candidate, alignment, frame, numbers, probability(numbers, settings.threads))
+
+
+def measure(
+    a: View, b: View, candidate: Candidate, settings: Settings
+) -> tuple[Alignment, Frame, dict[str, float]] | None:
+    """Align a candidate pair and return the alignment, the common frame and the numbers behind it."""
+    alignment = align.from_vote(a, b, candidate.vote, settings.align)
+    if alignment is None:
+        return None
+    alignment = align.refine(a, b, alignment, settings.align)
+    frame = evidence.frame(a, b, alignment)
+    numbers = evidence.measure(a, b, alignment, frame, settings.evidence)
+    numbers["votes"] = float(candidate.vote.votes)
+    return alignment, frame, numbers
+
+
+def signals(numbers: dict[str, float]) -> list[float]:
+    """Return the values of SIGNALS from the numbers of `measure`; counts enter as logarithms."""
+    margin = numbers["correlation_1"] - numbers["second"]
+    made = {
+        "peak_margin": margin,
+        "peak_z": math.log1p(max(0.0, numbers["peak_z"])),
+        "independent": math.log1p(numbers["independent"]),
+        "inliers": math.log1p(numbers["inliers"]),
+        "anisotropy": math.log(numbers["anisotropy"]),
+        "perspective": min(numbers["perspective"], 1.0),
+    }
+    return [float(made.get(name, numbers.get(name, 0.0))) for name in SIGNALS]
+
+
+def probability(numbers: dict[str, float], threads: int = 2) -> float:
+    """Return the calibrated probability in [0, 1] that the two panels show the same source."""
+    model = models.load(MODEL, threads)
+    row = np.array([signals(numbers)], np.float32)
+    return float(np.clip(model.run(row).ravel()[0], 0.0, 1.0))
+
+
+def expected_false(level: float, pairs: int) -> float:
+    """Return the number of false findings to expect at a probability >= `level` when `pairs` pairs are compared.
+
+    The rate a pair was measured on look-alikes of the validation groups and lies in the model's card.
+    """
+    table = models.load(MODEL).card.metrics["false_per_pair"]
+    levels, rates = table["level"], table["rate"]
+    k = max(0, bisect.bisect_right(levels, level) - 1)
+    return float(rates[k]) * pairs

@@ -1,0 +1,109 @@
+"""The tone curve between two aligned pictures, told in words."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from twinscope.detect.features import Bools, Floats
+
+LEVELS = 48
+"""Bins of the tone curve."""
+
+
+class Tone(NamedTuple):
+    """A tone curve from a to b: `predicted` is b as a's tones foretell it (h, w) in [0, 1]; `steps` tell it in words."""
+
+    predicted: Floats
+    steps: tuple[str, ...]
+
+
+def tone(a: Floats, b: Floats, mask: Bools, inverted: bool) -> Tone:
+    """Fit b = curve(a) over a mask for aligned pictures (h, w) float32 in [0, 1].
+
+    The curve is the running median of b over the levels of a, made monotone (falling when inverted), so that local
+    edits do not bend it. The words come from the simplest of identity, linear and gamma that explains the curve.
+    """
+    x = cv2.GaussianBlur(a, (0, 0), 1.0)
+    y = cv2.GaussianBlur(b, (0, 0), 1.0)
+    levels, medians, weights = _curve(x[mask], y[mask])
+    if len(levels) < 3:
+        return Tone(a, ("inverted",) if inverted else ())
+    monotone = _isotonic(-medians if inverted else medians, weights)
+    medians = -monotone if inverted else monotone
+    predicted = np.interp(a, levels, medians).astype(np.float32)
+    return Tone(predicted, tuple(_words(levels, medians, weights, inverted)))
+
+
+def _curve(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
+    if x.size < 200:
+        return x[:0], x[:0], x[:0]
+    edges = np.unique(np.quantile(x, np.linspace(0, 1, LEVELS + 1)))
+    if len(edges) < 4:
+        return x[:0], x[:0], x[:0]
+    bins = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(edges) - 2)
+    order = np.argsort(bins, kind="stable")
+    counts = np.bincount(bins, minlength=len(edges) - 1)
+    parts = np.split(order, np.cumsum(counts)[:-1])
+    rows = [(np.median(x[p]), np.median(y[p]), len(p)) for p in parts if len(p) >= 5]
+    table = np.array(rows, np.float32).reshape(-1, 3)
+    return table[:, 0], table[:, 1], table[:, 2]
+
+
+def _isotonic(values: Floats, weights: Floats) -> Floats:
+    """Return the nearest rising sequence (pool adjacent violators)."""
+    blocks: list[list[float]] = []
+    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
+        blocks.append([value, weight, 1])
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            high, low = blocks.pop(), blocks.pop()
+            total = low[1] + high[1]
+            blocks.append([(low[0] * low[1] + high[0] * high[1]) / total, total, low[2] + high[2]])
+    return np.repeat([b[0] for b in blocks], [int(b[2]) for b in blocks]).astype(np.float32)
+
+
+def _words(x: Floats, y: Floats, weights: Floats, inverted: bool) -> list[str]:
+    out = ["inverted"] if inverted else []
+    if inverted:
+        y = 1 - y
+    inner = (y > 0.012) & (y < 0.988) & (x > 0.004)
+    if inner.sum() < 4 or np.ptp(x[inner]) < 0.03:
+        return out
+    x, y, weights = x[inner], y[inner], np.sqrt(weights[inner])
+    if _error(x - y, weights) < 0.008:
+        return out
+    slope, offset = np.polyfit(x, y, 1, w=weights)
+    linear = _error(slope * x + offset - y, weights)
+    best = min(
+        (
+            (_error(scale * x**g - y, weights), g, scale)
+            for g in np.geomspace(0.3, 3.4, 61)
+            for scale in (_gain(x**g, y, weights),)
+        ),
+        key=lambda row: row[0],
+    )
+    if best[0] < 0.8 * linear and best[0] < 0.03 and abs(np.log(best[1])) > 0.05:
+        out.append(f"gamma {best[1]:.2g}")
+        if abs(best[2] - 1) > 0.04:
+            out.append(f"brightness × {best[2]:.2f}")
+    elif linear < 0.03:
+        middle = float(np.average(x, weights=weights))
+        shift = slope * middle + offset - middle
+        if abs(slope - 1) > 0.04:
+            out.append(f"contrast × {slope:.2f}")
+        if abs(shift) > 0.015:
+            out.append(f"brightness {shift * 100:+.0f} %")
+    else:
+        out.append("tone curve changed")
+    return out
+
+
+def _gain(x: Floats, y: Floats, weights: Floats) -> float:
+    w2 = weights * weights
+    return float((w2 * x * y).sum() / max(float((w2 * x * x).sum()), 1e-9))
+
+
+def _error(residual: Floats, weights: Floats) -> float:
+    return float(np.sqrt(np.average(residual * residual, weights=weights * weights)))

@@ -1,0 +1,254 @@
+"""Fit the calibrated probability of a finding: `python -m twinscope.train.calibrate [--quick]`.
+
+Planted re-use of every kind and sets of look-alikes are drawn from the training groups; the logistic regression is
+fitted on them, checked on the validation groups, and written as `probability-0.onnx` with its card. The rate of false
+findings a pair is measured on look-alike sets of the validation groups. Needs scikit-learn and onnx, not torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from twinscope import geometry
+from twinscope.detect import candidates as finder
+from twinscope.detect import features, judge
+from twinscope.detect.features import View
+from twinscope.models.card import CARDS, WEIGHTS, Card, Probe, probe_input, write
+from twinscope.settings import Settings
+from twinscope.train import pairs
+
+LEVELS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+
+
+class Sample(NamedTuple):
+    """One candidate pair: its signals, the truth, the category and the set it comes from."""
+
+    signals: list[float]
+    same: bool
+    category: str
+    group: int
+
+
+class Job(NamedTuple):
+    """A part of the data to make: which split, planted or look-alikes, and the seed."""
+
+    split: str
+    kind: str
+    seed: int
+
+
+def run(job: Job) -> tuple[list[Sample], int, dict[str, list[int]]]:
+    """Make one part: samples, the number of pairs compared, and for each category (found as candidates, planted)."""
+    cv2.setNumThreads(1)
+    threadpool_limits(1)
+    settings = Settings(threads=1)
+    source = pairs.pool(job.split)
+    rng = np.random.default_rng([7, job.seed, job.kind == "planted", job.split == "val"])
+    return _planted(source, rng, settings, job) if job.kind == "planted" else _lookalikes(source, rng, settings, job)
+
+
+def _views(images: list[Any], settings: Settings) -> list[View]:
+    return [features.view(image, settings.features) for image in images]
+
+
+def _planted(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job) -> Any:
+    samples: list[Sample] = []
+    counts: dict[str, list[int]] = {}
+    for category in pairs.CATEGORIES:
+        pair = pairs.planted(source, rng, category)
+        views = _views([pair.a, pair.b], settings)
+        found = finder.candidates(views, None, settings.candidates, 1)
+        tally = counts.setdefault(category, [0, 0])
+        tally[1] += 1
+        measured = judge.measure(views[0], views[1], found[0], settings) if found else None
+        if measured is None or pair.transform is None:
+            continue
+        alignment, _, numbers = measured
+        full = np.linalg.inv(views[1].to_work) @ alignment.transform @ views[0].to_work
+        frame = geometry.corners((0, 0, pair.a.shape[1], pair.a.shape[0]))
+        miss = np.abs(geometry.apply(full, frame) - geometry.apply(pair.transform, frame)).max()
+        if miss < 0.08 * max(pair.b.shape[:2]):
+            tally[0] += 1
+            samples.append(Sample(judge.signals(numbers), True, category, job.seed))
+    return samples, 0, counts
+
+
+def _lookalikes(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job) -> Any:
+    """A set of panels that all show different things, several of each kind of look-alike; every pair is compared."""
+    images: list[Any] = []
+    for category in pairs.LOOKALIKES:
+        for _ in range(2 if category in ("neighbours", "same group", "blots alike", "same marks") else 1):
+            pair = pairs.lookalike(source, rng, category)
+            images += [pair.a, pair.b]
+    views = _views(images, settings)
+    samples = []
+    for candidate in finder.candidates(views, None, settings.candidates, 1):
+        if _may_overlap(images[candidate.a], images[candidate.b], candidate):
+            continue
+        measured = judge.measure(views[candidate.a], views[candidate.b], candidate, settings)
+        if measured is not None:
+            samples.append(Sample(judge.signals(measured[2]), False, "look-alike", job.seed))
+    return samples, len(images) * (len(images) - 1) // 2, {}
+
+
+def _may_overlap(a: Any, b: Any, candidate: finder.Candidate) -> bool:
+    """Leave out pairs of a set that may truly overlap, since two draws can hit one place of one micrograph."""
+    return candidate.vote.votes >= 30 and candidate.b != candidate.a + 1
+
+
+def collect(split: str, planted: int, sets: int, processes: int) -> tuple[list[Sample], int, dict[str, list[int]]]:
+    """Make `planted` pairs of every category and `sets` sets of look-alikes from one split."""
+    jobs = [Job(split, "planted", k) for k in range(planted)] + [Job(split, "look-alikes", k) for k in range(sets)]
+    samples: list[Sample] = []
+    compared, counts = 0, {}
+    with ProcessPoolExecutor(processes) as pool:
+        for number, (part, pairs_, tally) in enumerate(pool.map(run, jobs)):
+            samples += part
+            compared += pairs_
+            for category, (found, made) in tally.items():
+                old = counts.setdefault(category, [0, 0])
+                counts[category] = [old[0] + found, old[1] + made]
+            if number % 20 == 0:
+                print(f"{split}: {number + 1} of {len(jobs)} parts, {len(samples)} candidates", flush=True)
+    return samples, compared, counts
+
+
+def fit(samples: list[Sample]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
+    """Fit the logistic regression; return the signals' means and scales, the weights and the intercept."""
+    from sklearn.linear_model import LogisticRegression
+
+    x = np.array([s.signals for s in samples])
+    y = np.array([s.same for s in samples])
+    mean, scale = x.mean(0), x.std(0) + 1e-6
+    model = LogisticRegression(C=1.0, max_iter=5000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        model.fit((x - mean) / scale, y)
+    return mean, scale, model.coef_[0], float(model.intercept_[0])
+
+
+def save(path: Path, mean: Any, scale: Any, weights: Any, intercept: float) -> None:
+    """Write the regression as an ONNX graph: (n, signals) float32 -> (n,) float32 probability."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    w = (weights / scale).astype(np.float32)
+    bias = np.float32(intercept - (mean * weights / scale).sum())
+    nodes = [
+        helper.make_node("MatMul", ["signals", "w"], ["product"]),
+        helper.make_node("Add", ["product", "bias"], ["logit"]),
+        helper.make_node("Sigmoid", ["logit"], ["probability"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "probability",
+        [helper.make_tensor_value_info("signals", TensorProto.FLOAT, ["n", len(w)])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["n"])],
+        [numpy_helper.from_array(w, "w"), numpy_helper.from_array(np.array(bias), "bias")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def report(
+    samples: list[Sample], compared: int, counts: dict[str, list[int]], p: NDArray[np.float64]
+) -> dict[str, Any]:
+    """Return the numbers of a split: Brier score, calibration, candidate recall and the false findings a pair."""
+    same = np.array([s.same for s in samples])
+    false = np.sort(p[~same])
+    rates = [(float((false >= level).sum()) + 0.5) / max(compared, 1) for level in LEVELS]
+    bins = np.clip((p * 10).astype(int), 0, 9)
+    reliability = [
+        {"stated": round(float(p[bins == k].mean()), 4), "observed": round(float(same[bins == k].mean()), 4),
+         "n": int((bins == k).sum())}
+        for k in range(10) if (bins == k).any()
+    ]  # fmt: skip
+    recall = {}
+    for category in sorted(counts):
+        found = sum(1 for s, q in zip(samples, p, strict=True) if s.category == category and q >= 0.5)
+        recall[category] = {"found": found, "candidates": counts[category][0], "planted": counts[category][1]}
+    return {
+        "brier": round(float(np.mean((p - same) ** 2)), 5),
+        "candidates": {"same": int(same.sum()), "different": int((~same).sum())},
+        "pairs_compared": compared,
+        "reliability": reliability,
+        "recall": recall,
+        "false_per_pair": {"level": list(LEVELS), "rate": [round(r, 8) for r in rates]},
+        "highest_false": [round(float(v), 4) for v in false[::-1][:10]],
+    }
+
+
+def main() -> None:
+    """Run the recipe from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--planted", type=int, default=60)
+    parser.add_argument("--sets", type=int, default=60)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--id", default=judge.MODEL)
+    arguments = parser.parse_args()
+    start = time.monotonic()
+    train = collect("train", arguments.planted, arguments.sets, arguments.processes)
+    mean, scale, weights, intercept = fit(train[0])
+    path = WEIGHTS / f"{arguments.id}.onnx"
+    save(path, mean, scale, weights, intercept)
+    val = collect("val", max(10, arguments.planted // 2), max(10, arguments.sets // 2), arguments.processes)
+
+    def apply(samples: list[Sample]) -> NDArray[np.float64]:
+        x = (np.array([s.signals for s in samples]) - mean) / scale
+        return np.asarray(1 / (1 + np.exp(-(x @ weights + intercept))))
+
+    numbers = report(val[0], val[1], val[2], apply(val[0]))
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    training = {
+        "data": "micrographs (train split) and drawn blots, textures and blank panels",
+        "planted_per_category": arguments.planted, "look_alike_sets": arguments.sets, "seed": 7,
+        "commit": commit.stdout.strip(), "wall_s": round(time.monotonic() - start),
+        "weights": {name: round(float(w), 4) for name, w in zip(judge.SIGNALS, weights, strict=True)},
+        "train": report(train[0], train[1], train[2], apply(train[0])),
+    }  # fmt: skip
+    card = make_card(arguments.id, path, training, numbers)
+    write(card, CARDS / f"{arguments.id}.json")
+    print(json.dumps({"weights": training["weights"], "val": numbers}, indent=1))
+
+
+def make_card(id: str, path: Path, training: dict[str, Any], numbers: dict[str, Any]) -> Card:
+    """Return the card of the fitted probability."""
+    import onnxruntime
+
+    shape = (4, len(judge.SIGNALS))
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    first = session.run(None, {"signals": probe_input(shape, "float32")})[0].ravel()
+    return Card(
+        id=id,
+        file=path.name,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        task="give the probability that two aligned panels show the same source",
+        input=f"signals: (n, {shape[1]}) float32: {', '.join(judge.SIGNALS)}",
+        preprocessing="outside: detect/judge.py, signals; inside the graph: standardisation",
+        output="probability: (n,) float32 in [0, 1]",
+        training=training,
+        metrics=numbers,
+        probe=Probe(shape=shape, dtype="float32", first=tuple(float(round(float(v), 6)) for v in first), atol=1e-4),
+        limits=(
+            "Calibrated on planted re-use and look-alikes of micrographs and drawn blots, half of the candidates each.",
+        ),
+        licence="Apache-2.0",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,330 @@
+"""Pairs of panels with known truth: planted re-use of every kind, and look-alikes that are not re-use.
+
+They are made from whole micrographs (by split) and from blots drawn here, and serve to calibrate the probability of
+a finding. Nothing in this file needs torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from twinscope import manipulate as m
+from twinscope.pixels import Image
+
+Rng = np.random.Generator
+Float = m.Image
+
+
+class Pair(NamedTuple):
+    """Two panels (uint8), whether they show the same source, the category and the transform a -> b if they do."""
+
+    a: Image
+    b: Image
+    same: bool
+    category: str
+    transform: m.Transform | None
+
+
+class Pool(NamedTuple):
+    """Whole micrographs of one split: file names by group, groups by modality."""
+
+    root: Path
+    groups: dict[str, list[str]]
+    modalities: dict[str, list[str]]
+
+
+def pool(split: str, root: Path | None = None) -> Pool:
+    """Return the micrographs of a split ("train", "val" or "test"). Raises FileNotFoundError without the data."""
+    shared = Path(os.environ.get("TWINSCOPE_SHARED", Path(__file__).parents[3].parent / "shared"))
+    root = root or shared / "data" / "micrographs"
+    groups: dict[str, list[str]] = defaultdict(list)
+    modalities: dict[str, set[str]] = defaultdict(set)
+    with (root / "manifest.csv").open(encoding="utf-8") as table:
+        for row in csv.DictReader(table):
+            if row["split"] == split and min(int(row["width"]), int(row["height"])) >= 200:
+                groups[row["group"]].append(row["file"])
+                modalities[row["modality"]].add(row["group"])
+    return Pool(root, dict(groups), {k: sorted(v) for k, v in sorted(modalities.items())})
+
+
+def picture(source: Pool, file: str) -> Float:
+    """Return one micrograph as float32 [0, 1], HxW when it has no colour."""
+    data = cv2.imdecode(np.frombuffer((source.root / file).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    rgb = cv2.cvtColor(data, cv2.COLOR_BGR2RGB)
+    flat = bool((rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 1] == rgb[..., 2]).all())
+    return np.ascontiguousarray(rgb[..., 0] if flat else rgb).astype(np.float32) / 255
+
+
+def _draw_group(source: Pool, rng: Rng) -> str:
+    modality = list(source.modalities)[int(rng.integers(len(source.modalities)))]
+    names = source.modalities[modality]
+    return names[int(rng.integers(len(names)))]
+
+
+def field(source: Pool, rng: Rng, file: str | None = None) -> Float:
+    """Return a random part of a micrograph, 260-520 px wide, with something to see in it."""
+    group = _draw_group(source, rng)
+    name = file or source.groups[group][int(rng.integers(len(source.groups[group])))]
+    whole = picture(source, name)
+    height, width = whole.shape[:2]
+    best: Float = whole
+    for _ in range(5):
+        w = min(width, int(rng.integers(260, 520)))
+        h = min(height, int(w * rng.uniform(0.7, 1.2)))
+        x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+        best = whole[y : y + h, x : x + w]
+        if best.std() > 0.02:
+            break
+    return best
+
+
+def blot(rng: Rng, lanes: int | None = None, layout: Float | None = None) -> Float:
+    """Draw a blot strip: dark bands on light ground with smears, uneven ground, dust and film grain.
+
+    `layout` (lanes,) in [0, 1] sets the strength of each band, so that two strips can look alike and not be the same.
+    """
+    count = lanes or int(rng.integers(3, 10))
+    height, width = int(rng.integers(40, 110)), int(count * rng.integers(30, 60))
+    strengths = layout if layout is not None else rng.uniform(0.1, 1, count).astype(np.float32)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    dark = np.zeros((height, width), np.float32)
+    lane = width / len(strengths)
+    tilt = rng.normal(0, 0.02)
+    for k, strength in enumerate(strengths):
+        cx = (k + 0.5) * lane + rng.normal(0, 0.05 * lane)
+        cy = height * 0.5 + tilt * (cx - width / 2) + rng.normal(0, 0.04 * height)
+        half, thick = lane * rng.uniform(0.3, 0.45), height * rng.uniform(0.07, 0.16)
+        sag = rng.normal(0, 0.12) * thick
+        u = (x - cx) / half
+        v = (y - cy - sag * u * u) / thick
+        edge = rng.uniform(2.5, 6)
+        band = np.exp(-(np.abs(u) ** edge)) * np.exp(-(np.abs(v) ** rng.uniform(1.6, 2.6)))
+        dark += strength * rng.uniform(0.7, 1.1) * band.astype(np.float32)
+    texture = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), rng.uniform(1.2, 4))
+    texture /= texture.std() + 1e-6
+    ground = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), 15)
+    ground /= ground.std() + 1e-6
+    out = rng.uniform(0.75, 0.93) - 0.03 * ground - 0.72 * (1 - np.exp(-1.6 * dark)) * (1 + 0.06 * texture)
+    out += rng.uniform(0.004, 0.02) * texture + rng.uniform(0.003, 0.015) * rng.standard_normal((height, width))
+    return np.clip(out, 0, 1).astype(np.float32)
+
+
+def _erase(image: Float, rng: Rng) -> m.Manipulated:
+    fill = float(np.median(image))
+    return m.erase(image, rng, radius_px=rng.uniform(0.06, 0.14) * min(image.shape[:2]), ramp_px=3, value=fill)
+
+
+def _clone(image: Float, rng: Rng) -> m.Manipulated:
+    height, width = image.shape[:2]
+    w, h = int(width * rng.uniform(0.12, 0.3)), int(height * rng.uniform(0.12, 0.3))
+    x, y = int(rng.integers(0, width - w)), int(rng.integers(0, height - h))
+    return m.clone(image, rng, box=(x, y, x + w, y + h), feather_px=float(rng.choice([0, 3])))
+
+
+def _drawn_over(image: Float, rng: Rng) -> m.Manipulated:
+    steps: list[m.Step] = [m.letters, m.scale_bar, m.arrow, m.outline]
+    picked = [steps[k] for k in rng.permutation(4)[: int(rng.integers(2, 5))]]
+    return m.chain(image, rng, picked)
+
+
+def _crop(image: Float, rng: Rng) -> m.Manipulated:
+    return m.crop(image, rng, share=rng.uniform(0.27, 0.9))
+
+
+def _rotate(image: Float, rng: Rng) -> m.Manipulated:
+    return m.rotate(image, rng, fit=("inner", "same", "expand")[int(rng.integers(3))])
+
+
+def _perspective(image: Float, rng: Rng) -> m.Manipulated:
+    return m.perspective(image, rng, shift=rng.uniform(0.04, 0.14), fill=0.0)
+
+
+def _two_overlap(image: Float, rng: Rng) -> m.Manipulated:
+    return _crop(image, rng)
+
+
+def _channel(image: Float, rng: Rng) -> m.Manipulated:
+    if image.ndim == 3:
+        strongest = int(image.reshape(-1, 3).std(0).argmax())
+        return m.one_channel(image, rng, channel=strongest)
+    return m.false_colour(image, rng)
+
+
+STEPS: dict[str, m.Step] = {
+    "mirror": m.reflect,
+    "rotation": _rotate,
+    "scale": m.scale,
+    "crop": _crop,
+    "perspective": _perspective,
+    "gamma": m.gamma,
+    "contrast": m.contrast,
+    "inversion": m.invert,
+    "channel": _channel,
+    "jpeg": m.jpeg,
+    "blur": m.blur,
+    "noise": m.noise,
+    "resample": m.resample,
+    "drawn-over": _drawn_over,
+    "erased": _erase,
+    "cloned": _clone,
+}
+
+
+def exact(image: Float, rng: Rng) -> m.Manipulated:
+    """Return the picture as it is."""
+    return m.chain(image, rng, [])
+
+
+def chained(image: Float, rng: Rng) -> m.Manipulated:
+    """Apply two to four manipulations of different kinds."""
+    geometric = ["mirror", "rotation", "scale", "crop", "perspective"]
+    tonal = ["gamma", "contrast", "inversion", "jpeg", "blur", "noise", "resample", "drawn-over", "erased", "cloned"]
+    names = list(rng.permutation(geometric)[: int(rng.integers(1, 3))])
+    names += list(rng.permutation(tonal)[: int(rng.integers(1, 3))])
+    return m.chain(image, rng, [STEPS[name] for name in names])
+
+
+def overlapping(image: Float, rng: Rng) -> tuple[Float, Float, m.Transform]:
+    """Return two windows of a picture that share 27-80 % of each, and the shift between them."""
+    height, width = image.shape[:2]
+    share = rng.uniform(0.27, 0.8)
+    fx = rng.uniform(share, 1.0)
+    fy = share / fx
+    w, h = int(width / (2 - fx)), int(height / (2 - fy))
+    dx, dy = width - w, height - h
+    flip = rng.random() < 0.5
+    y_a, y_b = (dy, 0) if flip else (0, dy)
+    a, b = image[y_a : y_a + h, :w], image[y_b : y_b + h, dx : dx + w]
+    return a, b, np.array([[1, 0, -dx], [0, 1, y_a - y_b], [0, 0, 1]], np.float64)
+
+
+def byte(image: Float, rng: Rng | None = None) -> Image:
+    """Return uint8; with an rng, compressed as in a manuscript (JPEG 80-95 or lossless)."""
+    if rng is not None and rng.random() < 0.7:
+        image = m.jpeg(image, rng, quality=int(rng.integers(80, 96))).image
+    return np.asarray(np.clip(image * 255 + 0.5, 0, 255), np.uint8)
+
+
+def planted(source: Pool, rng: Rng, category: str) -> Pair:
+    """Return a pair that shows the same source, altered as `category` says."""
+    strip = category == "blot"
+    image = blot(rng) if strip else field(source, rng)
+    if category == "channel":
+        for _ in range(6):
+            if image.ndim == 3:
+                break
+            image = field(source, rng)
+    if category == "overlap":
+        a, b, shift = overlapping(image, rng)
+        return Pair(byte(a, rng), byte(b, rng), True, category, shift)
+    if strip:
+        kinds = [m.reflect, m.gamma, m.contrast, m.scale, m.jpeg, m.blur, exact, m.noise]
+        steps: list[m.Step] = [kinds[k] for k in rng.permutation(len(kinds))[: int(rng.integers(1, 3))]]
+        done = m.chain(image, rng, steps)
+    elif category == "exact":
+        done = exact(image, rng)
+    elif category == "chain":
+        done = chained(image, rng)
+    else:
+        done = STEPS[category](image, rng)
+    return Pair(byte(image, rng), byte(done.image, rng), True, category, done.transform)
+
+
+def _neighbours(source: Pool, rng: Rng) -> tuple[Float, Float]:
+    image = field(source, rng)
+    height, width = image.shape[:2]
+    if rng.random() < 0.5:
+        return image[:, : width // 2 - 2], image[:, width // 2 + 2 :]
+    return image[: height // 2 - 2], image[height // 2 + 2 :]
+
+
+def _same_group(source: Pool, rng: Rng) -> tuple[Float, Float]:
+    for _ in range(50):
+        files = source.groups[_draw_group(source, rng)]
+        if len(files) > 1:
+            i, j = rng.permutation(len(files))[:2]
+            return field(source, rng, files[i]), field(source, rng, files[j])
+    return _neighbours(source, rng)
+
+
+def _same_modality(source: Pool, rng: Rng) -> tuple[Float, Float]:
+    names = list(source.modalities.values())[int(rng.integers(len(source.modalities)))]
+    a, b = (names[int(k)] for k in (rng.permutation(len(names))[:2] if len(names) > 1 else (0, 0)))
+    if a == b:
+        return _neighbours(source, rng)
+    return field(source, rng, source.groups[a][0]), field(source, rng, source.groups[b][0])
+
+
+def _blots(source: Pool, rng: Rng) -> tuple[Float, Float]:
+    count = int(rng.integers(3, 9))
+    layout = rng.uniform(0.1, 1, count).astype(np.float32)
+    if rng.random() < 0.3:
+        layout = np.full(count, 0.9, np.float32)
+    return blot(rng, count, layout), blot(rng, count, layout)
+
+
+def _blank(source: Pool, rng: Rng) -> tuple[Float, Float]:
+    def one() -> Float:
+        size = (int(rng.integers(120, 400)), int(rng.integers(120, 400)))
+        level = float(rng.choice([0.0, 0.02, 0.95, 1.0, 0.5]))
+        ramp = np.linspace(0, rng.uniform(0, 0.06), size[1], dtype=np.float32)
+        grain = rng.uniform(0, 0.02) * rng.standard_normal(size)
+        return np.clip(level + ramp + grain, 0, 1).astype(np.float32)
+
+    return one(), one()
+
+
+def _periodic(source: Pool, rng: Rng) -> tuple[Float, Float]:
+    pitch, angle = rng.uniform(8, 40), rng.uniform(0, np.pi)
+    square = rng.random() < 0.5
+
+    def one() -> Float:
+        y, x = np.mgrid[0 : int(rng.integers(180, 400)), 0 : int(rng.integers(180, 400))].astype(np.float32)
+        u, v = x * np.cos(angle) + y * np.sin(angle), -x * np.sin(angle) + y * np.cos(angle)
+        wave = np.cos(2 * np.pi * u / pitch + rng.uniform(0, 6))
+        wave = wave + (np.cos(2 * np.pi * v / pitch + rng.uniform(0, 6)) if square else 0)
+        grain = rng.uniform(0.01, 0.05) * rng.standard_normal(x.shape)
+        return np.clip(0.5 + 0.2 * wave + grain, 0, 1).astype(np.float32)
+
+    return one(), one()
+
+
+def _marked(source: Pool, rng: Rng) -> tuple[Float, Float]:
+    """Two fields of one group with the same letters and scale bar drawn at the same place."""
+    a, b = _same_group(source, rng)
+    h, w = min(a.shape[0], b.shape[0]), min(a.shape[1], b.shape[1])
+    a, b = a[:h, :w], b[:h, :w]
+    seed = int(rng.integers(2**31))
+    steps: list[m.Step] = [m.letters, m.scale_bar, m.arrow]
+    return (
+        m.chain(a, np.random.default_rng(seed), steps).image,
+        m.chain(b, np.random.default_rng(seed), steps).image,
+    )
+
+
+LOOKALIKES: dict[str, Callable[[Pool, Rng], tuple[Float, Float]]] = {
+    "neighbours": _neighbours,
+    "same group": _same_group,
+    "same modality": _same_modality,
+    "blots alike": _blots,
+    "blank": _blank,
+    "periodic": _periodic,
+    "same marks": _marked,
+}
+CATEGORIES = ("exact", *STEPS, "overlap", "blot", "chain")
+
+
+def lookalike(source: Pool, rng: Rng, category: str) -> Pair:
+    """Return a pair that does not show the same source but may look like it."""
+    a, b = LOOKALIKES[category](source, rng)
+    if rng.random() < 0.3:
+        b = m.chain(b, rng, [[m.gamma, m.contrast, m.reflect, m.jpeg][int(rng.integers(4))]]).image
+    return Pair(byte(a, rng), byte(b, rng), False, category, None)
