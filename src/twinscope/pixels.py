@@ -5,12 +5,21 @@ At the edges pictures are uint8, HxW (grey) or HxWx3 (RGB); inside they are floa
 
 from __future__ import annotations
 
+import io
+import struct
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
+import PIL.ImageCms
+import PIL.ImageOps
 from numpy.typing import NDArray
+
+from twinscope.errors import BrokenError, RefusedError
 
 Image = NDArray[np.uint8]
 Grey = NDArray[np.float32]
@@ -49,3 +58,149 @@ def write_jpeg(path: Path, image: Image, quality: int = 80) -> None:
     if not ok:
         raise ValueError(f"cannot encode {path} as JPEG")
     path.write_bytes(data.tobytes())
+
+
+def decode(source: Path | bytes, kind: str, most_px: int) -> tuple[Image, int]:
+    """Return the first picture of a PNG, JPEG, WebP, GIF or BMP file as shown, and how many the file holds.
+
+    Turned by its EXIF orientation, ICC colours as sRGB, transparency on white, 16 bit stretched between its .1 and
+    99.9 percentiles. Raises RefusedError beyond `most_px` pixels and BrokenError for a damaged file.
+    """
+    PIL.Image.MAX_IMAGE_PIXELS = most_px
+    stream = io.BytesIO(source) if isinstance(source, bytes) else source
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
+        try:
+            with PIL.Image.open(stream, formats=[kind.upper()]) as opened:
+                width, height = opened.size
+                if width * height > most_px:
+                    raise RefusedError(f"a picture of {width} x {height} px is over the limit of {most_px} px")
+                frames = int(getattr(opened, "n_frames", 1))
+                opened.load()
+                return _as_shown(PIL.ImageOps.exif_transpose(opened)), frames
+        except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError) as error:
+            raise RefusedError(f"the picture is over the limit of {most_px} px") from error
+        except (OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, KeyError, TypeError) as error:
+            raise BrokenError(f"the picture is damaged ({_first_line(error)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _as_shown(image: PIL.Image.Image) -> Image:
+    """Return a decoded Pillow image as HxW or HxWx3 RGB uint8."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return stretch(np.asarray(image))
+    if image.mode == "1":
+        image = image.convert("L")
+    image = _srgb(image)
+    if image.mode in ("PA", "LA", "La", "RGBa") or (image.mode in ("P", "L", "RGB") and "transparency" in image.info):
+        image = image.convert("RGBA")
+    if image.mode == "RGBA":
+        paper = PIL.Image.new("RGB", image.size, (255, 255, 255))
+        paper.paste(image, mask=image.getchannel("A"))
+        image = paper
+    if image.mode not in ("L", "RGB"):
+        image = image.convert("RGB")
+    return np.array(image)
+
+
+def _srgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Return an image with an embedded colour profile as sRGB (or grey); unchanged where the profile is of no use."""
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in ("RGB", "CMYK") or b"sRGB" in profile[:2048]:
+        return image
+    try:
+        given = PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        changed = PIL.ImageCms.profileToProfile(image, given, PIL.ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (PIL.ImageCms.PyCMSError, OSError, ValueError):
+        return image
+    return image if changed is None else changed
+
+
+def stretch(values: NDArray[Any]) -> Image:
+    """Return HxW or HxWxC values of any depth as uint8, each channel between its .1 and 99.9 percentiles."""
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * 255
+    planes = values[..., None] if values.ndim == 2 else values
+    out = np.zeros(planes.shape, np.uint8)
+    for channel in range(planes.shape[2]):
+        plane = np.nan_to_num(planes[..., channel].astype(np.float32), posinf=0.0, neginf=0.0)
+        low, high = np.percentile(plane[:: max(1, plane.shape[0] // 2000)], (0.1, 99.9))
+        if high > low:
+            out[..., channel] = np.clip((plane - low) * (255 / (high - low)) + 0.5, 0, 255)
+    return out[..., 0] if values.ndim == 2 else out
+
+
+def decode_tiff(source: Path | bytes, most_px: int, most_pages: int, first: int = 1) -> Iterator[tuple[int, Image]]:
+    """Yield (page from 1, picture) of a TIFF (8/16 bit, float, OME, multi-page), from page `first`.
+
+    Sizes are checked before anything is decoded. A picture with more than three channels that are not colours comes
+    as one picture a channel, under the same page. Raises RefusedError beyond the limits, BrokenError for damage.
+    """
+    import tifffile  # slow to load, and few documents need it
+
+    stream: Any = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with tifffile.TiffFile(stream) as tiff:
+            for number, page in enumerate(tiff.pages, 1):
+                if number > most_pages:
+                    raise RefusedError(f"the TIFF has more than {most_pages} pages; the rest is not read")
+                if number < first:
+                    continue
+                _check_tiff(page, most_px)
+                for image in _tiff_pictures(page):
+                    yield number, image
+    except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError, TypeError, AttributeError, struct.error,
+            RuntimeError, ZeroDivisionError, OverflowError) as error:  # fmt: skip
+        raise BrokenError(f"the TIFF is damaged ({_first_line(error)})") from error
+
+
+def _check_tiff(page: Any, most_px: int) -> None:
+    width, height = int(page.imagewidth), int(page.imagelength)
+    depth = int(getattr(page, "imagedepth", 1) or 1)
+    samples = int(page.samplesperpixel or 1)
+    if width * height * depth > most_px or samples > 64 or width * height * samples * page.bitspersample > 48 * most_px:
+        raise RefusedError(f"a picture of {width} x {height} px, {samples} channels is over the limit of {most_px} px")
+    if int(page.tilewidth or 0) * int(page.tilelength or 0) > min(most_px, max(1 << 22, 4 * width * height)):
+        raise RefusedError(f"a picture with tiles of {page.tilewidth} x {page.tilelength} px is over the limit")
+
+
+def _tiff_pictures(page: Any) -> list[Image]:
+    """Return a page of a TIFF as pictures: one, or one a channel."""
+    values = page.asarray(maxworkers=1)
+    values = values[(0,) * (values.ndim - 3)] if values.ndim > 3 else values
+    photometric = page.photometric.name if page.photometric is not None else ""
+    planar = values.ndim == 3 and values.shape[0] == page.samplesperpixel and values.shape[2] != page.samplesperpixel
+    if planar:
+        values = np.moveaxis(values, 0, 2)
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[..., 0]
+    if photometric == "PALETTE" and values.ndim == 2 and page.colormap is not None:
+        table = np.asarray(page.colormap)
+        return [
+            np.ascontiguousarray(
+                (table[:, np.minimum(values, table.shape[1] - 1)] >> 8).astype(np.uint8).transpose(1, 2, 0)
+            )
+        ]
+    if values.ndim == 2:
+        flat = (
+            stretch(values)
+            if values.dtype != np.uint8 or page.bitspersample == 8
+            else values * np.uint8(255 // (2 ** int(page.bitspersample) - 1))
+        )
+        return [255 - flat if photometric == "MINISWHITE" else np.ascontiguousarray(flat)]
+    if photometric == "SEPARATED" and values.shape[2] >= 4 and values.dtype == np.uint8:
+        return [np.array(PIL.Image.fromarray(np.ascontiguousarray(values[..., :4]), "CMYK").convert("RGB"))]
+    if values.shape[2] <= 4 and photometric in ("RGB", "YCBCR"):
+        color = stretch(values[..., :3])
+        if values.shape[2] == 4:
+            full = 255 if values.dtype == np.uint8 else float(values[..., 3].max() or 1)
+            alpha = values[..., 3:].astype(np.float32) / full
+            color = (color * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
+        return [np.ascontiguousarray(color)]
+    return [stretch(np.ascontiguousarray(values[..., c])) for c in range(values.shape[2])]

@@ -16,11 +16,17 @@ from twinscope.errors import BrokenError, RefusedError
 
 PICTURES = frozenset({"png", "jpeg", "webp", "gif", "bmp", "tiff"})
 OFFICE = frozenset({"docx", "pptx", "odt", "epub"})
-_EXTENSIONS = {
+EXTENSIONS = {
     ".pdf": "pdf", ".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".jpe": "jpeg", ".webp": "webp", ".gif": "gif",
     ".bmp": "bmp", ".dib": "bmp", ".tif": "tiff", ".tiff": "tiff", ".docx": "docx", ".pptx": "pptx", ".odt": "odt",
     ".epub": "epub", ".zip": "zip",
 }  # fmt: skip
+HARMLESS = frozenset(
+    ".txt .md .rst .csv .tsv .json .xml .yml .yaml .toml .html .htm .css .js .bib .ris .log .py .r .m .ipynb .sh .tex"
+    " .bbl .sha256 .md5 .ini .cfg".split()
+)
+"""Extensions of files that hold no picture of their own: left out of folders and archives without a word."""
+
 _HEAD = 1024
 
 
@@ -68,10 +74,22 @@ def _walk(folder: Path, name: str, sources: list[Source], skipped: list[Skipped]
             skipped.append(Skipped(shown, "a link inside a folder is not followed; name the file itself"))
         elif entry.is_dir(follow_symlinks=False):
             _walk(Path(entry.path), shown, sources, skipped)
-        elif Path(entry.name).suffix.lower() in _EXTENSIONS:
-            sources.append(Source(Path(entry.path), shown))
         else:
-            skipped.append(Skipped(shown, "not a kind of file that twinscope reads"))
+            reason = not_read(entry.name)
+            if reason is None:
+                sources.append(Source(Path(entry.path), shown))
+            elif reason:
+                skipped.append(Skipped(shown, reason))
+
+
+def not_read(name: str) -> str | None:
+    """Return why a file of a folder or archive is left out: "" where that needs no word, None where it is read."""
+    path = Path(name)
+    suffix = path.suffix.lower()
+    if suffix in EXTENSIONS and not path.name.startswith("."):
+        return None
+    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    return "" if suffix in HARMLESS or hidden else "not a kind of file that twinscope reads"
 
 
 def sha256(file: Path) -> str:
@@ -93,7 +111,7 @@ def kind(file: Path, name: str) -> str:
     BrokenError for a file that is empty or cannot be read.
     """
     suffix = Path(name).suffix.lower()
-    named = _EXTENSIONS.get(suffix)
+    named = EXTENSIONS.get(suffix)
     head = _head(file)
     if not head:
         raise BrokenError("the file is empty")

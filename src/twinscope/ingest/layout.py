@@ -369,7 +369,8 @@ def _cost(cluster: _Cluster, caption: Block, walls: Sequence[Block]) -> float:
             return float("inf")
         below = b.y0 >= (a.y0 + a.y1) / 2
         usual = below if caption.role == "figure" else not below
-        return max(0.0, distance(a, b)) * (1.0 if usual else 2.5) + (0.0 if usual else 12.0)
+        unlikely = 3.0 if caption.role == "table" and not cluster.ruled else 1.0
+        return unlikely * (max(0.0, distance(a, b)) * (1.0 if usual else 2.5) + (0.0 if usual else 12.0)) + unlikely
     if beside_y > 0.3 * min(a.height, b.height) and distance(a, b) < 40:
         return 1.5 * distance(a, b) + 10
     return float("inf")
