@@ -16,6 +16,7 @@ Mask = NDArray[np.bool_]
 _LONG_SIDE = 900
 _MOST_COMPONENTS = 160
 _MOST_COVERED = 0.3
+_REACH = 0.035
 
 
 def annotation_mask(image: Image) -> Mask:
@@ -31,6 +32,9 @@ def annotation_mask(image: Image) -> Mask:
     drawn = np.zeros(small.shape[:2], np.uint8)
     for ink, levels in _layers(small):
         _mark(drawn, ink, levels)
+        thin = _without_blobs(ink)
+        if thin is not None:
+            _mark(drawn, thin, levels)
     if scale < 1:
         drawn = np.asarray(cv2.resize(drawn, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
     side = 2 * max(2, round(2 / scale)) + 1
@@ -70,6 +74,16 @@ def _at_least(levels: Image, least: int) -> Image:
     return np.asarray(cv2.threshold(levels, least - 1, 1, cv2.THRESH_BINARY)[1], np.uint8)
 
 
+def _without_blobs(ink: Image) -> Image | None:
+    """Return the ink without its thick parts, so that strokes that cross a nucleus stand alone; None without any."""
+    side = round(max(8.0, _REACH * min(ink.shape))) | 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    blobs = cv2.morphologyEx(ink, cv2.MORPH_OPEN, disc)
+    if not cv2.countNonZero(blobs):
+        return None
+    return np.asarray(cv2.subtract(ink, cv2.dilate(blobs, np.ones((3, 3), np.uint8))), np.uint8)
+
+
 def _mark(drawn: Image, ink: Image, levels: Image) -> None:
     """Set in `drawn` the components of `ink` that look drawn."""
     height, width = ink.shape
@@ -77,7 +91,7 @@ def _mark(drawn: Image, ink: Image, levels: Image) -> None:
     if count <= 1 or stats[1:, 4].sum() > 0.7 * ink.size:
         return
     order = [int(i) for i in np.argsort(-stats[1:, 4])[:_MOST_COMPONENTS] + 1 if stats[i, 4] >= 10]
-    reach = max(8.0, 0.035 * min(height, width))
+    reach = max(8.0, _REACH * min(height, width))
     marked: list[int] = []
     covered = 0
     for index in order:
@@ -100,7 +114,8 @@ def _looks_drawn(own: Image, ink: Image, levels: Image, size: tuple[int, int, in
     three = np.ones((3, 3), np.uint8)
     near = cv2.dilate(own, three, iterations=2)
     far = cv2.dilate(near, three)
-    ring = (far > near) & (ink == 0)
+    others = cv2.dilate(cv2.subtract(ink, own), three)
+    ring = (far > near) & (ink == 0) & (others == 0)
     if np.count_nonzero(ring) < 8:
         return False
     sharp = float((levels[ring] < 190).mean())

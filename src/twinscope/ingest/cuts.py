@@ -106,21 +106,21 @@ def find(strip: Image, paper: Floats, least: int) -> list[Cut]:
     """Return the cuts across the columns of a strip (lines x columns x 3 uint8), from left to right."""
     if strip.shape[0] < 8 or strip.shape[1] < least:
         return []
-    values = np.ascontiguousarray(strip).astype(np.float32)
-    cuts = _gutters(values, paper)
-    grey = values.mean(axis=2)
+    strip = np.ascontiguousarray(strip)
+    grey = np.asarray(cv2.cvtColor(strip, cv2.COLOR_RGB2GRAY), np.float32)
+    cuts = _gutters(strip, paper)
     cuts += [c for c in _hairlines(grey) if all(c.stop + 2 < g.start or c.start - 2 > g.stop for g in cuts)]
-    cuts += [c for c in _seams(values) if all(c.stop + 4 < g.start or c.start - 4 > g.stop for g in cuts)]
+    cuts += [c for c in _seams(strip) if all(c.stop + 4 < g.start or c.start - 4 > g.stop for g in cuts)]
     cuts = sorted(c for c in cuts if c.stop - c.start > _THIN or not _continues(grey, c))
     return _wide_enough(cuts, strip.shape[1], least)
 
 
 def _wide_enough(cuts: list[Cut], length: int, least: int) -> list[Cut]:
-    """Drop cuts that would leave a sliver; a wide gutter at the border stays, and trims it."""
+    """Drop cuts that would leave a sliver; a cut at the border stays, and trims it."""
     kept: list[Cut] = []
     last = 0
     for cut in cuts:
-        if cut.start - last < least and cut.start > 0 and not (last == 0 and cut.start <= 3):
+        if cut.start - last < least and not (last == 0 and cut.start <= 3):
             continue
         if length - cut.stop < least and cut.stop < length - 3:
             continue
@@ -129,46 +129,60 @@ def _wide_enough(cuts: list[Cut], length: int, least: int) -> list[Cut]:
     return kept
 
 
-def _gutters(values: Floats, paper: Floats) -> list[Cut]:
+def _highest(image: Image) -> Image:
+    """Return the largest channel of each pixel."""
+    first, second, third = cv2.split(image)
+    return np.asarray(cv2.max(cv2.max(first, second), third), np.uint8)
+
+
+def _gutters(strip: Image, paper: Floats) -> list[Cut]:
     """Return the bands of one colour that differ, at a sharp edge, from what lies on both sides."""
-    width = values.shape[1]
-    mean = values.mean(axis=0)
-    spread = values.std(axis=0).max(axis=1)
+    width = strip.shape[1]
+    mean = np.asarray(cv2.reduce(strip, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F), np.float32)[0]
+    square = np.asarray(cv2.reduce(strip, 0, cv2.REDUCE_SUM2, dtype=cv2.CV_64F))[0] / strip.shape[0]
+    spread = np.sqrt(np.maximum(0, square - mean.astype(np.float64) ** 2)).max(axis=1).astype(np.float32)
     quiet = spread <= 12
     cuts: list[Cut] = []
-    at = 0
-    while at < width:
-        if not quiet[at]:
-            at += 1
-            continue
-        stop = at + 1
-        while stop < width and quiet[stop] and np.abs(mean[stop] - mean[at:stop].mean(axis=0)).max() <= 10:
-            stop += 1
+    for at, stop in _runs(quiet, mean):
         colour = mean[at:stop].mean(axis=0)
         if np.abs(colour - paper).max() <= 14 or colour.min() >= 240:
-            cut = _paper_gutter(values, spread, at, stop, colour)
+            cut = _paper_gutter(strip, spread, at, stop, colour)
         else:
-            cut = _colour_gutter(values, spread, at, stop, colour)
-        if cut is not None:
+            cut = _colour_gutter(strip, spread, at, stop, colour)
+        if cut is not None and cut.stop - cut.start < width:
             cuts.append(cut)
-        at = stop
     return cuts
 
 
-def _paper_gutter(values: Floats, spread: Floats, start: int, stop: int, colour: Floats) -> Cut | None:
+def _runs(quiet: NDArray[np.bool_], mean: Floats) -> list[tuple[int, int]]:
+    """Return the stretches of quiet columns of nearly one colour."""
+    runs: list[tuple[int, int]] = []
+    start, first = -1, mean[0]
+    for at, (calm, colour) in enumerate(zip(quiet.tolist(), mean, strict=True)):
+        if start >= 0 and calm and float(np.abs(colour - first).max()) <= 10:
+            continue
+        if start >= 0:
+            runs.append((start, at))
+        start, first = (at, colour) if calm else (-1, colour)
+    if start >= 0:
+        runs.append((start, len(quiet)))
+    return runs
+
+
+def _paper_gutter(strip: Image, spread: Floats, start: int, stop: int, colour: Floats) -> Cut | None:
     """Check a band in the colour of the paper: it may lie at the border, and a flat picture may lie beside it."""
-    width = values.shape[1]
+    width = strip.shape[1]
     inside = float(spread[start:stop].min())
     if inside > 4 and stop - start > 12:
         return None
-    left = _edge(values, start - 1, -1, colour, max(4.0, 3 * inside), 0.35)
-    right = _edge(values, stop, 1, colour, max(4.0, 3 * inside), 0.35)
+    left = _edge(strip, start - 1, -1, colour, max(4.0, 3 * inside), 0.35)
+    right = _edge(strip, stop, 1, colour, max(4.0, 3 * inside), 0.35)
     return None if left is None or right is None else Cut(max(0, left + 1), min(width, right))
 
 
-def _colour_gutter(values: Floats, spread: Floats, start: int, stop: int, colour: Floats) -> Cut | None:
+def _colour_gutter(strip: Image, spread: Floats, start: int, stop: int, colour: Floats) -> Cut | None:
     """Check a band in another colour: purer, with pictures, not flat, on both sides."""
-    width = values.shape[1]
+    width = strip.shape[1]
     inside = float(spread[start:stop].min())
     limit = 5.0 if stop - start <= 10 else 2.0
     if inside > limit or start <= 2 or stop >= width - 2:
@@ -177,26 +191,32 @@ def _colour_gutter(values: Floats, spread: Floats, start: int, stop: int, colour
     if beside < max(1.5, 2.5 * inside):
         return None
     least = 2.0 if colour.max() < 4 and inside < 0.7 else 6.0
-    left = _edge(values, start - 1, -1, colour, max(least, 3 * inside), 0.6)
-    right = _edge(values, stop, 1, colour, max(least, 3 * inside), 0.6)
+    left = _edge(strip, start - 1, -1, colour, max(least, 3 * inside), 0.6)
+    right = _edge(strip, stop, 1, colour, max(least, 3 * inside), 0.6)
     return None if left is None or right is None else Cut(max(0, left + 1), min(width, right))
 
 
-def _edge(values: Floats, edge: int, sign: int, colour: Floats, level: float, least: float) -> int | None:
+def _edge(strip: Image, edge: int, sign: int, colour: Floats, level: float, least: float) -> int | None:
     """Return the first column beyond a band's edge that is picture, or None where the edge is no sharp one."""
-    width = values.shape[1]
+    width = strip.shape[1]
     if not 0 <= edge < width:
         return edge
     columns = [c for c in (edge, edge + sign, edge + 2 * sign) if 0 <= c < width]
     far = [c for c in range(edge + 5 * sign, edge + 10 * sign, sign) if 0 <= c < width]
-    near = np.abs(values[:, columns] - colour).max(axis=2)
+    near = _away(strip, columns, colour)
     if float((near > level).mean(axis=0).max()) < least:
         return None
     means = near.mean(axis=0)
     highest = float(means.max())
-    if far and highest < 0.4 * float(np.abs(values[:, far] - colour).max(axis=2).mean()):
+    if far and highest < 0.4 * float(_away(strip, far, colour).mean()):
         return None
     return next(c for c, v in zip(columns, means, strict=True) if v >= 0.5 * highest)
+
+
+def _away(strip: Image, columns: list[int], colour: Floats) -> Floats:
+    """Return how far the pixels of some columns are from a colour, in the channel where it is most."""
+    away = np.abs(strip[:, columns].astype(np.float32) - colour)
+    return np.asarray(np.maximum(np.maximum(away[..., 0], away[..., 1]), away[..., 2]), np.float32)
 
 
 def _hairlines(grey: Floats) -> list[Cut]:
@@ -204,39 +224,53 @@ def _hairlines(grey: Floats) -> list[Cut]:
     width = grey.shape[1]
     if width < 16:
         return []
-    left, centre, right = grey[:, :-6], grey[:, 3:-3], grey[:, 6:]
-    high, low = np.maximum(left, right), np.minimum(left, right)
+    mean = grey.mean(axis=0)
+    sides = np.stack([mean[:-6], mean[6:]])
+    lift = np.maximum(mean[3:-3] - sides.max(axis=0), sides.min(axis=0) - mean[3:-3])
     cuts: list[Cut] = []
-    for rise, open_ in ((centre - high, high < 235), (low - centre, low > 20)):
-        shown = open_.mean(axis=0)
-        share = ((rise > 7) & open_).mean(axis=0) / np.maximum(shown, 1e-3)
-        gain = rise.mean(axis=0)
-        hits = np.flatnonzero((share > 0.85) & (shown > 0.3) & (gain > 12)) + 3
-        for run in np.split(hits, np.flatnonzero(np.diff(hits) > 1) + 1):
-            if 0 < len(run) <= 5:
-                cuts.append(Cut(int(run[0]), int(run[-1]) + 1))
+    hits: list[int] = []
+    for at in np.flatnonzero(lift > 6) + 3:
+        left, centre, right = grey[:, at - 3], grey[:, at], grey[:, at + 3]
+        if mean[at] > mean[at - 3]:
+            high = np.maximum(left, right)
+            rise, shown = centre - high, high < 235
+        else:
+            low = np.minimum(left, right)
+            rise, shown = low - centre, low > 20
+        share = float((rise[shown] > 7).mean()) if shown.any() else 0.0
+        if share > 0.85 and float(shown.mean()) > 0.25 and float(rise[shown].mean()) > 12:
+            hits.append(int(at))
+    for run in np.split(np.array(hits, np.int64), np.flatnonzero(np.diff(hits) > 1) + 1):
+        if 0 < len(run) <= 5:
+            cuts.append(Cut(int(run[0]), int(run[-1]) + 1))
     return cuts
 
 
-def _seams(values: Floats) -> list[Cut]:
+def _seams(strip: Image) -> list[Cut]:
     """Return full-length steps between two pictures that touch."""
-    width = values.shape[1]
-    if width < 40:
+    if strip.shape[1] < 40:
         return []
-    step = np.abs(values[:, 2:] - values[:, :-2]).max(axis=2)
-    energy = step.mean(axis=0)
+    step = _highest(np.asarray(cv2.absdiff(strip[:, 2:], strip[:, :-2]), np.uint8))
+    energy = np.asarray(cv2.reduce(step, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F), np.float32)[0]
+    smooth = np.asarray(cv2.blur(energy[None], (25, 1), borderType=cv2.BORDER_REFLECT))[0]
     cuts: list[Cut] = []
-    for at in range(12, len(energy) - 12):
-        if energy[at] < energy[at - 2 : at + 3].max() or energy[at] < 8:
+    for at in np.flatnonzero((energy > 6) & (energy > 1.5 * smooth)):
+        if at < 12 or at >= len(energy) - 12 or energy[at] < energy[at - 2 : at + 3].max():
             continue
-        around = np.r_[step[:, at - 8 : at - 3].mean(axis=1), step[:, at + 4 : at + 9].mean(axis=1)].reshape(2, -1)
         usual = np.r_[energy[at - 12 : at - 3], energy[at + 4 : at + 13]]
-        if energy[at] < 2.0 * np.median(usual) + 4 or energy[at] < 1.5 * usual.max():
+        if energy[at] < 1.8 * np.median(usual) + 3 or energy[at] < 1.35 * usual.max():
             continue
-        clear = step[:, at] > 1.8 * around.max(axis=0) + 5
-        if clear.mean() > 0.55:
-            cuts.append(Cut(at + 1, at + 1))
+        if _steps_all_along(step, int(at)):
+            cuts.append(Cut(int(at) + 1, int(at) + 1))
     return cuts
+
+
+def _steps_all_along(step: Image, at: int) -> bool:
+    """Tell whether the step at a column stands out from both sides, in most of ten stretches of its length."""
+    around = np.maximum(step[:, at - 8 : at - 3].mean(axis=1), step[:, at + 4 : at + 9].mean(axis=1))
+    clear = step[:, at] > 1.8 * around + 5
+    parts = [float(part.mean()) for part in np.array_split(clear, 10)]
+    return float(clear.mean()) > 0.4 and sum(part > 0.25 for part in parts) >= 8
 
 
 def _continues(grey: Floats, cut: Cut) -> bool:
@@ -248,10 +282,10 @@ def _continues(grey: Floats, cut: Cut) -> bool:
         return False
     line = grey[:, cut.start : max(cut.stop, cut.start + 1)].mean(axis=1)
     lines = grey[:, [a - reach, a, b, b + reach]]
-    open_ = np.abs(lines - line[:, None]).min(axis=1) > 6
-    if open_.sum() < max(16, 0.3 * len(open_)):
+    shown = np.abs(lines - line[:, None]).min(axis=1) > 6
+    if cut.stop > cut.start and shown.sum() < max(16, 0.3 * len(shown)):
         return False
-    lines = lines[open_]
+    lines = lines[shown] if cut.stop > cut.start else lines
     across = _agreement(lines[:, 1], lines[:, 2])
     usual = min(_agreement(lines[:, 0], lines[:, 1]), _agreement(lines[:, 2], lines[:, 3]))
     return across > 0.5 and across > 0.6 * usual
@@ -263,6 +297,6 @@ def _agreement(a: Floats, b: Floats) -> float:
     fine = lines - cv2.blur(lines, (41, 1), borderType=cv2.BORDER_REFLECT)
     limit = 4 * np.median(np.abs(fine), axis=1, keepdims=True) + 1
     fine = np.clip(fine, -limit, limit)
-    fine -= fine.mean(axis=1, keepdims=True)
+    fine -= fine.mean(axis=1)[:, None]
     norm = float(np.sqrt((fine[0] ** 2).sum() * (fine[1] ** 2).sum()))
     return float((fine[0] * fine[1]).sum()) / norm if norm > 1e-3 else 0.0

@@ -1,105 +1,172 @@
 """What kind of panel a picture is: micrograph, blot, photo, graph, diagram or other.
 
-Clear rules over a dozen hand-made features. What is drawn (graph, diagram) has flat colours and hard edges; what was
-taken (micrograph, blot, photo) has noise and soft edges. A blot is grey, smooth, and dark bands lie on it in rows.
+A small forest over hand-made features. What is drawn (graph, diagram) has flat colours and hard edges beside flat
+places; what was taken (micrograph, blot, photo) has noise and soft edges. `twinscope.train.kinds` grows the forest.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from twinscope.types import PanelKind
 
-_LONG_SIDE = 640
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+FOREST = "kinds-1"
+KINDS: tuple[PanelKind, ...] = ("micrograph", "blot", "photo", "graph", "diagram")
+_TAKEN = 3
+_LONG_SIDE = 400
 
 
-class Features(NamedTuple):
-    """What the rules look at; shares are in [0, 1], levels in grey levels of 255."""
+class Forest(NamedTuple):
+    """Trees as arrays (trees x nodes): the feature asked (-1 at a leaf), its threshold, the children, the shares."""
 
-    aspect: float
-    flat: float
-    white: float
-    black: float
-    top: float
-    top8: float
-    soft: float
-    hard: float
-    colour: float
-    vivid: float
-    hues: float
-    mean: float
-    spread: float
-    dark_tail: float
-    bands: float
+    feature: NDArray[np.int16]
+    threshold: Floats
+    left: NDArray[np.int16]
+    right: NDArray[np.int16]
+    share: Floats
 
 
-def _sampled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return at most `_LONG_SIDE` px a side by dropping rows and columns: no new colours are mixed."""
+@cache
+def forest() -> Forest:
+    """Return the forest that is shipped."""
+    arrays = load_file(Path(__file__).parent.parent / "models" / "weights" / f"{FOREST}.safetensors")
+    return Forest(**{name: arrays[name] for name in Forest._fields})
+
+
+def classify(image: Image) -> PanelKind:
+    """Return the kind of a panel: HxW or HxWx3 uint8; 'other' for what is too small or has no content."""
+    if min(image.shape[:2]) < 8 or int(image.max()) - int(image.min()) < 3:
+        return "other"
+    sure = shares(image)
+    drawn = float(sure[_TAKEN:].sum())
+    return KINDS[_TAKEN + int(np.argmax(sure[_TAKEN:]))] if drawn > 0.5 else KINDS[int(np.argmax(sure[:_TAKEN]))]
+
+
+def shares(image: Image) -> Floats:
+    """Return how sure each of `KINDS` is, adding up to 1, for a panel HxW or HxWx3 uint8 of at least 8x8 px."""
+    return vote(forest(), features(image))
+
+
+def vote(trees: Forest, values: Floats) -> Floats:
+    """Return the mean share of each kind over the trees, for one vector of features."""
+    index = np.arange(trees.feature.shape[0])
+    node = np.zeros(len(index), np.int64)
+    while True:
+        asked = trees.feature[index, node]
+        inner = asked >= 0
+        if not inner.any():
+            return np.asarray(trees.share[index, node].mean(axis=0), np.float32)
+        low = values[np.maximum(asked, 0)] <= trees.threshold[index, node]
+        node = np.where(inner, np.where(low, trees.left[index, node], trees.right[index, node]), node)
+
+
+def features(image: Image) -> Floats:
+    """Return the features of a picture (HxW or HxWx3 uint8, at least 8x8 px) as one float32 vector."""
+    rgb = _sampled(image)
+    grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+    parts = [_shape(image), _levels(grey), _colours(rgb), _edges(rgb), _profiles(grey)]
+    return np.concatenate([np.asarray(part, np.float32) for part in parts])
+
+
+def _sampled(image: Image) -> Image:
+    """Return at most `_LONG_SIDE` px a side by dropping rows and columns, so that no new colours are mixed."""
     step = max(1, int(np.ceil(max(image.shape[:2]) / _LONG_SIDE)))
+    if min(image.shape[:2]) // step < 8:
+        step = max(1, min(image.shape[:2]) // 8)
     small = image[::step, ::step]
     rgb = small if small.ndim == 3 else np.repeat(small[..., None], 3, axis=2)
     return np.ascontiguousarray(rgb[..., :3])
 
 
-def features(image: NDArray[np.uint8]) -> Features:
-    """Return the features of a picture: HxW or HxWx3 uint8, at least 1x1 px."""
-    rgb = _sampled(image)
+def _shape(image: Image) -> list[float]:
     height, width = image.shape[:2]
-    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    kernel = np.ones((3, 3), np.uint8)
-    ranges = (cv2.dilate(rgb, kernel) - cv2.erode(rgb, kernel)).max(axis=2)
-    flat = ranges <= 4
-    uneven = max(1, int(np.count_nonzero(~flat)))
-    codes = (rgb[..., 0] >> 4).astype(np.int32) * 256 + (rgb[..., 1] >> 4) * 16 + (rgb[..., 2] >> 4)
+    return [float(np.log(width / height)), float(np.log(min(height, width)))]
+
+
+def _percentiles(levels: Image, shares: list[float]) -> list[float]:
+    """Return percentiles of uint8 levels, by their histogram."""
+    counts = np.bincount(levels.ravel(), minlength=256).cumsum()
+    return [float(np.searchsorted(counts, share / 100 * counts[-1])) for share in shares]
+
+
+def _levels(grey: Image) -> list[float]:
+    p1, p10, p50, p90, p99 = _percentiles(grey, [1, 10, 50, 90, 99])
+    spread = max(1.0, p99 - p1)
+    return [p1, p10, p50, p90, p99, (p50 - p1) / spread, float(cv2.meanStdDev(grey)[1][0, 0])]
+
+
+def _share(mask: Image) -> float:
+    return float(cv2.countNonZero(mask)) / mask.size
+
+
+def _above(levels: Image, limit: int) -> Image:
+    return np.asarray(cv2.threshold(levels, limit, 1, cv2.THRESH_BINARY)[1], np.uint8)
+
+
+def _colours(rgb: Image) -> list[float]:
+    red, green, blue = cv2.split(rgb)
+    low, high = cv2.min(cv2.min(red, green), blue), cv2.max(cv2.max(red, green), blue)
+    codes = ((red >> 4).astype(np.uint16) << 8) | ((green >> 4).astype(np.uint16) << 4) | (blue >> 4)
     counts = np.sort(np.bincount(codes.ravel(), minlength=4096))[::-1] / codes.size
-    chroma = rgb.max(axis=2).astype(np.int16) - rgb.min(axis=2)
+    used = counts[counts > 0]
+    chroma = np.asarray(cv2.subtract(high, low), np.uint8)
     vivid = chroma > 60
-    hue = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)[..., 0]
-    hist = np.bincount((hue[vivid] // 15).ravel(), minlength=12)
-    low, mid, high = np.percentile(grey, [1, 50, 99])
-    rows = cv2.GaussianBlur(grey, (0, 0), 1.5).astype(np.float32)
-    across = float(np.abs(np.diff(rows, axis=0)).mean()) if grey.shape[0] > 1 else 0.0
-    along = float(np.abs(np.diff(rows, axis=1)).mean()) if grey.shape[1] > 1 else 0.0
-    return Features(
-        aspect=width / height,
-        flat=float(flat.mean()),
-        white=float((rgb.min(axis=2) >= 246).mean()),
-        black=float((rgb.max(axis=2) <= 12).mean()),
-        top=float(counts[0]),
-        top8=float(counts[:8].sum()),
-        soft=float(np.count_nonzero((ranges > 4) & (ranges <= 40)) / uneven),
-        hard=float(np.count_nonzero(ranges > 100) / uneven),
-        colour=float((chroma > 24).mean()),
-        vivid=float(vivid.mean()),
-        hues=float((hist > 0.02 * codes.size).sum()),
-        mean=float(grey.mean()),
-        spread=float(high - low),
-        dark_tail=float((mid - low) / max(1.0, high - low)),
-        bands=float(across / max(0.05, along)),
-    )
+    hue = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV))[..., 0]
+    hues = np.bincount((hue[vivid] // 15).ravel(), minlength=12)
+    return [
+        _share(_above(low, 245)), 1 - _share(_above(high, 12)), float(counts[0]), float(counts[:4].sum()),
+        float(counts[:12].sum()), float(counts[:40].sum()), float(-(used * np.log2(used)).sum()),
+        float(cv2.mean(chroma)[0]), _share(_above(chroma, 24)), float(vivid.mean()),
+        float((hues > 0.01 * codes.size).sum()), float(hues.max() / max(1, hues.sum())),
+    ]  # fmt: skip
 
 
-def classify(image: NDArray[np.uint8]) -> PanelKind:
-    """Return the kind of a panel: HxW or HxWx3 uint8; 'other' for what has no content."""
-    if min(image.shape[:2]) < 4:
-        return "other"
-    f = features(image)
-    if f.spread < 2 and f.top > 0.98 and (f.white > 0.9 or f.flat > 0.999):
-        return "other"
-    if _drawn(f):
-        return "diagram" if f.white < 0.3 or f.vivid > 0.4 else "graph"
-    if f.colour < 0.02 and f.mean > 90 and f.dark_tail > 0.5 and (f.aspect > 1.6 or f.bands > 1.4) and f.black < 0.3:
-        return "blot"
-    return "micrograph"
+def _edges(rgb: Image) -> list[float]:
+    three = np.ones((3, 3), np.uint8)
+    apart = cv2.subtract(cv2.dilate(rgb, three), cv2.erode(rgb, three))
+    first, second, third = cv2.split(apart)
+    ranges = np.asarray(cv2.max(cv2.max(first, second), third), np.uint8)
+    flat, hard = 1 - _above(ranges, 4), _above(ranges, 70)
+    uneven = max(1, flat.size - cv2.countNonZero(flat))
+    wide = np.asarray(cv2.erode(flat, np.ones((9, 9), np.uint8)), np.uint8)
+    beside = np.asarray(cv2.dilate(flat, np.ones((7, 7), np.uint8)), np.uint8)
+    edges = max(1, cv2.countNonZero(hard))
+    level = cv2.morphologyEx(hard, cv2.MORPH_OPEN, np.ones((1, 25), np.uint8))
+    upright = cv2.morphologyEx(hard, cv2.MORPH_OPEN, np.ones((25, 1), np.uint8))
+    soft = flat.size - cv2.countNonZero(_above(ranges, 30)) - cv2.countNonZero(flat)
+    return [
+        *_percentiles(ranges, [25, 50, 75, 90, 97]), 1 - _share(_above(ranges, 1)), _share(flat),
+        1 - _share(_above(ranges, 10)), _share(wide), soft / uneven, edges / uneven,
+        cv2.countNonZero(cv2.bitwise_and(hard, beside)) / edges, cv2.countNonZero(level) / edges,
+        cv2.countNonZero(upright) / edges, edges / flat.size,
+        float(flat.all(axis=1).mean()), float(flat.all(axis=0).mean()),
+    ]  # fmt: skip
 
 
-def _drawn(f: Features) -> bool:
-    if f.white > 0.4 and f.flat > 0.55:
-        return True
-    if f.flat > 0.6 and f.hues >= 3 and f.soft < 0.4:
-        return True
-    return f.flat > 0.7 and f.soft < 0.25 and f.black < 0.6
+def _profiles(grey: Image) -> list[float]:
+    smooth = np.asarray(cv2.GaussianBlur(grey, (0, 0), 1.5), np.uint8)
+    across = float(cv2.mean(cv2.absdiff(smooth[1:], smooth[:-1]))[0])
+    along = float(cv2.mean(cv2.absdiff(smooth[:, 1:], smooth[:, :-1]))[0])
+    deviation = max(1.0, float(cv2.meanStdDev(smooth)[1][0, 0]))
+    size = (max(2, grey.shape[1] // 8), max(2, grey.shape[0] // 8))
+    coarse = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    rows = np.asarray(cv2.reduce(smooth, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F)).ravel()
+    columns = np.asarray(cv2.reduce(smooth, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F)).ravel()
+    depth = (rows.mean() - rows.min()) / max(1.0, float(np.ptp(rows)))
+    return [
+        float(np.log((across + 0.05) / (along + 0.05))),
+        float(rows.std() / deviation),
+        float(columns.std() / deviation),
+        float(cv2.meanStdDev(coarse)[1][0, 0]) / deviation,
+        float(depth),
+    ]

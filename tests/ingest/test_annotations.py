@@ -1,0 +1,115 @@
+"""Annotations: what is drawn over a picture is marked, what is bright or dark in it is not."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.ingest import compose
+
+from twinscope.ingest.annotations import annotation_mask
+
+WHITE, BLACK, YELLOW, RED = (255, 255, 255), (0, 0, 0), (255, 255, 0), (255, 0, 0)
+
+
+def annotated(image: NDArray[np.uint8], colour: tuple[int, int, int]) -> dict[str, NDArray[np.uint8]]:
+    """Return the picture with each sort of annotation drawn on it."""
+    found = {name: image.copy() for name in ("letter", "bar", "arrow", "box", "words")}
+    cv2.putText(found["letter"], "B", (14, 52), cv2.FONT_HERSHEY_DUPLEX, 1.5, colour, 3, cv2.LINE_AA)
+    cv2.rectangle(found["bar"], (240, 330), (330, 337), colour, -1)
+    cv2.arrowedLine(found["arrow"], (90, 200), (150, 160), colour, 3, cv2.LINE_AA, tipLength=0.4)
+    cv2.rectangle(found["box"], (180, 90), (270, 170), colour, 2)
+    cv2.putText(found["words"], "20 um", (230, 320), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, 2, cv2.LINE_AA)
+    return found
+
+
+def fluorescence(seed: int = 3, peak: float = 400.0) -> NDArray[np.uint8]:
+    """Draw nuclei on black, soft at the edge as a microscope makes them; saturated above a peak of 255."""
+    rng = np.random.default_rng(seed)
+    layer = np.zeros((360, 360), np.float32)
+    for x, y in rng.uniform(0, 360, (30, 2)):
+        cv2.ellipse(layer, (int(x), int(y)), (16, 11), 30, 0, 360, peak, -1)
+    out = cv2.GaussianBlur(layer, (0, 0), 2.5) + rng.normal(12, 3, layer.shape)
+    return np.repeat(np.clip(out, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def grounds() -> dict[str, NDArray[np.uint8]]:
+    rng = np.random.default_rng(5)
+    grey = np.clip(128 + 25 * compose.noise(rng, 360, 360, 4) + rng.normal(0, 3, (360, 360)), 0, 255)
+    return {"nuclei": fluorescence(peak=150), "grey": np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)}
+
+
+@pytest.mark.parametrize("ground", ["nuclei", "grey"])
+@pytest.mark.parametrize("colour", [WHITE, BLACK, YELLOW, RED])
+@pytest.mark.parametrize("quality", [None, 85])
+def test_drawn_overlays_are_marked(ground: str, colour: tuple[int, int, int], quality: int | None) -> None:
+    if ground == "nuclei" and colour == BLACK:
+        pytest.skip("black on a black ground cannot be seen")
+    base = grounds()[ground]
+    for name, image in annotated(base, colour).items():
+        drawn = np.abs(image.astype(int) - base).max(axis=2) > 60
+        mask = annotation_mask(image if quality is None else compose.jpeg(image, quality))
+        assert mask[drawn].mean() > 0.8, name
+
+
+def test_grey_pictures_are_read_too() -> None:
+    base = fluorescence(peak=150)[..., 0]
+    image = base.copy()
+    cv2.rectangle(image, (240, 330), (330, 337), 255, -1)
+    assert annotation_mask(image)[331:336, 242:328].all()
+
+
+def test_saturated_nuclei_are_content() -> None:
+    assert annotation_mask(fluorescence()).mean() < 0.01
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("kind", ["micrograph", "blot"])
+def test_clean_pictures_stay_clean(seed: int, kind: str) -> None:
+    image = compose.picture(np.random.default_rng(seed), kind, 300, 400)
+    assert annotation_mask(image).mean() < 0.01
+
+
+def test_words_and_bars_across_saturated_nuclei_are_marked() -> None:
+    base = fluorescence()
+    for name in ("words", "bar", "box"):
+        image = annotated(base, WHITE)[name]
+        drawn = np.abs(image.astype(int) - base).max(axis=2) > 60
+        assert annotation_mask(image)[drawn].mean() > 0.65, name
+
+
+def test_black_bands_are_content() -> None:
+    rng = np.random.default_rng(8)
+    image = np.full((120, 500), 215, np.float32)
+    for lane in range(6):
+        cv2.ellipse(image, (45 + 80 * lane, 60), (32, 9), 0, 0, 360, -80.0, -1)
+    image = cv2.GaussianBlur(image, (0, 0), 2) + rng.normal(0, 2, image.shape)
+    assert annotation_mask(np.clip(image, 0, 255).astype(np.uint8)).mean() < 0.01
+
+
+def test_the_mask_has_the_size_of_the_picture() -> None:
+    for shape in [(5, 9), (40, 1700, 3), (2000, 1500)]:
+        mask = annotation_mask(np.zeros(shape, np.uint8))
+        assert mask.shape == shape[:2]
+        assert mask.dtype == bool
+
+
+def test_masking_is_cheap() -> None:
+    image = cv2.resize(annotated(grounds()["grey"], WHITE)["words"], (600, 600))
+    seconds = []
+    for _ in range(7):
+        start = time.perf_counter()
+        annotation_mask(image)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.03
+
+
+def test_real_micrographs_stay_clean(shared: Path) -> None:
+    paths = sorted((shared / "data" / "micrographs" / "images" / "dsb2018").glob("*.webp"))[::40]
+    covered = [float(annotation_mask(cv2.imread(str(path))).mean()) for path in paths]
+    assert len(covered) > 10
+    assert np.mean(covered) < 0.01
