@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from twinscope.report import words
-from twinscope.types import Screening
+from twinscope.types import InputFile, Problem, Provenance, Screening
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,27 @@ def test_file_names(path: str, name: str) -> None:
 def test_invisible_characters_are_made_visible() -> None:
     assert words.visible("a\u200bb\x07c\nd") == "a⟨U+200B⟩b⟨U+0007⟩c d"
     assert words.visible("Größe µ 測定 نص") == "Größe µ 測定 نص"
+
+
+def test_problems_are_told_once_and_pages_together() -> None:
+    screening = Screening(
+        inputs=(
+            InputFile(path="a.pdf", sha256="1" * 64, kind="pdf", status="refused", reason="encrypted"),
+            InputFile(path="b.pdf", sha256="2" * 64, kind="pdf", status="partial"),
+            InputFile(path="c.pdf", sha256="3" * 64, kind="pdf", status="ok"),
+        ),
+        problems=(
+            Problem(path="a.pdf", reason="encrypted"),
+            Problem(path="b.pdf", page=7, reason="too slow"),
+            Problem(path="b.pdf", page=3, reason="too slow"),
+            Problem(path="b.pdf", reason="a font is broken"),
+        ),
+        seconds=1,
+        provenance=Provenance(twinscope="0", settings_sha256="0"),
+    )
+    assert words.troubles(screening) == [
+        ("a.pdf", "refused", "", "encrypted"),
+        ("b.pdf", "read in part", "", ""),
+        ("b.pdf", "", "pages 3, 7", "too slow"),
+        ("b.pdf", "", "", "a font is broken"),
+    ]

@@ -118,7 +118,7 @@ def render(screening: Screening, case: Path) -> str:
         findings=findings,
         gallery=_gallery(screening, findings, names, pool),
         pool=pool.items,
-        unread=words.unread(screening.inputs),
+        troubles=words.troubles(screening),
         compared=sum(panel.kind in {"micrograph", "blot", "photo", "other"} for panel in screening.panels),
         cannot_tell=words.CANNOT_TELL,
         command=words.visible(_command(screening)),
@@ -259,12 +259,13 @@ def _svg_matrix(matrix: overlay.Square) -> str:
 
 
 def _mark(mark: overlay.Mark, size: tuple[int, int]) -> dict[str, Any]:
-    """Return a mark ready to draw; the tick is 6.5 % of the panel's longer side."""
+    """Return a mark ready to draw; the tick is at most 6.5 % of the panel's longer side."""
     start, end = mark.tick
+    length = min(0.065 * max(size), max(0.03 * max(size), float(np.ptp(mark.outline, axis=0).min())))
     return {
         "outline": mark.outline,
-        "tick": start + (end - start) * np.array([[-0.02], [0.045]]) * max(size),
-        "glyph": _svg_matrix(mark.glyph),
+        "tick": start + (end - start) * np.array([[-0.3], [0.7]]) * length,
+        "glyph": _svg_matrix(mark.glyph) if abs(np.linalg.det(mark.glyph)) > (0.025 * max(size)) ** 2 else None,
         "pad": 0.055 * max(size),
     }
 

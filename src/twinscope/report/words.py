@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from typing import NamedTuple
 
-from twinscope.types import Finding, InputFile, Screening
+from twinscope.types import Finding, Screening
 
 STATUS = {
     "ok": "read in full",
@@ -32,6 +32,15 @@ CANNOT_TELL = (
     "Anything about parts that could not be read. They are listed under Problems and were not screened.",
     "Certainty. A probability is an estimate; look at every pair before you act on it.",
 )
+
+
+class Trouble(NamedTuple):
+    """One line under Problems: the file, its status or place, and the reason."""
+
+    path: str
+    status: str
+    where: str
+    reason: str
 
 
 def visible(text: object) -> str:
@@ -102,9 +111,20 @@ def count(n: int, noun: str, plural: str = "") -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {plural or noun + 's'}" if n else f"no {plural or noun + 's'}"
 
 
-def unread(inputs: Sequence[InputFile]) -> list[InputFile]:
-    """Return the inputs that were not read in full."""
-    return [item for item in inputs if item.status != "ok"]
+def troubles(screening: Screening) -> list[Trouble]:
+    """Return what was not screened in full: inputs first, then problems; one line for equal reasons in one file."""
+    inputs = [item for item in screening.inputs if item.status != "ok"]
+    out = [Trouble(item.path, STATUS[item.status], "", item.reason) for item in inputs]
+    said = {(item.path, item.reason) for item in inputs if item.reason}
+    pages: dict[tuple[str, str], list[int | None]] = {}
+    for problem in screening.problems:
+        if problem.page is not None or (problem.path, problem.reason) not in said:
+            pages.setdefault((problem.path, problem.reason), []).append(problem.page)
+    for (path, reason), numbers in pages.items():
+        known = sorted({number for number in numbers if number is not None})
+        where = f"{'page' if len(known) == 1 else 'pages'} {', '.join(map(str, known))}" if known else ""
+        out.append(Trouble(path, "", where, reason))
+    return out
 
 
 def panel_names(screening: Screening) -> dict[str, str]:
