@@ -61,7 +61,7 @@ def build(count: int, seed: int, split: str, folder: Path) -> None:
     about = {
         "n": count, "seed": seed, "split": split, "names": [order.name for order in wanted],
         "orders": common.short_hash(repr(wanted)),
-        "code": common.digest([*makers, *drawers, HERE.parent / "src" / "twinscope" / "manipulate.py"]),
+        "code": common.digest([*makers, *drawers, HERE.parent / "src" / "twinscope" / "manipulate"]),
     }  # fmt: skip
     note = folder / "build.json"
     if not note.is_file() or json.loads(note.read_text()) != about:

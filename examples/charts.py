@@ -85,7 +85,8 @@ def lines(rng: Rng, width: float, height: float, data: Rng | None = None) -> Dra
     """Return a line chart of 1-4 series with markers and a legend."""
     data = rng if data is None else data
     points, palette = int(rng.integers(5, 13)), PALETTES[rng.integers(len(PALETTES))]
-    ticks = [str(i * int(rng.integers(1, 3))) for i in range(min(points, 6))]
+    pace = int(rng.integers(1, 5))
+    ticks = [str(i * pace) for i in range(min(points, 6))]
     out = axes(
         width, height, float(rng.choice([1, 2, 8, 50, 100])), ticks, str(rng.choice(UNITS)), str(rng.choice(ACROSS))
     )
@@ -218,7 +219,7 @@ def diagram(rng: Rng, width: float, height: float, data: Rng | None = None) -> D
     steps = [
         str(s) for s in rng.permutation(["Seed", "Treat", "Fix", "Stain", "Image", "Segment", "Count", "Lyse", "Blot"])
     ]
-    count, out = int(rng.integers(3, 6)), []
+    count, out = int(rng.integers(3, 6 if width > 150 else 4)), []
     for index in range(count):
         mid, half = width * (index + 0.5) / count, width * 0.36 / count
         y = height * (0.35 if index % 2 else 0.6)

@@ -50,21 +50,31 @@ def _blob(rng: Rng, radius: float, stretch: float) -> NDArray[np.int32]:
 
 
 def _places(rng: Rng, size: Size, count: int, gap_px: float) -> list[tuple[float, float]]:
-    out: list[tuple[float, float]] = []
-    for _ in range(count * 12):
-        spot = (float(rng.uniform(0, size[1])), float(rng.uniform(0, size[0])))
-        if all((spot[0] - x) ** 2 + (spot[1] - y) ** 2 > gap_px**2 for x, y in out):
-            out.append(spot)
-        if len(out) == count:
+    """Return up to `count` random places (x, y), none nearer than `gap_px` to another."""
+    kept = np.zeros((0, 2))
+    for spot in rng.uniform((0, 0), size[::-1], (count * 6, 2)):
+        if not len(kept) or ((kept - spot) ** 2).sum(1).min() > gap_px**2:
+            kept = np.concatenate([kept, spot[None]])
+        if len(kept) == count:
             break
-    return out
+    return [(float(x), float(y)) for x, y in kept]
 
 
-def _mask(size: Size, outline: NDArray[np.float64], place: tuple[float, float], soft_px: float = 1.2) -> Picture:
-    cover = np.zeros(size, np.uint8)
-    points = np.round((outline + place) * 16).astype(np.int32)
+Window = tuple[slice, slice]
+
+
+def _mask(
+    size: Size, outline: NDArray[np.float64], place: tuple[float, float], soft_px: float = 1.2
+) -> tuple[Window, Picture]:
+    """Return the window of the picture that a filled outline touches, and its soft cover there."""
+    reach = int(np.abs(outline).max() + 4 * soft_px + 3)
+    x0, y0 = max(0, int(place[0]) - reach), max(0, int(place[1]) - reach)
+    x1, y1 = min(size[1], int(place[0]) + reach + 1), min(size[0], int(place[1]) + reach + 1)
+    cover = np.zeros((max(1, y1 - y0), max(1, x1 - x0)), np.uint8)
+    points = np.round((outline + place - (x0, y0)) * 16).astype(np.int32)
     cv2.fillPoly(cover, [points], (255,), cv2.LINE_AA, 4)
-    return cv2.GaussianBlur(cover, (0, 0), soft_px).astype(np.float32) / 255
+    window = slice(y0, y0 + cover.shape[0]), slice(x0, x0 + cover.shape[1])
+    return window, cv2.GaussianBlur(cover, (0, 0), soft_px).astype(np.float32) / 255
 
 
 def nuclei(rng: Rng, size: Size, radius_px: float = 16.0, density: float = 0.25) -> Picture:
@@ -75,10 +85,12 @@ def nuclei(rng: Rng, size: Size, radius_px: float = 16.0, density: float = 0.25)
     for place in _places(rng, size, count, radius_px * 1.5):
         shape = _blob(rng, radius_px * rng.uniform(0.75, 1.2), rng.uniform(1.0, 1.3))
         light = rng.uniform(0.3, 0.8) * (1.5 if rng.random() < 0.07 else 1.0)
-        out = np.maximum(out, _mask(size, shape, place) * light * (0.55 + 0.75 * (chromatin - 0.3)))
+        at, mask = _mask(size, shape, place)
+        out[at] = np.maximum(out[at], mask * light * (0.55 + 0.75 * (chromatin[at] - 0.3)))
         for _ in range(int(rng.integers(1, 5))):
             spot = (place[0] + rng.normal(0, radius_px * 0.35), place[1] + rng.normal(0, radius_px * 0.35))
-            out *= 1 - 0.45 * _mask(size, _blob(rng, radius_px * 0.16, 1.0), spot)
+            at, mask = _mask(size, _blob(rng, radius_px * 0.16, 1.0), spot)
+            out[at] *= 1 - 0.45 * mask
     haze = cv2.GaussianBlur(out, (0, 0), radius_px * 1.4)
     return grain(rng, out + 0.25 * haze + 0.03 + 0.02 * fog(rng, size, 90))
 
@@ -110,11 +122,13 @@ def cells(rng: Rng, size: Size, radius_px: float = 34.0) -> Picture:
     for place in spots:
         light = rng.uniform(0.4, 0.9)
         outline = _blob(rng, radius_px * rng.uniform(0.8, 1.3), rng.uniform(1.0, 1.6))
-        body = np.maximum(body, _mask(size, outline, place, 3.0) * light)
-        seed = np.maximum(seed, _mask(size, _blob(rng, radius_px * 0.36, 1.15), place) * rng.uniform(0.5, 1.0))
+        at, mask = _mask(size, outline, place, 3.0)
+        body[at] = np.maximum(body[at], mask * light)
+        at, mask = _mask(size, _blob(rng, radius_px * 0.36, 1.15), place)
+        seed[at] = np.maximum(seed[at], mask * rng.uniform(0.5, 1.0))
         for _ in range(int(rng.integers(15, 50))):
-            at = np.array(place) + rng.normal(0, radius_px * 0.5, 2)
-            x, y = int(at[0]), int(at[1])
+            spot = np.array(place) + rng.normal(0, radius_px * 0.5, 2)
+            x, y = int(spot[0]), int(spot[1])
             if 0 <= y < size[0] and 0 <= x < size[1]:
                 dots[y, x] += rng.uniform(0.5, 2.0)
     red = np.clip(cv2.GaussianBlur(dots, (0, 0), 1.3) * 6, 0, 1) * (body > 0.05)
@@ -134,9 +148,9 @@ def tissue(rng: Rng, size: Size) -> Picture:
     purple = np.array([0.38, 0.2, 0.52], np.float32)
     inside = clouds(rng, size, 6, 3)
     for place in _places(rng, size, int(size[0] * size[1] / 420), 11):
-        mask = _mask(size, _blob(rng, rng.uniform(4.5, 8.5), rng.uniform(1.0, 1.5)), place, 0.8)
-        share = (mask * (0.45 + 0.6 * inside) * rng.uniform(0.7, 1.0))[..., None]
-        out = out + share * (purple - out)
+        at, mask = _mask(size, _blob(rng, rng.uniform(4.5, 8.5), rng.uniform(1.0, 1.5)), place, 0.8)
+        share = (mask * (0.45 + 0.6 * inside[at]) * rng.uniform(0.7, 1.0))[..., None]
+        out[at] += share * (purple - out[at])
     gaps = clouds(rng, size, 70, 2)
     hole = cv2.GaussianBlur((gaps > 0.74).astype(np.float32), (0, 0), 2)[..., None]
     out = out + hole * (0.96 - out)
@@ -149,10 +163,12 @@ def phase(rng: Rng, size: Size) -> Picture:
     rough = clouds(rng, size, 5, 3)
     for place in _places(rng, size, int(size[0] * size[1] / 2600), 42):
         outline = _blob(rng, rng.uniform(16, 26), rng.uniform(1.1, 1.9))
-        mask = _mask(size, outline, place, 1.0)
-        halo = np.clip(cv2.GaussianBlur(mask, (0, 0), 4) - mask, 0, 1)
-        out = out + 0.55 * halo - mask * (0.22 + 0.3 * (rough - 0.5))
-        out -= 0.12 * _mask(size, _blob(rng, 6, 1.2), place, 1.5)
+        at, wide = _mask(size, outline, place, 4.2)
+        inner = cv2.threshold(wide, 0.5, 1, cv2.THRESH_BINARY)[1]
+        mask = cv2.GaussianBlur(inner, (0, 0), 1.0)
+        out[at] += 0.55 * np.clip(wide - mask, 0, 1) - mask * (0.22 + 0.3 * (rough[at] - 0.5))
+        at, mask = _mask(size, _blob(rng, 6, 1.2), place, 1.5)
+        out[at] -= 0.12 * mask
     return grain(rng, out + 0.03 * (clouds(rng, size, 4, 2) - 0.5), 400)
 
 
@@ -163,9 +179,10 @@ def electron(rng: Rng, size: Size) -> Picture:
     out = 0.55 + 0.3 * (ground - 0.5) - 0.45 * np.exp(-((line / 0.012) ** 2))
     for place in _places(rng, size, int(size[0] * size[1] / 1500), 20):
         shape = _blob(rng, rng.uniform(4, 14), rng.uniform(1.0, 1.4))
-        mask = _mask(size, shape, place, 0.8)
-        rim = np.clip(_mask(size, shape * 1.15, place, 0.8) - _mask(size, shape * 0.85, place, 0.8), 0, 1)
-        out = out + mask * rng.uniform(-0.25, 0.2) - 0.35 * rim
+        at, mask = _mask(size, shape * 0.85, place, 0.8)
+        out[at] += mask * rng.uniform(-0.25, 0.2) + 0.35 * mask
+        at, mask = _mask(size, shape * 1.15, place, 0.8)
+        out[at] -= 0.35 * mask
     return grain(rng, out, 90, 0.02)
 
 
@@ -188,13 +205,14 @@ def blot(
             sag = thick * rng.uniform(0.1, 0.7) * u**2 + tilt * u
             across = np.exp(-(np.abs(u) ** rng.uniform(4, 8)))
             along = np.exp(-(np.abs((y - cy - sag) / thick) ** rng.uniform(2, 3.4)))
-            smear = 0.18 * np.exp(-((y - cy) / (thick * 3.5)) ** 2) * across
+            smear = 0.18 * np.exp(-(((y - cy) / (thick * 3.5)) ** 2)) * across
             ripple = 1 + 0.35 * (fog(rng, size, max(4.0, pitch / 5)) - 0.5)
             depth = np.maximum(depth, held[row, lane] * (across * along * ripple + smear))
     ground = 0.86 - 0.1 * fog(rng, size, 120) - 0.05 * clouds(rng, size, 12, 3)
     out = ground * (1 - dark * np.clip(depth, 0, 1))
     for place in _places(rng, size, int(rng.integers(0, 5)), 10):
-        out -= 0.3 * _mask(size, _blob(rng, rng.uniform(0.8, 2.0), 1.0), place, 0.6)
+        at, mask = _mask(size, _blob(rng, rng.uniform(0.8, 2.0), 1.0), place, 0.6)
+        out[at] -= 0.3 * mask
     return grain(rng, cv2.GaussianBlur(out, (0, 0), 0.9), 600, 0.008)
 
 

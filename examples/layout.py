@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -215,13 +216,17 @@ def wrap(text: str, font: str, size: float, width: float) -> list[tuple[str, flo
 
 
 def _flow(style: Style, words: Callable[[], str]) -> Iterator[tuple[str, str, float]]:
-    count = 0
-    while True:
-        if count % 5 == 0:
-            yield "", style.font, 0.0
-            yield prose.HEADINGS[count // 5 % len(prose.HEADINGS)], style.bold, 0.0
-        count += 1
-        for line, stretch in wrap(words(), style.font, style.body, style.column_width):
+    for heading in prose.HEADINGS:
+        yield "", style.font, 0.0
+        yield heading, style.bold, 0.0
+        for _ in range(5):
+            for line, stretch in wrap(words(), style.font, style.body, style.column_width):
+                yield line, style.font, stretch
+    yield "", style.font, 0.0
+    yield "References", style.bold, 0.0
+    rng = np.random.default_rng(len(style.header))
+    for number in count(1):
+        for line, stretch in wrap(prose.reference(rng, number), style.font, style.body, style.column_width):
             yield line, style.font, stretch
 
 

@@ -115,5 +115,12 @@ def caption(rng: Rng, number: int, letters: str) -> str:
     return " ".join(parts)
 
 
+def reference(rng: Rng, number: int) -> str:
+    """Return one entry of a list of references."""
+    first = "ABCDEFGHIJKLMNOPRST"[int(rng.integers(19))]
+    where = f"J. Drawn Res. {rng.integers(2, 40)}, {rng.integers(1, 900)} ({rng.integers(1995, 2026)})"
+    return f"{number}. {_pick(rng, LAST)}, {first}. et al. {title(rng)}. {where}."
+
+
 def _pick(rng: Rng, options: tuple[str, ...]) -> str:
     return options[int(rng.integers(len(options)))]
