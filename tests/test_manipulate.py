@@ -160,6 +160,15 @@ def test_jpeg_worsens_with_quality() -> None:
     assert np.abs(m.jpeg(colour, np.random.default_rng(0), 95).image - colour).max() < 0.03  # red stays red
 
 
+def test_what_degrading_takes_away() -> None:
+    rng = np.random.default_rng(0)
+    fine = (np.indices((64, 64)).sum(0) % 2).astype(np.float32)
+    assert np.allclose(m.resample(fine, rng, 0.5).image, 0.5)  # a checkerboard of single pixels is lost
+    assert m.blur(fine, rng, 2.0).image[8:-8, 8:-8].std() < 0.01
+    grey = np.full((64, 64), 0.5, np.float32)
+    assert m.noise(grey, rng, 0.05).image.std() == pytest.approx(0.05, rel=0.05)
+
+
 def test_warp_smooths_what_it_shrinks() -> None:
     fine = (np.indices((200, 200)).sum(0) % 2).astype(np.float32)
     small = m.similarity(fine, np.random.default_rng(0), 30, 0.4, (0, 0)).image

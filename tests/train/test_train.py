@@ -131,21 +131,30 @@ def test_radius_puts_the_border_at_one() -> None:
     assert float((a - b).norm()) * loss.radius() == pytest.approx(1.0, abs=1e-5)
 
 
-def test_training_learns_stops_and_goes_on(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    batches = data.Batches(tiny_pool(), 0, 8, small, 6)
-    looks: list[int] = []
+def test_training_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    batches, plan = data.Batches(tiny_pool(), 0, 8, small, 6), loop.Plan(6, every=2, bf16=False)
 
-    def look(network: torch.nn.Module) -> dict[str, float]:
-        looks.append(1)
-        return {"score": float(len(looks))}
+    def run(folder: Path, stop_at_look: int) -> None:
+        torch.manual_seed(0)
+        looks: list[int] = []
 
-    first = loop.train(
-        Embedder((4, 4, 8, 8), 8), Contrast(), batches, loop.Plan(4, every=2, bf16=False), tmp_path, look
-    )
-    assert torch.load(first, weights_only=True)["row"]["step"] == 4
-    loop.train(Embedder((4, 4, 8, 8), 8), Contrast(), batches, loop.Plan(6, every=2, bf16=False), tmp_path, look)
-    rows = (tmp_path / "curve.csv").read_text().splitlines()
+        def look(network: torch.nn.Module) -> dict[str, float]:
+            looks.append(1)
+            if len(looks) == stop_at_look:
+                raise KeyboardInterrupt
+            return {"score": 1.0}
+
+        loop.train(Embedder((4, 4, 8, 8), 8), Contrast(), batches, plan, folder, look)
+
+    run(tmp_path / "whole", 99)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", 3)  # at step 6: the state of step 4 is what is left
+    run(tmp_path / "parts", 99)
+    whole, parts = (torch.load(tmp_path / name / "best.pt", weights_only=True) for name in ("whole", "parts"))
+    assert (whole["row"]["step"], parts["row"]["step"]) == (6, 6)
+    for name, value in whole["network"].items():
+        assert torch.allclose(value.float(), parts["network"][name].float(), atol=1e-5), name
+    rows = (tmp_path / "parts" / "curve.csv").read_text().splitlines()
     assert rows[0].startswith("step,seconds,loss,score")
     assert [row.split(",")[0] for row in rows[1:]] == ["2", "4", "6"]
 
