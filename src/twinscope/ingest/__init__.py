@@ -191,6 +191,7 @@ def _read_one(
         if not told.died:
             ended = _Kept(status=told.status, reason=told.reason, pages=told.pages)
             (out / "ended.json").write_text(ended.model_dump_json())
+        (out / "repaired.pdf").unlink(missing_ok=True)
         out.rename(folder)
     return told
 
@@ -234,7 +235,8 @@ def _assemble(inputs: Sequence[_Input], told: dict[str, Told], case: Path, probl
                 folder = case / "cache" / f"ingest-{one.key}"
                 for note in gave.notes:
                     _take(note, path, index, folder, case, (pages, figures, panels, problems))
-        if status in ("refused", "failed"):
+        known = {(problem.path, problem.reason) for problem in problems}
+        if status in ("refused", "failed") and (path, reason) not in known:
             problems.append(Problem(path=path, reason=reason))
         records.append(
             InputFile(path=path, sha256=one.sha256, kind=one.kind, status=status, reason=reason, pages=count)  # type: ignore[arg-type]

@@ -21,10 +21,13 @@ from twinscope.types import Problem
 _MOST_XML = 64 << 20
 _MOST_USES = 5
 _CAPTION = re.compile(
-    r"^\s*(?:supplement\w*\s+|extended\s+data\s+)?(?:fig|scheme|plate|image|photo|chart)\w*\.?\s*S?\d", re.I
+    r"^\s*(?:supplement\w*\s+|extended\s+data\s+)?(?:fig|scheme|plate|image|photo|chart)\w*\.?\s*S?\d",
+    re.IGNORECASE,
 )
-_DRAWINGS = {".emf": "EMF", ".wmf": "WMF", ".svg": "SVG", ".emz": "EMF", ".wmz": "WMF", ".wdp": "JPEG XR", ".jxr": "JPEG XR",
-             ".heic": "HEIC", ".avif": "AVIF", ".jp2": "JPEG 2000", ".eps": "EPS", ".pdf": "PDF"}  # fmt: skip
+_DRAWINGS = {
+    ".emf": "EMF", ".wmf": "WMF", ".svg": "SVG", ".emz": "EMF", ".wmz": "WMF", ".wdp": "JPEG XR", ".jxr": "JPEG XR",
+    ".heic": "HEIC", ".avif": "AVIF", ".jp2": "JPEG 2000", ".eps": "EPS", ".pdf": "PDF",
+}  # fmt: skip
 
 
 class Use(NamedTuple):
@@ -227,7 +230,7 @@ def _odt(members: dict[str, zipfile.ZipInfo], load: Callable[[str], bytes]) -> I
 
 def _epub(members: dict[str, zipfile.ZipInfo], load: Callable[[str], bytes]) -> Iterator[Use]:
     container = _xml(load("META-INF/container.xml"))
-    package = next(e.get("full-path", "") for e in container.iter() if _local(e.tag) == "rootfile")
+    package = next((e.get("full-path", "") for e in container.iter() if _local(e.tag) == "rootfile"), "")
     folder = posixpath.dirname(package)
     root = _xml(load(package))
     items = {e.get("id"): e.get("href", "") for e in root.iter() if _local(e.tag) == "item"}

@@ -45,7 +45,7 @@ def read(job: Job, tell: Tell) -> None:
 
     Raises RefusedError (encrypted, too many pages) and BrokenError (damaged) before the first page.
     """
-    document = _open(Path(job.file))
+    document = _open_or_repair(job, tell)
     total = len(document)
     limits = job.ingest.limits
     if total == 0:
@@ -69,6 +69,29 @@ def read(job: Job, tell: Tell) -> None:
 
 def _short(error: BaseException) -> str:
     return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+
+
+def _open_or_repair(job: Job, tell: Tell) -> pdfium.PdfDocument:
+    """Return the PDF, repaired where it cannot be opened as it is."""
+    try:
+        return _open(Path(job.file))
+    except BrokenError as error:
+        import pikepdf  # few documents need it
+
+        place = Path(job.out) / "repaired.pdf"
+        try:
+            with pikepdf.open(job.file) as broken:
+                broken.save(place)
+            document = _open(place)
+            pages = len(document)
+        except (pikepdf.PdfError, BrokenError, OSError, RuntimeError):
+            raise error from None
+        if pages == 0:
+            raise error
+    if job.first == 1:
+        reason = "the PDF is damaged; only what could be repaired is read"
+        tell(Note(event="problem", problem=Problem(path=job.path, reason=reason)))
+    return document
 
 
 def _open(path: Path) -> pdfium.PdfDocument:
@@ -218,14 +241,14 @@ def _tell_figure(
         dpi = min(max(_FINE_DPI, dpi), _SMALL_FIGURE_PX / long_side)
     dpi = _dpi(figure.box, dpi, limits.page_px)
     figure = figure._replace(box=_on_grid(figure.box, dpi / 72))
-    view = _render(page, figure.box, on_page.size, dpi)
-    box, view = _to_ink(figure, on_page, view, dpi)
-    if box.area <= 0:
-        return
-    how = "rendered"
     natives, reasons = _natives(page, on_page, figure, limits.image_px)
     for reason in reasons:
         tell(Note(event="problem", problem=Problem(path=job.path, page=number, reason=reason)))
+    view = _render(page, figure.box, on_page.size, dpi)
+    box, view = _to_ink(figure, on_page, view, dpi)
+    if box.area <= 0 or (reasons and not natives and view.min() == 255):
+        return
+    how = "rendered"
     alone = _alone(natives, box, view)
     if alone is not None:
         cuts, pieces = _split_raster(alone, box)

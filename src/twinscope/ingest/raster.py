@@ -79,11 +79,8 @@ def decode(page: pdfium.PdfPage, placed: Placed, most_px: int) -> Image:
         bitmap = _rendered(page, placed, width, height)
     if not bitmap:
         raise BrokenError(f"a picture of {width} x {height} px cannot be decoded")
-    image = pdfium.PdfBitmap.from_raw(bitmap)
-    try:
-        return on_white(image.to_numpy(), image.format)
-    finally:
-        raw.FPDFBitmap_Destroy(bitmap)
+    image = pdfium.PdfBitmap.from_raw(bitmap)  # freed with its buffer
+    return on_white(image.to_numpy(), image.format)
 
 
 def _rendered(page: pdfium.PdfPage, placed: Placed, width: int, height: int) -> object:
@@ -100,12 +97,8 @@ def _opaque(page: pdfium.PdfPage, placed: Placed) -> bool:
     bitmap = _rendered(page, placed, 64, 64)
     if not bitmap:
         return True
-    image = pdfium.PdfBitmap.from_raw(bitmap)
-    try:
-        data = image.to_numpy()
-        return not (data.ndim == 3 and data.shape[2] == 4 and data[..., 3].min() < 255)
-    finally:
-        raw.FPDFBitmap_Destroy(bitmap)
+    data = pdfium.PdfBitmap.from_raw(bitmap).to_numpy()
+    return not (data.ndim == 3 and data.shape[2] == 4 and data[..., 3].min() < 255)
 
 
 def on_white(data: NDArray[np.uint8], form: int) -> Image:

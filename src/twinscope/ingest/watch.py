@@ -26,6 +26,7 @@ from twinscope.errors import WorkerError
 from twinscope.ingest.job import ID, Job, Note
 from twinscope.types import InputStatus, Problem
 
+COMMAND = (sys.executable, "-P", "-m", "twinscope.ingest.worker")
 _MOST_LINE = 1 << 20
 _MOST_TOLD = 256 << 20
 
@@ -124,7 +125,7 @@ def _start(job: Job) -> subprocess.Popen[bytes]:
         "MALLOC_ARENA_MAX": "2",
     }
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "twinscope.ingest.worker"],
+        COMMAND,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
