@@ -204,8 +204,7 @@ def _thumbnail(page: pdfium.PdfPage, size: tuple[float, float], number: int, job
 
 def _dpi(box: Box, wanted: float, most_px: int) -> float:
     """Return the resolution at which a box (points) has at most `most_px` pixels."""
-    at_most = 72 * (most_px / max(1.0, box.area)) ** 0.5
-    return min(wanted, at_most)
+    return min(wanted, 72 * math.sqrt(most_px / max(1.0, box.area)))
 
 
 def _render(page: pdfium.PdfPage, box: Box, size: tuple[float, float], dpi: float) -> Image:

@@ -100,7 +100,7 @@ def read(page: pdfium.PdfPage, text: bool = True) -> Sheet:
         if whole is None:
             continue
         if kind == raw.FPDF_PAGEOBJ_IMAGE:
-            placed = _placed(handle, matrix, clip)
+            placed = _placed(page, handle, matrix, clip)
             if placed is not None and placed.visible.area > 0:
                 graphics.append(Graphic(placed.visible, "raster", len(rasters)))
                 rasters.append(placed)
@@ -162,7 +162,7 @@ def _clip(handle: Any, matrix: Affine, default: Box) -> Box:
     return box
 
 
-def _placed(handle: Any, matrix: Affine, clip: Box) -> Placed | None:
+def _placed(page: Any, handle: Any, matrix: Affine, clip: Box) -> Placed | None:
     own = _matrix(handle)
     width, height = ctypes.c_uint(), ctypes.c_uint()
     if own is None or not raw.FPDFImageObj_GetImagePixelSize(handle, width, height):
@@ -170,7 +170,7 @@ def _placed(handle: Any, matrix: Affine, clip: Box) -> Placed | None:
     to_page = chain(own, matrix)
     box = map_box(to_page, 0, 0, 1, 1)
     data = raw.FPDF_IMAGEOBJ_METADATA()
-    bits = data.bits_per_pixel if raw.FPDFImageObj_GetImageMetadata(handle, None, data) else 0
+    bits = data.bits_per_pixel if raw.FPDFImageObj_GetImageMetadata(handle, page, data) else 0
     return Placed(box, meet(box, clip), to_page, (height.value, width.value), bits, handle)
 
 
