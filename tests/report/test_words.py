@@ -48,6 +48,20 @@ def test_panels_without_a_label_are_told_apart(case: tuple[Path, Screening]) -> 
     assert len(set(names.values())) == len(names)
 
 
+def test_panels_of_equal_label_are_told_apart(case: tuple[Path, Screening]) -> None:
+    _, screening = case
+    panels = [panel.model_copy(update={"label": "A"}) for panel in screening.panels]
+    other = panels[1].source.model_copy(update={"path": "other/supplement.pdf"})
+    panels[1] = panels[1].model_copy(update={"source": other})
+    figures = [figure.model_copy(update={"label": "Figure 1"}) for figure in screening.figures]
+    names = words.panel_names(screening.model_copy(update={"panels": tuple(panels), "figures": tuple(figures)}))
+    assert names["d1-p2-f1-1"] == "Figure 1 A (supplement.pdf)"
+    assert names["d1-p1-f1-1"] == "Figure 1 A (manuscript.pdf) (d1-p1-f1-1)"
+    first = screening.model_copy(update={"panels": tuple(panels[2:]), "figures": tuple(figures)})
+    assert words.panel_names(first)["d1-p1-f1-2"] == "Figure 1 A (d1-p1-f1-2)"
+    assert len(set(names.values())) == len(names)
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
     [("a/b/c.pdf", "c.pdf"), ("C:\\x\\c.pdf", "c.pdf"), ("folder/", "folder"), ("x\u202efdp.exe", "x⟨U+202E⟩fdp.exe")],

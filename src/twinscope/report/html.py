@@ -21,7 +21,7 @@ from twinscope import geometry
 from twinscope.pixels import Image
 from twinscope.report import overlay, pictures, words
 from twinscope.report.table import ordered
-from twinscope.types import Box, Figure, Finding, Page, Panel, Screening
+from twinscope.types import PICTURE_KINDS, Box, Figure, Finding, Page, Panel, Screening
 
 BUDGET = 23_000_000
 """Characters that all pictures of a report may take together; they share it by kind."""
@@ -119,7 +119,7 @@ def render(screening: Screening, case: Path) -> str:
         gallery=_gallery(screening, findings, names, pool),
         pool=pool.items,
         troubles=words.troubles(screening),
-        compared=sum(panel.kind in {"micrograph", "blot", "photo", "other"} for panel in screening.panels),
+        compared=sum(panel.kind in PICTURE_KINDS for panel in screening.panels),
         cannot_tell=words.CANNOT_TELL,
         command=words.visible(_command(screening)),
         legend=pictures.legend(),

@@ -92,9 +92,9 @@ def verdict(finding: Finding) -> tuple[str, str]:
     if finding.verdict == "benign":
         return (
             "No local change",
-            "After lining the two panels up and matching their tone, nothing but geometry, tone or compression tells "
-            "them apart. Showing one picture twice can be right (a shared control, an overview and its detail); "
-            "the captions should then say so.",
+            "After lining the two panels up and matching their tone, nothing is left that tells them apart but what is "
+            "listed under “From a to b”. Showing one picture twice can be right (a shared control, an overview and its "
+            "detail); the captions should then say so.",
         )
     one = len(finding.changes) == 1
     areas = "1 area still differs" if one else f"{count(len(finding.changes), 'area')} still differ"
@@ -128,21 +128,35 @@ def troubles(screening: Screening) -> list[Trouble]:
 
 
 def panel_names(screening: Screening) -> dict[str, str]:
-    """Return what people call each panel: "Figure 2 A", "Figure 2, panel 3" where it has no label, else its id."""
+    """Return what people call each panel, no two alike: "Figure 2 A", "Figure 2, panel 3" where it has no label.
+
+    Where documents or figures have equal labels, the file's name and, if need be, the panel's id are added; a panel
+    without a figure label goes by its id.
+    """
     figures = {figure.id: visible(figure.label).strip() for figure in screening.figures}
-    total = Counter(panel.figure for panel in screening.panels)
-    sofar: Counter[str] = Counter()
+    keys = {panel.id: (panel.source.path, figures.get(panel.figure, "")) for panel in screening.panels}
+    total, sofar = Counter(keys.values()), Counter[tuple[str, str]]()
     out = {}
     for panel in screening.panels:
-        sofar[panel.figure] += 1
-        figure, label = figures.get(panel.figure, ""), visible(panel.label).strip()
-        if not figure:
+        key, label = keys[panel.id], visible(panel.label).strip()
+        sofar[key] += 1
+        if not key[1]:
             out[panel.id] = f"{visible(panel.id)} {label}".strip()
-        elif label or total[panel.figure] == 1:
-            out[panel.id] = f"{figure} {label}".strip()
+        elif label or total[key] == 1:
+            out[panel.id] = f"{key[1]} {label}".strip()
         else:
-            out[panel.id] = f"{figure}, panel {sofar[panel.figure]}"
-    return out
+            out[panel.id] = f"{key[1]}, panel {sofar[key]}"
+    files = {panel.id: file_name(panel.source.path) for panel in screening.panels}
+    ids = {panel.id: visible(panel.id) for panel in screening.panels}
+    return _told_apart(_told_apart(out, files), ids)
+
+
+def _told_apart(names: dict[str, str], extra: dict[str, str]) -> dict[str, str]:
+    """Return the names with `extra` in brackets where panels of one name differ in it."""
+    alike: dict[str, set[str]] = {}
+    for key, name in names.items():
+        alike.setdefault(name, set()).add(extra[key])
+    return {key: f"{name} ({extra[key]})" if len(alike[name]) > 1 else name for key, name in names.items()}
 
 
 def file_name(path: object) -> str:
