@@ -28,9 +28,9 @@ PUBLIC = {
         "Box", "Figure", "Finding", "InputFile", "Match", "Origin", "Page", "Panel", "Problem", "Provenance", "Record",
         "Screening",
     },
-    "twinscope.screen": {"compare", "screen"},
-    "twinscope.models": {"cards", "load", "verify"},
-    "twinscope.ingest": {"read"},
+    "twinscope.screen": {"compare", "provenance", "screen"},
+    "twinscope.models": {"Card", "Model", "Probe", "cards", "load", "probe_input", "verify"},
+    "twinscope.ingest": {"Reading", "read"},
 }  # fmt: skip
 """What others may import. A name that goes is a broken promise; a name that comes is a new one."""
 
@@ -50,7 +50,7 @@ def _public(name: str) -> set[str]:
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_names_are_those_that_were_promised(name: str) -> None:
-    assert PUBLIC[name] <= _public(name)
+    assert _public(name) == PUBLIC[name]
 
 
 def test_the_version_is_the_same_everywhere(root: Path) -> None:
