@@ -286,17 +286,20 @@ def _continues(grey: Floats, cut: Cut) -> bool:
     if cut.stop > cut.start and shown.sum() < max(16, 0.3 * len(shown)):
         return False
     lines = lines[shown] if cut.stop > cut.start else lines
-    across = _agreement(lines[:, 1], lines[:, 2])
-    usual = min(_agreement(lines[:, 0], lines[:, 1]), _agreement(lines[:, 2], lines[:, 3]))
-    return across > 0.5 and across > 0.6 * usual
+    inner = lines[len(lines) // 20 : len(lines) - len(lines) // 20]
+    across = _agreement(inner[:, 1], inner[:, 2])
+    usual = min(_agreement(inner[:, 0], inner[:, 1]), _agreement(inner[:, 2], inner[:, 3]))
+    return across > 0.6 and across > 0.6 * usual
 
 
 def _agreement(a: Floats, b: Floats) -> float:
-    """Return the correlation of two lines after their slow part is taken off, in [-1, 1]."""
+    """Return the correlation of two lines after their slow part is taken off, in [-1, 1]; 0 where one is blank."""
     lines = np.stack([a, b])
     fine = lines - cv2.blur(lines, (41, 1), borderType=cv2.BORDER_REFLECT)
-    limit = 4 * np.median(np.abs(fine), axis=1, keepdims=True) + 1
+    limit = 4 * np.median(np.abs(fine), axis=1, keepdims=True) + 4
     fine = np.clip(fine, -limit, limit)
     fine -= fine.mean(axis=1)[:, None]
-    norm = float(np.sqrt((fine[0] ** 2).sum() * (fine[1] ** 2).sum()))
-    return float((fine[0] * fine[1]).sum()) / norm if norm > 1e-3 else 0.0
+    deviation = fine.std(axis=1)
+    if float(deviation.min()) < 4:
+        return 0.0
+    return float((fine[0] * fine[1]).mean() / (deviation[0] * deviation[1]))

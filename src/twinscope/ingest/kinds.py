@@ -47,9 +47,35 @@ def classify(image: Image) -> PanelKind:
     """Return the kind of a panel: HxW or HxWx3 uint8; 'other' for what is too small or has no content."""
     if min(image.shape[:2]) < 8 or int(image.max()) - int(image.min()) < 3:
         return "other"
+    if is_ruled(image):
+        return "graph"
     sure = shares(image)
     drawn = float(sure[_TAKEN:].sum())
     return KINDS[_TAKEN + int(np.argmax(sure[_TAKEN:]))] if drawn > 0.5 else KINDS[int(np.argmax(sure[:_TAKEN]))]
+
+
+def is_flat(image: Image) -> bool:
+    """Tell whether nearly all of a picture, its rim aside, has one colour and no grain: a bar, or nothing at all."""
+    inner = _inner(image, 16)
+    middle = np.median(inner[::2, ::2].reshape(-1, 3), axis=0)
+    reach = 4 if middle.max() < 48 else 8
+    near = np.asarray(cv2.inRange(inner, np.clip(middle - reach, 0, 255), np.clip(middle + reach, 0, 255)), np.uint8)
+    calm = np.asarray(255 * (_ranges(inner) <= 5), np.uint8)
+    return _share(np.asarray(cv2.bitwise_and(near, calm), np.uint8)) >= 0.98
+
+
+def _inner(image: Image, part: int) -> Image:
+    """Return a picture without its rim, an edge's width or one in `part` of its shorter side."""
+    rim = max(3, min(image.shape[:2]) // part)
+    return _sampled(image[rim:-rim, rim:-rim] if min(image.shape[:2]) > 2 * rim + 8 else image)
+
+
+def is_ruled(image: Image) -> bool:
+    """Tell whether all rows or all columns of a picture are alike: a colour bar, a heat strip, a shaded box."""
+    inner = _inner(image, 12)
+    across = float(np.mean(cv2.mean(cv2.absdiff(inner[2:], inner[:-2]))[:3]))
+    along = float(np.mean(cv2.mean(cv2.absdiff(inner[:, 2:], inner[:, :-2]))[:3]))
+    return max(across, along) > 1.0 and min(across, along) < 0.07 * max(across, along)
 
 
 def shares(image: Image) -> Floats:
@@ -131,11 +157,15 @@ def _colours(rgb: Image) -> list[float]:
     ]  # fmt: skip
 
 
-def _edges(rgb: Image) -> list[float]:
+def _ranges(rgb: Image) -> Image:
+    """Return how much a channel changes within 3x3 px, at most, around each pixel."""
     three = np.ones((3, 3), np.uint8)
-    apart = cv2.subtract(cv2.dilate(rgb, three), cv2.erode(rgb, three))
-    first, second, third = cv2.split(apart)
-    ranges = np.asarray(cv2.max(cv2.max(first, second), third), np.uint8)
+    first, second, third = cv2.split(cv2.subtract(cv2.dilate(rgb, three), cv2.erode(rgb, three)))
+    return np.asarray(cv2.max(cv2.max(first, second), third), np.uint8)
+
+
+def _edges(rgb: Image) -> list[float]:
+    ranges = _ranges(rgb)
     flat, hard = 1 - _above(ranges, 4), _above(ranges, 70)
     uneven = max(1, flat.size - cv2.countNonZero(flat))
     wide = np.asarray(cv2.erode(flat, np.ones((9, 9), np.uint8)), np.uint8)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from twinscope.ingest import cuts, kinds
+from twinscope.ingest import cuts, drawings, kinds
 from twinscope.types import Box, PanelKind
 
 _WORK_SIDE = 2400
@@ -77,21 +77,6 @@ def _reading_order(pieces: list[Piece]) -> list[Piece]:
     return [piece for row in rows for piece in sorted(row, key=lambda p: (p.box.x0, p.box.y0))]
 
 
-class Ink(NamedTuple):
-    """Connected pieces of what is not background: n x 4 boxes (x0, y0, x1, y1), n areas in px."""
-
-    boxes: NDArray[np.int32]
-    areas: NDArray[np.int32]
-
-
-def _components(mask: Image) -> Ink:
-    count, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    if count <= 1:
-        return Ink(np.zeros((0, 4), np.int32), np.zeros(0, np.int32))
-    s = stats[1:]
-    return Ink(np.stack([s[:, 0], s[:, 1], s[:, 0] + s[:, 2], s[:, 1] + s[:, 3]], axis=1), s[:, 4])
-
-
 def _background(rgb: Image) -> NDArray[np.int16]:
     """Return the colour of the paper: the commonest along the border, or white where none is common."""
     edge = max(1, min(rgb.shape[:2]) // 200)
@@ -104,17 +89,17 @@ def _background(rgb: Image) -> NDArray[np.int16]:
     best = values[np.argmax(counts)]
     if counts.max() >= 0.3 * len(codes) and white < 0.3:
         chosen = border[codes == best]
-        return np.median(chosen, axis=0).astype(np.int16)
+        return np.asarray(np.median(chosen, axis=0), np.int16)
     return np.array([255, 255, 255], np.int16)
 
 
 def _foreground(rgb: Image, paper: NDArray[np.int16], tolerance: int) -> Image:
     low = np.clip(paper - tolerance, 0, 255).astype(np.float64)
     high = np.clip(paper + tolerance, 0, 255).astype(np.float64)
-    return cv2.bitwise_not(cv2.inRange(rgb, low, high))
+    return np.asarray(cv2.bitwise_not(cv2.inRange(rgb, low, high)), np.uint8)
 
 
-def _em(ink: Ink, shape: tuple[int, ...]) -> float:
+def _em(ink: drawings.Ink, shape: tuple[int, ...]) -> float:
     """Return the height of the figure's letters in px, from its small ink; a guess from its width where it has none."""
     guess = float(np.clip(max(shape[:2]) / 90, 8, 40))
     w, h = ink.boxes[:, 2] - ink.boxes[:, 0], ink.boxes[:, 3] - ink.boxes[:, 1]
@@ -127,29 +112,50 @@ def _em(ink: Ink, shape: tuple[int, ...]) -> float:
 def _pieces(rgb: Image, hints: list[Rect]) -> list[tuple[Rect, PanelKind]]:
     paper = _background(rgb)
     mask = _foreground(rgb, paper, 10)
-    ink = _components(mask)
-    em = _em(ink, rgb.shape)
-    blocks = _blocks(rgb, mask, hints, em, dark_paper=bool(paper.max() < 250))
-    rects: list[tuple[Rect, PanelKind]] = []
+    em = _em(drawings.components(mask), rgb.shape)
+    blocks = _blocks(mask, hints, em, dark_paper=bool(paper.max() < 250))
+    pictures = _pictures(rgb, paper, blocks, em)
+    return drawings.absorbed(pictures, drawings.find(rgb, mask, [rect for rect, _ in pictures], em))
+
+
+def _pictures(rgb: Image, paper: NDArray[np.int16], blocks: list[Rect], em: float) -> list[tuple[Rect, PanelKind]]:
+    """Return the pictures in the solid blocks; a flat one only where one of its size stands in its row or column."""
+    sure: list[tuple[Rect, PanelKind]] = []
+    flat: list[Rect] = []
     for block in blocks:
-        for rect in cuts.subdivide(rgb, block, paper.astype(np.float32), max(12, round(em))):
+        parts = cuts.subdivide(rgb, block, paper.astype(np.float32), max(12, round(em)))
+        taken: list[tuple[Rect, PanelKind]] = []
+        for rect in parts:
             x0, y0, x1, y1 = rect
-            if min(x1 - x0, y1 - y0) >= max(12, 1.0 * em):
-                rects.append((rect, kinds.classify(rgb[y0:y1, x0:x1])))
-    pictures = [(rect, kind) for rect, kind in rects if kind in _PICTURES]
-    pictures = _without_tiny(pictures, em)
-    drawn = _drawings(rgb, mask, [rect for rect, _ in pictures], em)
-    return pictures + drawn
+            if min(x1 - x0, y1 - y0) < max(12, em) or _area(rect) < 6 * em * em:
+                continue
+            part = rgb[y0:y1, x0:x1]
+            if kinds.is_flat(part):
+                flat.append(rect)
+            elif (kind := kinds.classify(part)) in _PICTURES:
+                taken.append((rect, kind))
+        if len(parts) == 1 or sum(_area(rect) for rect, _ in taken) > 0.4 * sum(map(_area, parts)):
+            sure += taken
+    twins = [rect for rect in flat if any(_is_twin(rect, other) for other, _ in sure)]
+    return sure + [(rect, "micrograph") for rect in twins]
 
 
-def _without_tiny(pieces: list[tuple[Rect, PanelKind]], em: float) -> list[tuple[Rect, PanelKind]]:
-    return [p for p in pieces if (p[0][2] - p[0][0]) * (p[0][3] - p[0][1]) >= 6 * em * em]
+def _is_twin(rect: Rect, other: Rect) -> bool:
+    """Tell whether two rectangles have one size and stand in one row or column."""
+    slack = 2 + 0.03 * max(rect[2] - rect[0], rect[3] - rect[1])
+    apart = [abs(a - b) for a, b in zip(rect, other, strict=True)]
+    size = abs((rect[2] - rect[0]) - (other[2] - other[0])) + abs((rect[3] - rect[1]) - (other[3] - other[1]))
+    return size <= 2 * slack and (max(apart[0], apart[2]) <= slack or max(apart[1], apart[3]) <= slack)
 
 
-def _blocks(rgb: Image, mask: Image, hints: list[Rect], em: float, dark_paper: bool) -> list[Rect]:
+def _area(rect: Rect) -> int:
+    return (rect[2] - rect[0]) * (rect[3] - rect[1])
+
+
+def _blocks(mask: Image, hints: list[Rect], em: float, dark_paper: bool) -> list[Rect]:
     """Return the solid rectangles of a figure: pictures, or several that touch, or filled drawings."""
     if dark_paper:
-        return [(0, 0, rgb.shape[1], rgb.shape[0])]
+        return [(0, 0, mask.shape[1], mask.shape[0])]
     solid = mask.copy()
     for x0, y0, x1, y1 in hints:
         part = mask[y0:y1, x0:x1]
@@ -176,97 +182,6 @@ def _apart(rects: list[Rect]) -> list[Rect]:
     kept: list[Rect] = []
     for rect in sorted(rects, key=lambda r: -(r[2] - r[0]) * (r[3] - r[1])):
         area = (rect[2] - rect[0]) * (rect[3] - rect[1])
-        if all(_common(rect, other) < 0.7 * area for other in kept):
+        if all(drawings.common(rect, other) < 0.7 * area for other in kept):
             kept.append(rect)
     return kept
-
-
-def _common(a: Rect, b: Rect) -> int:
-    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
-
-
-def _drawings(rgb: Image, mask: Image, pictures: list[Rect], em: float) -> list[tuple[Rect, PanelKind]]:
-    """Return graphs and diagrams: the larger ink outside the pictures, joined with its text."""
-    rest = mask.copy()
-    pad = max(2, round(0.15 * em))
-    for x0, y0, x1, y1 in pictures:
-        rest[max(0, y0 - pad) : y1 + pad, max(0, x0 - pad) : x1 + pad] = 0
-    ink = _components(rest)
-    boxes = ink.boxes.astype(np.float64)
-    w, h = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    core = (np.minimum(w, h) >= 2.2 * em) & (np.maximum(w, h) >= 4 * em)
-    cores = [tuple(int(v) for v in box) for box in ink.boxes[core]]
-    groups = _merged(cores, 1.0 * em)
-    specks = boxes[~core & (ink.areas >= 3)]
-    groups = _grown(groups, specks, pictures, 1.1 * em)
-    groups = _merged(groups, 0)
-    found: list[tuple[Rect, PanelKind]] = []
-    for rect in groups:
-        x0, y0, x1, y1 = rect
-        if (x1 - x0) * (y1 - y0) < 40 * em * em:
-            continue
-        kind = kinds.classify(rgb[y0:y1, x0:x1])
-        found.append((rect, "graph" if kind not in ("graph", "diagram") else kind))
-    return found
-
-
-def _gap(a: Sequence[float], b: Sequence[float]) -> float:
-    return max(b[0] - a[2], a[0] - b[2], b[1] - a[3], a[1] - b[3])
-
-
-def _union(a: Rect, b: Rect) -> Rect:
-    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
-
-
-def _merged(rects: Sequence[tuple[int, ...]], reach: float) -> list[Rect]:
-    """Join rectangles nearer than `reach` until none is."""
-    left: list[Rect] = [(r[0], r[1], r[2], r[3]) for r in rects]
-    done: list[Rect] = []
-    while left:
-        now = left.pop()
-        near = [r for r in left if _gap(now, r) < reach]
-        if not near:
-            again = [r for r in done if _gap(now, r) < reach]
-            if not again:
-                done.append(now)
-                continue
-            done = [r for r in done if r not in again]
-            near = again
-        left = [r for r in left if r not in near]
-        for other in near:
-            now = _union(now, other)
-        left.append(now)
-    return done
-
-
-def _grown(groups: list[Rect], specks: NDArray[np.float64], pictures: list[Rect], reach: float) -> list[Rect]:
-    """Give each small piece of ink to the nearest group within `reach`, nearest first, letting the groups grow."""
-    if not groups or not len(specks):
-        return groups
-    grown = np.array(groups, np.float64)
-    taken = np.zeros(len(specks), bool)
-    if pictures:
-        fixed = np.array(pictures, np.float64)
-        near_picture = np.min(_gaps(specks, fixed), axis=1)
-    else:
-        near_picture = np.full(len(specks), np.inf)
-    for _ in range(40):
-        gaps = _gaps(specks, grown)
-        best = np.argmin(gaps, axis=1)
-        gap = gaps[np.arange(len(specks)), best]
-        new = ~taken & (gap <= reach) & (gap <= near_picture)
-        if not new.any():
-            break
-        limit = max(0.0, float(gap[new].min())) + 0.25 * reach
-        for index in np.flatnonzero(new & (gap <= limit)):
-            group = grown[best[index]]
-            group[:2] = np.minimum(group[:2], specks[index, :2])
-            group[2:] = np.maximum(group[2:], specks[index, 2:])
-            taken[index] = True
-    return [(int(a), int(b), int(c), int(d)) for a, b, c, d in grown]
-
-
-def _gaps(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    x = np.maximum(b[None, :, 0] - a[:, None, 2], a[:, None, 0] - b[None, :, 2])
-    y = np.maximum(b[None, :, 1] - a[:, None, 3], a[:, None, 1] - b[None, :, 3])
-    return np.hypot(np.maximum(x, 0), np.maximum(y, 0))

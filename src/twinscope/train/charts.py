@@ -245,7 +245,8 @@ def strip(rng: Rng) -> Image:
     ground = rng.uniform(140, 250)
     out = np.full((height, width), ground, np.float32)
     rough = cv2.resize(rng.normal(0, 1, (4, 8)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    out += rough * rng.uniform(0, 10)
+    plain = rng.random() < 0.25
+    out += rough * (0 if plain else rng.uniform(0, 10))
     lanes = int(rng.integers(2, 14))
     pitch = width / lanes
     rows = 1 if height < 160 else int(rng.integers(2, 9))
@@ -261,12 +262,20 @@ def strip(rng: Rng) -> Image:
     soft = float(rng.uniform(1, 5))
     layer = np.minimum(cv2.GaussianBlur(layer, (0, 0), soft * 1.4, sigmaY=soft), 1)
     out -= layer * (ground - rng.uniform(0, 60))
-    out += rng.normal(0, rng.uniform(0.3, 6), out.shape)
+    out += rng.normal(0, rng.uniform(0.1, 0.6) if plain else rng.uniform(0.3, 6), out.shape)
     if rng.random() < 0.12:
         out = 255 - out
+    if rng.random() < 0.4:
+        side = int(rng.integers(30, max(31, height)))
+        left = int(rng.integers(0, max(1, width - 2 * side)))
+        part = np.ascontiguousarray(out[:, left : left + int(side * rng.uniform(1, 2))], np.float32)
+        factor = float(rng.uniform(1.5, 5))
+        out = cv2.resize(part, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+        out += rng.normal(0, rng.uniform(0, 2), out.shape)
     image = np.clip(out, 0, 255).astype(np.uint8)
     if rng.random() < 0.35:
-        cv2.rectangle(image, (0, 0), (width - 1, height - 1), (int(rng.integers(0, 80)),) * 3, int(rng.integers(1, 3)))
+        corner = (image.shape[1] - 1, image.shape[0] - 1)
+        cv2.rectangle(image, (0, 0), corner, (int(rng.integers(0, 80)),) * 3, int(rng.integers(1, 3)))
     return np.repeat(image[..., None], 3, axis=2)
 
 

@@ -88,10 +88,10 @@ def pictures(split: str, rng: Rng, views: int) -> list[Sample]:
     for row in micrographs(split):
         previous, image = image, read_rgb(row["path"])
         kind = "blot" if row["modality"] == "gel" else "photo" if row["modality"] in _PHOTO else "micrograph"
-        repeat = views if kind == "micrograph" else 8 * views
+        repeat = views if kind == "micrograph" else 6 * views
         for _ in range(repeat):
             panel = window(image, rng) if rng.random() < 0.7 else image
-            panel = as_panel(toned(panel, previous, rng) if rng.random() < 0.6 else panel, rng)
+            panel = as_panel(toned(panel, previous, rng) if kind == "micrograph" and rng.random() < 0.6 else panel, rng)
             if np.ptp(panel) >= 6:
                 found.append((kinds.features(panel), kinds.KINDS.index(kind)))
     return found
