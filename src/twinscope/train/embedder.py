@@ -26,7 +26,7 @@ from twinscope.train.networks import Embedder
 
 SEED = 0
 WINDOWS = 80
-SMALL, LARGE, SMALL_SHARE = 96, 128, 0.88
+SMALL, LARGE, SMALL_SHARE = 96, 128, 0.9
 """The first share of the steps sees views of 96 px, at half the cost; the rest the full 128 px."""
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     """Train from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(".cache/train/embedder-0"))
-    parser.add_argument("--steps", type=int, default=1700)
+    parser.add_argument("--steps", type=int, default=1450)
     parser.add_argument("--windows", type=int, default=WINDOWS)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
