@@ -118,7 +118,8 @@ def overlap(transform: geometry.Transform, a: tuple[int, int], b: tuple[int, int
     if cv2.contourArea(quad, oriented=True) < 0:
         quad = quad[::-1].copy()
     shared, _ = cv2.intersectConvexConvex(quad, frame)
-    return float(shared) / max(min(abs(cv2.contourArea(quad)), float(b[0] * b[1])), 1.0)
+    smaller = min(abs(float(cv2.contourArea(quad))), float(b[0] * b[1]))
+    return float(shared) / max(smaller, 1.0)
 
 
 def refine(a: View, b: View, alignment: Alignment, settings: Align) -> Alignment:
@@ -156,7 +157,7 @@ def best_planes(a: View, b: View, alignment: Alignment) -> tuple[Floats, Floats]
 
 def best_plane_numbers(a: View, b: View, alignment: Alignment) -> tuple[int, int]:
     """Return the numbers of the planes of a and b that correlate best under the alignment."""
-    back = np.linalg.inv(alignment.transform)
+    back = np.asarray(np.linalg.inv(alignment.transform), np.float64)
     sign = -1 if alignment.inverted else 1
     mask = (~b.annotated).astype(np.uint8) * 255
     scores = {

@@ -134,4 +134,4 @@ def _drawn_over(shared: Frame, heat: Floats) -> bool:
 
 def _back(heat: Floats, transform: geometry.Transform, size: tuple[int, int]) -> Floats:
     out = cv2.warpPerspective(heat, transform, (size[1], size[0]), flags=cv2.INTER_LINEAR)
-    return np.clip(out, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(out, 0, 1), np.float32)

@@ -64,7 +64,7 @@ def _views(images: list[Any], settings: Settings) -> list[View]:
     return [features.view(image, settings.features) for image in images]
 
 
-def _planted(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job) -> Any:
+def _planted(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job) -> tuple[list[Sample], int, dict[str, list[int]]]:
     samples: list[Sample] = []
     counts: dict[str, list[int]] = {}
     for category in pairs.CATEGORIES:
@@ -86,7 +86,7 @@ def _planted(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job) -
     return samples, 0, counts
 
 
-def _lookalikes(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job) -> Any:
+def _lookalikes(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job) -> tuple[list[Sample], int, dict[str, list[int]]]:
     """A set of panels that all show different things, several of each kind of look-alike; every pair is compared."""
     images: list[Any] = []
     for category in pairs.LOOKALIKES:
@@ -113,7 +113,8 @@ def collect(split: str, planted: int, sets: int, processes: int) -> tuple[list[S
     """Make `planted` pairs of every category and `sets` sets of look-alikes from one split."""
     jobs = [Job(split, "planted", k) for k in range(planted)] + [Job(split, "look-alikes", k) for k in range(sets)]
     samples: list[Sample] = []
-    compared, counts = 0, {}
+    compared = 0
+    counts: dict[str, list[int]] = {}
     with ProcessPoolExecutor(processes) as pool:
         for number, (part, pairs_, tally) in enumerate(pool.map(run, jobs)):
             samples += part

@@ -60,7 +60,7 @@ def picture(source: Pool, file: str) -> Float:
     data = cv2.imdecode(np.frombuffer((source.root / file).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     rgb = cv2.cvtColor(data, cv2.COLOR_BGR2RGB)
     flat = bool((rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 1] == rgb[..., 2]).all())
-    return np.ascontiguousarray(rgb[..., 0] if flat else rgb).astype(np.float32) / 255
+    return np.ascontiguousarray(rgb[..., 0] if flat else rgb).astype(np.float32) / np.float32(255)
 
 
 def _draw_group(source: Pool, rng: Rng) -> str:
@@ -114,7 +114,7 @@ def blot(rng: Rng, lanes: int | None = None, layout: Float | None = None) -> Flo
     ground /= ground.std() + 1e-6
     out = rng.uniform(0.75, 0.93) - 0.03 * ground - 0.72 * (1 - np.exp(-1.6 * dark)) * (1 + 0.06 * texture)
     out += rng.uniform(0.004, 0.02) * texture + rng.uniform(0.003, 0.015) * rng.standard_normal((height, width))
-    return np.clip(out, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(out, 0, 1), np.float32)
 
 
 def _erase(image: Float, rng: Rng) -> m.Manipulated:
@@ -292,7 +292,7 @@ def _periodic(source: Pool, rng: Rng) -> tuple[Float, Float]:
         wave = np.cos(2 * np.pi * u / pitch + rng.uniform(0, 6))
         wave = wave + (np.cos(2 * np.pi * v / pitch + rng.uniform(0, 6)) if square else 0)
         grain = rng.uniform(0.01, 0.05) * rng.standard_normal(x.shape)
-        return np.clip(0.5 + 0.2 * wave + grain, 0, 1).astype(np.float32)
+        return np.asarray(np.clip(0.5 + 0.2 * wave + grain, 0, 1), np.float32)
 
     return one(), one()
 
@@ -326,5 +326,6 @@ def lookalike(source: Pool, rng: Rng, category: str) -> Pair:
     """Return a pair that does not show the same source but may look like it."""
     a, b = LOOKALIKES[category](source, rng)
     if rng.random() < 0.3:
-        b = m.chain(b, rng, [[m.gamma, m.contrast, m.reflect, m.jpeg][int(rng.integers(4))]]).image
+        choices: list[m.Step] = [m.gamma, m.contrast, m.reflect, m.jpeg]
+        b = m.chain(b, rng, [choices[int(rng.integers(4))]]).image
     return Pair(byte(a, rng), byte(b, rng), False, category, None)
