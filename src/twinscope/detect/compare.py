@@ -75,7 +75,8 @@ def residual(shared: Frame, predicted: Floats, inverted: bool, settings: Compare
     )
     gradient = cv2.dilate(gradient, np.ones((3, 3), np.uint8))
     allowed = settings.floor + 3.0 * usual + settings.misfit_px * gradient
-    heat = np.clip((size / allowed - 1) / 3, 0, 1) * shared.seen
+    inside_edge = cv2.erode(shared.seen.astype(np.uint8), np.ones((7, 7), np.uint8), borderValue=0)
+    heat = np.clip((size / allowed - 1) / 3, 0, 1) * inside_edge
     x, _ = evidence.normalised(shared.a, shared.seen, smooth, 10.0)
     y, _ = evidence.normalised(shared.b, shared.seen, smooth, 10.0)
     local = evidence.local_agreement(x, y * np.float32(-1 if inverted else 1), shared.seen, settings.local_px)

@@ -82,8 +82,8 @@ def normalised(tone: Floats, mask: Bools, smooth: float, window: float) -> tuple
     def blur(x: Floats, sigma: float) -> Floats:
         return np.asarray(cv2.GaussianBlur(x, (0, 0), sigma), np.float32)
 
-    fine = blur(held, smooth) / np.maximum(blur(weight, smooth), 1e-3)
-    fine = np.where(mask, fine, 0).astype(np.float32)
+    smoothed = blur(held, smooth) / np.maximum(blur(weight, smooth), 1e-3)
+    fine = np.asarray(np.where(mask, smoothed, 0), np.float32)
     share = np.maximum(blur(weight, window), 1e-3)
     mean = blur(fine, window) / share
     spread = np.sqrt(np.maximum(blur(fine * fine, window) / share - mean * mean, 0))
@@ -100,7 +100,7 @@ def peak(x: Floats, y: Floats, mask: Bools, reach: int = 40) -> tuple[float, flo
     """
     w = mask.astype(np.float32)
     x, y = x * w, y * w
-    h, n = cv2.getOptimalDFTSize(x.shape[0] + reach), cv2.getOptimalDFTSize(x.shape[1] + reach)
+    h, n = (cv2.getOptimalDFTSize(max(side, reach + 2) + reach) for side in x.shape)
 
     def spectrum(z: Floats) -> Floats:
         padded = np.zeros((h, n), np.float32)
@@ -170,4 +170,4 @@ def local_agreement(x: Floats, y: Floats, mask: Bools, window: float) -> Floats:
         return np.asarray(cv2.GaussianBlur(z * w, (0, 0), window), np.float32)
 
     energy = np.sqrt(np.maximum(blur(x * x) * blur(y * y), 1e-12))
-    return np.clip(blur(x * y) / np.maximum(energy, 1e-3), -1, 1)
+    return np.asarray(np.clip(blur(x * y) / np.maximum(energy, 1e-3), -1, 1), np.float32)

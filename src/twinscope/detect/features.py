@@ -154,6 +154,7 @@ def _sift(plane: Floats, allowed: NDArray[np.uint8], most: int, settings: Featur
     if descriptors is None or not len(keypoints):
         return np.zeros((0, 5), np.float32), np.zeros((0, 128), np.float32)
     table = np.array([(*k.pt, k.size, k.angle, k.response) for k in keypoints], np.float32)
+    table[:, :2] -= 0.25  # OpenCV's enlarged first octave shifts every keypoint by a quarter of a pixel
     root = np.sqrt(descriptors / np.maximum(descriptors.sum(1, keepdims=True), 1e-9))
     return table, root.astype(np.float32)
 

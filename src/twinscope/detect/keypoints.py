@@ -44,7 +44,7 @@ def nearest(a: Floats, b: Floats, ratio: float) -> tuple[NDArray[np.int64], NDAr
     part = close[rows]
     part[np.arange(len(rows)), best] = -1
     second = part.max(1)
-    keep = (1 - first) < ratio * ratio * np.maximum(1 - second, 1e-9)
+    keep = (1 - first) + 1e-6 < ratio * ratio * (1 - second)
     return rows[keep], best[keep]
 
 

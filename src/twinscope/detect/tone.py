@@ -79,7 +79,7 @@ def _words(x: Floats, y: Floats, weights: Floats, inverted: bool) -> list[str]:
     best = min(
         (
             (_error(scale * x**g - y, weights), g, scale)
-            for g in np.geomspace(0.3, 3.4, 61)
+            for g in np.geomspace(0.3, 3.4, 181)
             for scale in (_gain(x**g, y, weights),)
         ),
         key=lambda row: row[0],

@@ -64,7 +64,9 @@ def _views(images: list[Any], settings: Settings) -> list[View]:
     return [features.view(image, settings.features) for image in images]
 
 
-def _planted(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job) -> tuple[list[Sample], int, dict[str, list[int]]]:
+def _planted(
+    source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job
+) -> tuple[list[Sample], int, dict[str, list[int]]]:
     samples: list[Sample] = []
     counts: dict[str, list[int]] = {}
     for category in pairs.CATEGORIES:
@@ -86,27 +88,28 @@ def _planted(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job) -
     return samples, 0, counts
 
 
-def _lookalikes(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job) -> tuple[list[Sample], int, dict[str, list[int]]]:
+def _lookalikes(
+    source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job
+) -> tuple[list[Sample], int, dict[str, list[int]]]:
     """A set of panels that all show different things, several of each kind of look-alike; every pair is compared."""
     images: list[Any] = []
+    origins: list[set[str]] = []
     for category in pairs.LOOKALIKES:
         for _ in range(2 if category in ("neighbours", "same group", "blots alike", "same marks") else 1):
+            source.drawn.clear()
             pair = pairs.lookalike(source, rng, category)
             images += [pair.a, pair.b]
+            origins += [set(source.drawn)] * 2
     views = _views(images, settings)
     samples = []
     for candidate in finder.candidates(views, None, settings.candidates, 1):
-        if _may_overlap(images[candidate.a], images[candidate.b], candidate):
-            continue
-        measured = judge.measure(views[candidate.a], views[candidate.b], candidate, settings)
+        a, b = candidate.a, candidate.b
+        if a // 2 != b // 2 and origins[a] & origins[b]:
+            continue  # two draws from one micrograph may truly overlap
+        measured = judge.measure(views[a], views[b], candidate, settings)
         if measured is not None:
             samples.append(Sample(judge.signals(measured[2]), False, "look-alike", job.seed))
     return samples, len(images) * (len(images) - 1) // 2, {}
-
-
-def _may_overlap(a: Any, b: Any, candidate: finder.Candidate) -> bool:
-    """Leave out pairs of a set that may truly overlap, since two draws can hit one place of one micrograph."""
-    return candidate.vote.votes >= 30 and candidate.b != candidate.a + 1
 
 
 def collect(split: str, planted: int, sets: int, processes: int) -> tuple[list[Sample], int, dict[str, list[int]]]:

@@ -34,11 +34,12 @@ class Pair(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """Whole micrographs of one split: file names by group, groups by modality."""
+    """Whole micrographs of one split: file names by group, groups by modality, and the names drawn so far."""
 
     root: Path
     groups: dict[str, list[str]]
     modalities: dict[str, list[str]]
+    drawn: list[str]
 
 
 def pool(split: str, root: Path | None = None) -> Pool:
@@ -52,7 +53,7 @@ def pool(split: str, root: Path | None = None) -> Pool:
             if row["split"] == split and min(int(row["width"]), int(row["height"])) >= 200:
                 groups[row["group"]].append(row["file"])
                 modalities[row["modality"]].add(row["group"])
-    return Pool(root, dict(groups), {k: sorted(v) for k, v in sorted(modalities.items())})
+    return Pool(root, dict(groups), {k: sorted(v) for k, v in sorted(modalities.items())}, [])
 
 
 def picture(source: Pool, file: str) -> Float:
@@ -73,6 +74,7 @@ def field(source: Pool, rng: Rng, file: str | None = None) -> Float:
     """Return a random part of a micrograph, 260-520 px wide, with something to see in it."""
     group = _draw_group(source, rng)
     name = file or source.groups[group][int(rng.integers(len(source.groups[group])))]
+    source.drawn.append(name)
     whole = picture(source, name)
     height, width = whole.shape[:2]
     best: Float = whole
