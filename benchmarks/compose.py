@@ -294,8 +294,9 @@ def _write(
     for pair in pairs:
         pair["a"], pair["b"] = f"p{pair['a']:02d}", f"p{pair['b']:02d}"
     truth = {**order._asdict(), "pages": len(paper.sheets), "panels_truth": panels, "pairs": pairs}
-    (folder / f"{order.name}.json").write_text(json.dumps(truth, indent=1))
-    return truth
+    written = json.dumps(truth, indent=1)
+    (folder / f"{order.name}.json").write_text(written)
+    return dict(json.loads(written))
 
 
 def _cell(plan: planning.Plan, slot: planning.Slot, filling: Filling, index: int, rng: Rng) -> Cell:
