@@ -30,32 +30,50 @@ class Cut(NamedTuple):
 
 
 def rectangles(mask: Image, least: int) -> list[Rect]:
-    """Cover a 0/1 mask by few rectangles: cut where it saves most area, as long as a part is not a full rectangle."""
+    """Cover a connected 0/1 mask by few rectangles of at least `least` px a side.
+
+    Where the parts are no clean rectangles and the whole nearly is one, the whole is taken: a picture with white at
+    its edge, not several pictures.
+    """
+    ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(ys):
+        return []
+    whole = (int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1)
+    parts = _parts(mask[whole[1] : whole[3], whole[0] : whole[2]], whole[0], whole[1], least)
+    if len(parts) == 1 and parts[0] == whole:
+        return parts
+    total = float(np.count_nonzero(mask))
+    held = float(sum(np.count_nonzero(mask[y0:y1, x0:x1]) for x0, y0, x1, y1 in parts))
+    size = float(sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in parts))
+    clean = held > 0.95 * total and held > 0.95 * size
+    box = (whole[2] - whole[0]) * (whole[3] - whole[1])
+    return [whole] if not clean and total > 0.75 * box else parts
+
+
+def _parts(mask: Image, left: int, top: int, least: int) -> list[Rect]:
+    """Cut a mask where that saves most area, as long as a part is not a full rectangle."""
     ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(ys):
         return []
     x0, y0, x1, y1 = int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1
     part = mask[y0:y1, x0:x1]
     filled = float(part.mean())
+    box = (left + x0, top + y0, left + x1, top + y1)
     if min(part.shape) < least:
         return []
     if filled >= 0.93:
-        return [(x0, y0, x1, y1)]
-    (gain_x, cut_x), (gain_y, cut_y) = _saving(part, least), _saving(np.ascontiguousarray(part.T), least)
+        return [box]
+    (gain_x, cut_x), (gain_y, cut_y) = _saving(part), _saving(np.ascontiguousarray(part.T))
     if max(gain_x, gain_y) < 0.03 * part.size:
-        return [(x0, y0, x1, y1)] if filled > 0.8 else []
+        return [box] if filled > 0.8 else []
     if gain_x >= gain_y:
-        halves = ((part[:, :cut_x], 0, 0), (part[:, cut_x:], cut_x, 0))
-    else:
-        halves = ((part[:cut_y], 0, 0), (part[cut_y:], 0, cut_y))
-    found: list[Rect] = []
-    for half, dx, dy in halves:
-        left, top = x0 + dx, y0 + dy
-        found += [(left + a, top + b, left + c, top + d) for a, b, c, d in rectangles(half, least)]
-    return found
+        first = _parts(part[:, :cut_x], box[0], box[1], least)
+        return first + _parts(part[:, cut_x:], box[0] + cut_x, box[1], least)
+    first = _parts(part[:cut_y], box[0], box[1], least)
+    return first + _parts(part[cut_y:], box[0], box[1] + cut_y, least)
 
 
-def _saving(part: Image, least: int) -> tuple[float, int]:
+def _saving(part: Image) -> tuple[float, int]:
     """Return the area that the best cut across the columns saves, and that column."""
     height, width = part.shape
     if width < 2:

@@ -79,6 +79,24 @@ def absorbed(
     return kept + drawn
 
 
+def without_bars(mask: Image, pictures: list[tuple[Rect, PanelKind]]) -> list[tuple[Rect, PanelKind]]:
+    """Return the pictures, less those that hang on the axes of a chart: its bars."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    if count <= 1:
+        return pictures
+    kept: list[tuple[Rect, PanelKind]] = []
+    for rect, kind in pictures:
+        inside = labels[rect[1] : rect[3] : 3, rect[0] : rect[2] : 3].ravel()
+        owner = int(np.bincount(inside[inside > 0], minlength=1).argmax()) if (inside > 0).any() else 0
+        x, y, w, h, size = (int(v) for v in stats[owner])
+        if owner and w * h > 6 * area(rect) and size < 0.45 * w * h:
+            own = np.asarray(labels[y : y + h, x : x + w] == owner, np.uint8)
+            if _has_axes(own):
+                continue
+        kept.append((rect, kind))
+    return kept
+
+
 def _has_axes(mask: Image) -> bool:
     """Tell whether a piece of ink has a long level line and a long upright one that meet at a corner of it."""
     filled = mask > 0

@@ -22,7 +22,8 @@ Floats = NDArray[np.float32]
 
 FOREST = "kinds-1"
 KINDS: tuple[PanelKind, ...] = ("micrograph", "blot", "photo", "graph", "diagram")
-_TAKEN = 3
+TAKEN = 3
+"""The first so many of `KINDS` are taken by an instrument, the others are drawn."""
 _LONG_SIDE = 400
 
 
@@ -50,8 +51,8 @@ def classify(image: Image) -> PanelKind:
     if is_ruled(image):
         return "graph"
     sure = shares(image)
-    drawn = float(sure[_TAKEN:].sum())
-    return KINDS[_TAKEN + int(np.argmax(sure[_TAKEN:]))] if drawn > 0.5 else KINDS[int(np.argmax(sure[:_TAKEN]))]
+    drawn = float(sure[TAKEN:].sum())
+    return KINDS[TAKEN + int(np.argmax(sure[TAKEN:]))] if drawn > 0.5 else KINDS[int(np.argmax(sure[:TAKEN]))]
 
 
 def is_flat(image: Image) -> bool:

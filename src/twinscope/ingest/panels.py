@@ -109,35 +109,74 @@ def _em(ink: drawings.Ink, shape: tuple[int, ...]) -> float:
     return float(np.clip(np.percentile(h[letters], 70), 7, 3 * guess))
 
 
+class _Solid(NamedTuple):
+    """A solid rectangle: how sure each kind is (`kinds.KINDS`), and whether it has but one colour."""
+
+    rect: Rect
+    shares: NDArray[np.float32]
+    flat: bool
+
+
 def _pieces(rgb: Image, hints: list[Rect]) -> list[tuple[Rect, PanelKind]]:
     paper = _background(rgb)
     mask = _foreground(rgb, paper, 10)
     em = _em(drawings.components(mask), rgb.shape)
     blocks = _blocks(mask, hints, em, dark_paper=bool(paper.max() < 250))
     pictures = _pictures(rgb, paper, blocks, em)
+    pictures = drawings.without_bars(mask, pictures)
     return drawings.absorbed(pictures, drawings.find(rgb, mask, [rect for rect, _ in pictures], em))
 
 
 def _pictures(rgb: Image, paper: NDArray[np.int16], blocks: list[Rect], em: float) -> list[tuple[Rect, PanelKind]]:
-    """Return the pictures in the solid blocks; a flat one only where one of its size stands in its row or column."""
-    sure: list[tuple[Rect, PanelKind]] = []
-    flat: list[Rect] = []
+    """Return the pictures in the solid blocks, and label images, whose edges are as clear.
+
+    One that is flat or looks drawn is a picture only where a sure one of its size stands in its row or column.
+    """
+    sure: list[_Solid] = []
+    unsure: list[_Solid] = []
+    labels: list[tuple[Rect, PanelKind]] = []
     for block in blocks:
         parts = cuts.subdivide(rgb, block, paper.astype(np.float32), max(12, round(em)))
-        taken: list[tuple[Rect, PanelKind]] = []
-        for rect in parts:
-            x0, y0, x1, y1 = rect
-            if min(x1 - x0, y1 - y0) < max(12, em) or _area(rect) < 6 * em * em:
-                continue
-            part = rgb[y0:y1, x0:x1]
-            if kinds.is_flat(part):
-                flat.append(rect)
-            elif (kind := kinds.classify(part)) in _PICTURES:
-                taken.append((rect, kind))
-        if len(parts) == 1 or sum(_area(rect) for rect, _ in taken) > 0.4 * sum(map(_area, parts)):
-            sure += taken
-    twins = [rect for rect in flat if any(_is_twin(rect, other) for other, _ in sure)]
-    return sure + [(rect, "micrograph") for rect in twins]
+        solids = [
+            _solid(rgb, rect)
+            for rect in parts
+            if min(rect[2] - rect[0], rect[3] - rect[1]) >= max(12, em) and _area(rect) >= 6 * em * em
+        ]
+        taken = [solid for solid in solids if _is_taken(solid)]
+        if len(parts) > 1 and sum(_area(s.rect) for s in taken) <= 0.4 * sum(map(_area, parts)):
+            taken = []
+        sure += taken
+        rest = [solid for solid in solids if solid not in taken]
+        labels += [(s.rect, "diagram") for s in rest if not s.flat and _is_dark_rimmed(rgb, s.rect)]
+        unsure += [s for s in rest if s.flat or float(s.shares[: kinds.TAKEN].sum()) > 0.25]
+    twins = [s for s in unsure if any(_is_twin(s.rect, other.rect) for other in sure)]
+    pictures = [(s.rect, _kind_among(s, sure)) for s in sure + twins]
+    return pictures + [(r, k) for r, k in labels if all(r != rect for rect, _ in pictures)]
+
+
+def _solid(rgb: Image, rect: Rect) -> _Solid:
+    part = rgb[rect[1] : rect[3], rect[0] : rect[2]]
+    flat = kinds.is_flat(part)
+    drawn = not flat and kinds.is_ruled(part)
+    shares = np.eye(5, dtype=np.float32)[3] if drawn else kinds.shares(part)
+    return _Solid(rect, shares, flat)
+
+
+def _is_taken(solid: _Solid) -> bool:
+    return not solid.flat and float(solid.shares[: kinds.TAKEN].sum()) >= 0.5
+
+
+def _is_dark_rimmed(rgb: Image, rect: Rect) -> bool:
+    """Tell whether the rim of a rectangle is mostly dark: a label image, not a button."""
+    part = rgb[rect[1] : rect[3], rect[0] : rect[2]].max(axis=2)
+    rim = np.concatenate([part[2], part[-3], part[:, 2], part[:, -3]])
+    return bool(np.median(rim) < 60)
+
+
+def _kind_among(solid: _Solid, others: list[_Solid]) -> PanelKind:
+    """Return the kind of a picture; the pictures of its size in its row or column have a say."""
+    said = sum((other.shares for other in others if _is_twin(solid.rect, other.rect)), solid.shares.copy())
+    return kinds.KINDS[int(np.argmax(said[: kinds.TAKEN]))]
 
 
 def _is_twin(rect: Rect, other: Rect) -> bool:
