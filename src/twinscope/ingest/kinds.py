@@ -50,6 +50,8 @@ def classify(image: Image) -> PanelKind:
         return "other"
     if is_ruled(image):
         return "graph"
+    if is_labels(image):
+        return "diagram"
     sure = shares(image)
     drawn = float(sure[TAKEN:].sum())
     return KINDS[TAKEN + int(np.argmax(sure[TAKEN:]))] if drawn > 0.5 else KINDS[int(np.argmax(sure[:TAKEN]))]
@@ -77,6 +79,20 @@ def is_ruled(image: Image) -> bool:
     across = float(np.mean(cv2.mean(cv2.absdiff(inner[2:], inner[:-2]))[:3]))
     along = float(np.mean(cv2.mean(cv2.absdiff(inner[:, 2:], inner[:, :-2]))[:3]))
     return max(across, along) > 1.0 and min(across, along) < 0.07 * max(across, along)
+
+
+def is_labels(image: Image) -> bool:
+    """Tell whether a picture is a label image: at least four vivid hues, in flat patches."""
+    inner = _sampled(image)
+    red, green, blue = cv2.split(inner)
+    chroma = cv2.subtract(cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue))
+    vivid = np.asarray(cv2.threshold(chroma, 60, 255, cv2.THRESH_BINARY)[1], np.uint8)
+    if _share(vivid) < 0.08:
+        return False
+    hue = np.asarray(cv2.cvtColor(inner, cv2.COLOR_RGB2HSV))[..., 0]
+    hues = np.bincount((hue[vivid > 0] // 15).ravel(), minlength=12)
+    flat = (_ranges(inner) <= 6) & (vivid > 0)
+    return int((hues > 0.03 * hues.sum()).sum()) >= 4 and np.count_nonzero(flat) > 0.45 * hues.sum()
 
 
 def shares(image: Image) -> Floats:

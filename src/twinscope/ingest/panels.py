@@ -157,8 +157,8 @@ def _pictures(rgb: Image, paper: NDArray[np.int16], blocks: list[Rect], em: floa
 def _solid(rgb: Image, rect: Rect) -> _Solid:
     part = rgb[rect[1] : rect[3], rect[0] : rect[2]]
     flat = kinds.is_flat(part)
-    drawn = not flat and kinds.is_ruled(part)
-    shares = np.eye(5, dtype=np.float32)[3] if drawn else kinds.shares(part)
+    drawn = "graph" if kinds.is_ruled(part) else "diagram" if kinds.is_labels(part) else ""
+    shares = np.array([kind == drawn for kind in kinds.KINDS], np.float32) if drawn else kinds.shares(part)
     return _Solid(rect, shares, flat)
 
 
