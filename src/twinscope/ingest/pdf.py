@@ -151,10 +151,14 @@ def _read_page(
             raise RefusedError(reason)
         graphics = [g for g in on_page.graphics if not _stands_everywhere(g, marks, on_page.size)]
         found = layout.figures(on_page.size, graphics, on_page.lines)
-        found = _without_scans(page, on_page, found, number, job, tell)
+        small = None
+        if found or total <= 40:
+            whole = Box(0, 0, width, height)
+            small = _render(page, whole, on_page.size, _dpi(whole, job.ingest.thumbnail_dpi, 2_000_000))
+            found = _without_scans(small, on_page, found, number, job, tell)
         for index, figure in enumerate(found, 1):
             _tell_figure(page, on_page, figure, f"p{number}-f{index}", number, job, tell, budget)
-        thumbnail = _thumbnail(page, on_page.size, number, job) if found or total <= 40 else None
+        thumbnail = None if small is None else _save_thumbnail(small, number, job)
         shown = Page(path=job.path, sha256=job.sha256, page=number, size_pt=on_page.size, thumbnail=thumbnail)
         tell(Note(event="shown", shown=shown))
     finally:
@@ -169,7 +173,7 @@ def _stands_everywhere(graphic: Graphic, marks: frozenset[_MARK], size: tuple[fl
 
 
 def _without_scans(
-    page: pdfium.PdfPage, on_page: Sheet, found: Sequence[Found], number: int, job: Job, tell: Tell
+    small: Image, on_page: Sheet, found: Sequence[Found], number: int, job: Job, tell: Tell
 ) -> list[Found]:
     """Return the figures without pictures of whole pages of print; the user is told about those."""
     area = on_page.size[0] * on_page.size[1]
@@ -180,7 +184,7 @@ def _without_scans(
         if covered > 0.75 * area:
             bits = {p.bits for p in placed if p.visible.area > 0.02 * area}
             letters = sum(len(line.text) for line in on_page.lines)
-            if bits == {1} or (letters > 200 and _paper(page, on_page.size) > 0.6):
+            if bits == {1} or (letters > 200 and float(np.mean(small.min(axis=2) > 225)) > 0.6):
                 reason = "the page is a scan; figures inside a scanned page are not looked for"
                 tell(Note(event="problem", problem=Problem(path=job.path, page=number, reason=reason)))
                 continue
@@ -188,14 +192,7 @@ def _without_scans(
     return kept
 
 
-def _paper(page: pdfium.PdfPage, size: tuple[float, float]) -> float:
-    image = _render(page, Box(0, 0, size[1], size[0]), size, 30)
-    return float(np.mean(image.min(axis=2) > 225))
-
-
-def _thumbnail(page: pdfium.PdfPage, size: tuple[float, float], number: int, job: Job) -> str:
-    dpi = _dpi(Box(0, 0, size[1], size[0]), job.ingest.thumbnail_dpi, 2_000_000)
-    image = _render(page, Box(0, 0, size[1], size[0]), size, dpi)
+def _save_thumbnail(image: Image, number: int, job: Job) -> str:
     folder = Path(job.out) / "pages"
     folder.mkdir(exist_ok=True)
     pixels.write_jpeg(folder / f"p{number:03d}.jpg", image)

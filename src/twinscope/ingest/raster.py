@@ -21,7 +21,7 @@ from twinscope.types import Box
 
 Image = NDArray[np.uint8]
 
-_LARGE_PX = 4_000_000
+_LARGE_PX = 24_000_000
 
 
 class Native(NamedTuple):

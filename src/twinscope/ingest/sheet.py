@@ -238,8 +238,8 @@ def _lines(page: pdfium.PdfPage, shown: Affine) -> list[Line]:
             continue
         if not raw.FPDFText_GetLooseCharBox(text, index, loose):
             continue
-        tight = map_box(shown, left.value, bottom.value, right.value, top.value)
-        here = map_box(shown, loose.left, loose.bottom, loose.right, loose.top)
+        tight = _turned(shown, left.value, bottom.value, right.value, top.value)
+        here = _turned(shown, loose.left, loose.bottom, loose.right, loose.top)
         if here.area <= 0 or max(map(abs, here)) > 1e6:
             continue
         if box is not None and _continues(box, here, height):
@@ -254,6 +254,14 @@ def _lines(page: pdfium.PdfPage, shown: Affine) -> list[Line]:
         lines.append(Line(box, " ".join("".join(chars).split()), height))
     text.close()
     return lines
+
+
+def _turned(matrix: Affine, x0: float, y0: float, x1: float, y1: float) -> Box:
+    """Return the image of a box under a transform by quarter turns: `map_box`, quicker."""
+    a, b, c, d, e, f = matrix
+    px, qx = a * x0 + c * y0 + e, a * x1 + c * y1 + e
+    py, qy = b * x0 + d * y0 + f, b * x1 + d * y1 + f
+    return Box(px if px < qx else qx, py if py < qy else qy, qx if px < qx else px, qy if py < qy else py)
 
 
 def _continues(line: Box, char: Box, height: float) -> bool:
