@@ -81,7 +81,7 @@ def _figure(rng: Rng, left: dict[Kind, int], index: int) -> Plan:
         if kind == "blot":
             plan.row_labels.append((slots[0].box[0] - 3, (slots[0].box[1] + slots[0].box[3]) / 2 + 2, _antibody(rng)))
         y += max(plan.gutter, 8.0) if kind == "chart" else plan.gutter
-    plan.height = max(s.box[3] for s in plan.slots) + 2
+    plan.width, plan.height = max(s.box[2] for s in plan.slots) + 2, max(s.box[3] for s in plan.slots) + 2
     widest = max(s.box[2] - s.box[0] for s in plan.slots if s.kind != "chart") if _pictures(plan) else 200.0
     plan.dpi = float(np.clip(plan.dpi, 150, max(150, min(300, MOST_PX * 72 / widest))))
     for number, slot in enumerate(plan.slots):
