@@ -111,12 +111,20 @@ screen([Path(sys.argv[1])], Path(sys.argv[2]), load(Path(sys.argv[3]) if sys.arg
 
 
 def run_twinscope(folder: Path, names: list[str], settings: Path | None, again: bool, keep: bool) -> dict[str, Any]:
-    """Screen each manuscript in a process of its own; return runs by name. Kept until twinscope's code changes."""
+    """Screen each manuscript in a process of its own; return runs by name. Kept until twinscope's code changes.
+
+    The code is copied first, so that a run is of one state even where the tree is worked on meanwhile.
+    """
     code = common.digest([HERE.parent / "src" / "twinscope", *([settings] if settings else [])])
     kept = folder / f"screened-{code}"
     if again:
         shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(exist_ok=True)
+    frozen = kept / "src"
+    if not frozen.is_dir():
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(HERE.parent / "src" / "twinscope", kept / "copying" / "twinscope", ignore=ignored)
+        (kept / "copying").rename(frozen)
     out = {}
     for number, name in enumerate(names, 1):
         file = kept / f"{name}.json"
@@ -125,7 +133,7 @@ def run_twinscope(folder: Path, names: list[str], settings: Path | None, again: 
             shutil.rmtree(case, ignore_errors=True)
             given = str(settings) if settings else ""
             command = [sys.executable, "-c", SCREEN, str(folder / f"{name}.pdf"), str(case), given]
-            run = common.measured(command, {"PYTHONPATH": str(HERE.parent / "src")}, limit_s=600)
+            run = common.measured(command, {"PYTHONPATH": str(frozen)}, limit_s=600)
             written = case / "screening.json"
             run["screening"] = json.loads(written.read_text()) if written.is_file() else None
             if run["screening"] is None or run["code"] not in (0, 3):
