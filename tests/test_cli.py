@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -293,6 +294,14 @@ def test_a_model_that_fails_its_card_is_a_problem(run: Run, monkeypatch: pytest.
     code, out, _ = run("models", "verify", "embedder-0")
     assert code == 3
     assert "embedder-0  its hash is wrong" in out
+
+
+def test_every_stage_has_a_name_for_the_person_who_waits() -> None:
+    package = Path(cli.__file__).parent
+    sources = [package / "screen.py", package / "ingest" / "__init__.py", package / "cli.py"]
+    told = {name for path in sources for name in re.findall(r'(?:tell|progress)\("(\w+)", ', path.read_text())}
+    assert {"read", "compare", "report"} <= told
+    assert told == cli.STAGES.keys()
 
 
 def test_version(run: Run) -> None:

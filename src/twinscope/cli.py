@@ -32,12 +32,11 @@ EXIT_INTERRUPTED = 130
 
 STAGES = {
     "read": "reading documents",
-    "ingest": "reading documents",
-    "panels": "splitting figures",
-    "embed": "describing panels",
     "features": "finding keypoints",
+    "embed": "describing panels",
     "candidates": "looking for candidates",
     "compare": "comparing pairs",
+    "findings": "telling findings",
     "report": "writing the report",
 }
 """What a stage's name means to the person who waits; an unknown stage is shown as it is."""

@@ -104,6 +104,7 @@ def _detect(
     views = [view for view, _ in prepared]
     tell("embed", 0, 1)
     points = embed.embed([small for _, small in prepared], EMBEDDER, settings.threads)
+    tell("embed", 1, 1)
     distances = embed.distances(points, points)
     tell("candidates", 0, 1)
     pairs = candidates.candidates(views, distances, settings.candidates, settings.threads)
