@@ -27,10 +27,6 @@ def tiny_pool() -> data.Pool:
     return data.Pool(np.stack(pictures), windows, "0" * 64)
 
 
-def small(step: int) -> int:
-    return 64
-
-
 def test_tiles_do_not_overlap_and_fit() -> None:
     boxes = data.tiles((700, 1000), 256, np.random.default_rng(0))
     cover = np.zeros((700, 1000), int)
@@ -72,7 +68,7 @@ def test_a_family_looks_alike_but_is_not_the_same() -> None:
 
 def test_a_batch_comes_from_seed_and_step_alone() -> None:
     pool = tiny_pool()
-    one, two = (data.Batches(pool, 0, 12, small, 10) for _ in range(2))
+    one, two = (data.Batches(pool, 0, 12, 64, 10) for _ in range(2))
     two[4]
     for a, b in zip(one[3], two[3], strict=True):
         assert np.array_equal(a, b)
@@ -132,7 +128,7 @@ def test_radius_puts_the_border_at_one() -> None:
 
 
 def test_training_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
-    batches, plan = data.Batches(tiny_pool(), 0, 8, small, 6), loop.Plan(6, every=2, bf16=False)
+    batches, plan = data.Batches(tiny_pool(), 0, 8, 64, 6), loop.Plan(6, every=2, bf16=False)
 
     def run(folder: Path, stop_at_look: int) -> None:
         torch.manual_seed(0)
@@ -157,6 +153,12 @@ def test_training_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     rows = (tmp_path / "parts" / "curve.csv").read_text().splitlines()
     assert rows[0].startswith("step,seconds,loss,score")
     assert [row.split(",")[0] for row in rows[1:]] == ["2", "4", "6"]
+
+
+def test_training_ends_when_its_time_is_over(tmp_path: Path) -> None:
+    batches, plan = data.Batches(tiny_pool(), 0, 8, 64, 500), loop.Plan(500, minutes=1 / 60, bf16=False)
+    best = loop.train(Embedder((4, 4, 8, 8), 8), Contrast(), batches, plan, tmp_path, lambda network: {"score": 1.0})
+    assert torch.load(best, weights_only=True)["row"]["step"] < 500
 
 
 def test_protocol_numbers_of_a_perfect_and_a_blind_embedding() -> None:

@@ -218,8 +218,8 @@ class Batch(NamedTuple):
 class Batches:
     """The batch of a step, from (seed, step) alone; a map-style dataset, so that a run can resume at any step."""
 
-    def __init__(self, source: Pool, seed: int, windows: int, size_at: Any, steps: int) -> None:
-        self.source, self.seed, self.windows, self.size_at, self.steps = source, seed, windows, size_at, steps
+    def __init__(self, source: Pool, seed: int, windows: int, side: int, steps: int) -> None:
+        self.source, self.seed, self.windows, self.side, self.steps = source, seed, windows, side, steps
         self.weights, self.by_cluster = _weights(source.windows)
 
     def __len__(self) -> int:
@@ -231,9 +231,10 @@ class Batches:
         chosen = self._choose(rng)
         first = rng.choice(["anchor", "v02", "strong"], len(chosen), p=[0.45, 0.3, 0.25])
         second = rng.choice(["v02", "strong"], len(chosen), p=[0.6, 0.4])
-        size = self.size_at(step)
         parts = [self.source.pixels[k] for k in chosen]
-        views = [view(part, rng, how, size) for hows in (first, second) for part, how in zip(parts, hows, strict=True)]
+        views = [
+            view(part, rng, how, self.side) for hows in (first, second) for part, how in zip(parts, hows, strict=True)
+        ]
         same, unsure = relations([self.source.windows[k] for k in chosen])
         return Batch(np.stack(views), np.tile(same, (2, 2)), np.tile(unsure, (2, 2)))
 

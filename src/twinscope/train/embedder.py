@@ -26,25 +26,16 @@ from twinscope.train.networks import Embedder
 
 SEED = 0
 WINDOWS = 80
-SMALL, LARGE, SMALL_SHARE = 96, 128, 0.9
-"""The first share of the steps sees views of 96 px, at half the cost; the rest the full 128 px."""
-
-
-class SizeAt:
-    """Say the side in px of a step's views."""
-
-    def __init__(self, steps: int) -> None:
-        self.change = int(SMALL_SHARE * steps)
-
-    def __call__(self, step: int) -> int:
-        return SMALL if step < self.change else LARGE
+SIDE = 96
+"""The side in px of the views it trains on: half the cost of the 128 px that it is used and judged on."""
 
 
 def main() -> None:
     """Train from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(".cache/train/embedder-0"))
-    parser.add_argument("--steps", type=int, default=1450)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--minutes", type=float, default=90.0)
     parser.add_argument("--windows", type=int, default=WINDOWS)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -52,8 +43,8 @@ def main() -> None:
     torch.manual_seed(SEED)
     cv2.setNumThreads(1)  # before its first use: OpenCV's threads do not survive the fork of the loader's worker
     source = data.pool(arguments.out.parent, SEED)
-    batches = data.Batches(source, SEED, arguments.windows, SizeAt(arguments.steps), arguments.steps)
-    plan = loop.Plan(arguments.steps, threads=arguments.threads)
+    batches = data.Batches(source, SEED, arguments.windows, SIDE, arguments.steps)
+    plan = loop.Plan(arguments.steps, arguments.minutes, threads=arguments.threads)
     network = Embedder()
     record = {"recipe": "twinscope.train.embedder", "seed": SEED, "windows": arguments.windows, "commit": commit(),
               "data_sha256": source.sha256, "pool_windows": len(source.windows), "plan": plan._asdict(),

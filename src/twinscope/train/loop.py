@@ -19,13 +19,16 @@ from twinscope.train.losses import Contrast
 
 
 class Plan(NamedTuple):
-    """How a run goes: `steps` in all, peak learning rate, decay of weights and of the averaged copy, `every` a look."""
+    """How a run goes: `steps` in all or `minutes` of wall time, whichever is over first; the peak learning rate, the
+    decay of weights and of the averaged copy; `every` so many steps a look.
+    """
 
     steps: int
+    minutes: float = 90.0
     rate: float = 2e-3
     decay: float = 0.03
     average: float = 0.995
-    every: int = 200
+    every: int = 150
     threads: int = 1
     bf16: bool = True
 
@@ -54,10 +57,11 @@ def train(
     loader = DataLoader(todo, batch_size=None, num_workers=1, prefetch_factor=4)
     start, running = time.monotonic() - state["seconds"], 0.0
     for step, batch in enumerate(loader, state["step"] + 1):
-        value = _step(network, loss, optimiser, batch, plan, step)
+        progress = min(1.0, max(step / plan.steps, (time.monotonic() - start) / (60 * plan.minutes)))
+        value = _step(network, loss, optimiser, batch, plan, _rate(plan, step, progress))
         _follow(average, network, min(plan.average, step / (step + 10)))
         running = value if running == 0 else 0.98 * running + 0.02 * value
-        if step % plan.every == 0 or step == plan.steps:
+        if step % plan.every == 0 or progress == 1:
             seen = look(_copy(network, average))
             state = {"step": step, "best": max(state["best"], seen["score"]), "seconds": time.monotonic() - start}
             row = {"step": step, "seconds": round(state["seconds"]), "loss": round(running, 4), **seen}
@@ -68,15 +72,22 @@ def train(
             _save(folder / "last.pt", {**parts, "average": average, "state": state})
             if seen["score"] >= state["best"]:
                 _save(folder / "best.pt", {"network": average, "radius": loss.radius(), "row": row})
+        if progress == 1:
+            break
     return folder / "best.pt"
 
 
+def _rate(plan: Plan, step: int, progress: float) -> float:
+    """Return the learning rate: up over 150 steps, then half a cosine down over the progress (0 to 1)."""
+    return plan.rate * min(step / 150, 0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-6
+
+
 def _step(
-    network: nn.Module, loss: Contrast, optimiser: torch.optim.Optimizer, batch: Batch, plan: Plan, step: int
+    network: nn.Module, loss: Contrast, optimiser: torch.optim.Optimizer, batch: Batch, plan: Plan, rate: float
 ) -> float:
     network.train()
     for group in optimiser.param_groups:
-        group["lr"] = plan.rate * min(step / 150, 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / plan.steps))) + 1e-6
+        group["lr"] = rate
     views, same, unsure = (torch.as_tensor(part) for part in batch)
     grey = views[:, None].float().contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
