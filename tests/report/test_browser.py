@@ -349,6 +349,18 @@ def test_panels_can_be_filtered(visit: Callable[..., Visit]) -> None:
     assert page.locator(".gallery li:visible").count() == 8
 
 
+def test_a_page_can_be_enlarged(visit: Callable[..., Visit]) -> None:
+    page = visit().page
+    svg = page.locator("#finding-1 .place").first.locator(".page svg")
+    before = svg.bounding_box()["width"]
+    button = page.locator("#finding-1 .enlarge").first
+    button.click()
+    assert svg.bounding_box()["width"] > 2 * before
+    assert button.get_attribute("aria-pressed") == "true"
+    button.click()
+    assert svg.bounding_box()["width"] == before
+
+
 def test_the_command_can_be_copied(visit: Callable[..., Visit]) -> None:
     page = visit(permissions=["clipboard-read", "clipboard-write"]).page
     page.click("#copy")

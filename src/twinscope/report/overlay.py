@@ -74,11 +74,15 @@ def marks(transform: Square, region_a: Box, region_b: Box) -> tuple[Mark, Mark]:
     """Return the marks of the shared region in a and in b: the same edge has the tick, the same corner the glyph."""
     outline_a, outline_b = shared(transform, region_a, region_b)
     edge = _top_edge(outline_a)
-    corner = int(np.argmin(outline_a.sum(axis=1)))
     turn = _linear_part(transform, outline_a.mean(axis=0))
+    place_a = _glyph_place(outline_a)
+    place_b = project(transform, place_a[None])[0]
+    low, high = outline_b.min(axis=0), outline_b.max(axis=0)
+    if not np.all((place_b > low) & (place_b < high)):
+        place_b = _glyph_place(outline_b)
     return (
-        Mark(outline_a, _tick(outline_a, edge), _glyph(outline_a, corner, np.eye(2))),
-        Mark(outline_b, _tick(outline_b, edge), _glyph(outline_b, corner, turn)),
+        Mark(outline_a, _tick(outline_a, edge), _glyph(outline_a, place_a, np.eye(2))),
+        Mark(outline_b, _tick(outline_b, edge), _glyph(outline_b, place_b, turn)),
     )
 
 
@@ -125,12 +129,23 @@ def _linear_part(transform: Square, point: Points) -> Square:
     return np.asarray(slope / size) if size > 1e-9 else np.eye(2)
 
 
-def _glyph(outline: Points, corner: int, turn: Square) -> Square:
-    """Return the 3x3 frame of the glyph: the unit square, turned, just inside a corner of the outline."""
-    low, high = outline.min(axis=0), outline.max(axis=0)
-    side = 0.16 * float(min(high - low))
-    centre = outline[corner] + 0.2 * (outline.mean(axis=0) - outline[corner])
+def _glyph_place(outline: Points) -> Points:
+    """Return the centre of the glyph, a little inward from the top left corner and never past the middle."""
+    corner = outline[int(np.argmin(outline.sum(axis=1)))]
+    inward = outline.mean(axis=0) - corner
+    step = 0.85 * _glyph_side(outline)
+    return np.asarray(corner + np.clip(inward, -step, step))
+
+
+def _glyph_side(outline: Points) -> float:
+    """Return the side of the glyph: a sixth of the shorter side of the outline, more where it is a thin strip."""
+    short, long = sorted(float(extent) for extent in np.ptp(outline, axis=0))
+    return min(0.45 * short, max(0.16 * short, 0.06 * long))
+
+
+def _glyph(outline: Points, centre: Points, turn: Square) -> Square:
+    """Return the 3x3 frame of the glyph: the unit square, turned, around a centre."""
     frame = np.eye(3)
-    frame[:2, :2] = turn * side
+    frame[:2, :2] = turn * _glyph_side(outline)
     frame[:2, 2] = centre - frame[:2, :2] @ np.array([0.5, 0.5])
     return frame

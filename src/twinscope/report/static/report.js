@@ -282,6 +282,8 @@
   });
 
   document.addEventListener("click", (event) => {
+    const larger = event.target.closest(".enlarge");
+    if (larger) larger.setAttribute("aria-pressed", String(larger.closest(".where").classList.toggle("large")));
     const button = event.target.closest(".modes button");
     if (!button) return;
     const card = button.closest(".finding");
