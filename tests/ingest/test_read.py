@@ -1,0 +1,258 @@
+"""Reading through worker processes: every kind of document, resume, and workers that die, hang or lie."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from twinscope import ingest, pixels, settings
+from twinscope.ingest import Reading, watch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "data"))
+import papers
+from papers import micrograph
+
+Image = NDArray[np.uint8]
+
+
+def read(case: Path, *paths: Path, **ingest_settings: object) -> Reading:
+    return ingest.read(list(paths), case, settings.load(flags={"ingest": ingest_settings}))
+
+
+def grey_of(case: Path, panel: str) -> Image:
+    image = pixels.read_png(case / "panels" / f"{panel}.png")
+    return image if image.ndim == 2 else image[..., 0]
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    ("a.png", {}), ("a.webp", {"lossless": True}), ("a.gif", {}), ("a.bmp", {}), ("a.tif", {}),
+])  # fmt: skip
+def test_lossless_pictures(tmp_path: Path, name: str, options: dict[str, bool]) -> None:
+    image = micrograph()
+    PIL.Image.fromarray(image).save(tmp_path / name, **options)
+    got = read(tmp_path / "case", tmp_path / name)
+    assert [(i.status, i.reason) for i in got.inputs] == [("ok", "")]
+    assert [p.id for p in got.panels] == ["d1-f1-1"]
+    assert np.array_equal(grey_of(tmp_path / "case", "d1-f1-1"), image)
+    assert got.panels[0].source.how == "image"
+    assert got.panels[0].source.box_px == (0, 0, 160, 120)
+
+
+def test_jpeg_is_turned_by_its_exif(tmp_path: Path) -> None:
+    image = PIL.Image.fromarray(micrograph())
+    exif = image.getexif()
+    exif[274] = 6
+    image.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    got = read(tmp_path / "case", tmp_path / "a.jpg")
+    assert got.panels[0].size == (160, 120)
+    seen = grey_of(tmp_path / "case", "d1-f1-1").astype(int)
+    assert np.abs(seen - np.rot90(micrograph(), -1)).mean() < 3
+
+
+def test_alpha_lets_the_paper_through(tmp_path: Path) -> None:
+    rgba = np.dstack([micrograph(i) for i in range(3)] + [np.full((120, 160), 255, np.uint8)])
+    rgba[:, 80:, 3] = 0
+    PIL.Image.fromarray(rgba).save(tmp_path / "a.png")
+    image, frames = pixels.decode(tmp_path / "a.png", "png", 10**6)
+    assert frames == 1
+    assert np.array_equal(image[:, :80], rgba[:, :80, :3])
+    assert (image[:, 80:] == 255).all()
+
+
+def test_sixteen_bit_tiff_pages_are_stretched(tmp_path: Path) -> None:
+    deep = (micrograph().astype(np.uint16) + 1000) * 3
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([deep, deep[::-1]]), photometric="minisblack")
+    got = read(tmp_path / "case", tmp_path / "a.tif")
+    assert [p.source.page for p in got.panels] == [1, 2]
+    first, second = (grey_of(tmp_path / "case", p.id) for p in got.panels)
+    assert np.array_equal(first, second[::-1])
+    assert first.min() == 0
+    assert first.max() == 255
+    assert np.corrcoef(first.ravel(), deep.ravel())[0, 1] > 0.999
+
+
+def test_float_and_ome_tiff(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "f.tif", micrograph().astype(np.float32) / 7 - 9, photometric="minisblack")
+    stack = np.stack([micrograph(i).astype(np.uint16) * 200 for i in range(3)])
+    tifffile.imwrite(tmp_path / "o.ome.tif", stack, photometric="minisblack", metadata={"axes": "CYX"}, tile=(64, 64))
+    got = read(tmp_path / "case", tmp_path / "f.tif", tmp_path / "o.ome.tif")
+    assert [i.status for i in got.inputs] == ["ok", "ok"]
+    assert len(got.figures) == 4
+    for number in range(3):
+        seen = grey_of(tmp_path / "case", f"d2-f{number + 1}-1")
+        assert np.corrcoef(seen.ravel(), micrograph(number).ravel())[0, 1] > 0.99
+
+
+def test_white_is_zero_palette_and_rgb_tiff(tmp_path: Path) -> None:
+    image = micrograph()
+    tifffile.imwrite(tmp_path / "w.tif", image, photometric="miniswhite")
+    ((_, white),) = pixels.decode_tiff(tmp_path / "w.tif", 10**6, 10)
+    assert np.array_equal(white, 255 - image)
+    table = np.stack([np.arange(256)] * 3).astype(np.uint16) * 256
+    tifffile.imwrite(tmp_path / "p.tif", image, photometric="palette", colormap=table)
+    ((_, colored),) = pixels.decode_tiff(tmp_path / "p.tif", 10**6, 10)
+    assert np.array_equal(colored, np.dstack([image] * 3))
+    rgb = np.dstack([micrograph(i) for i in range(3)])
+    tifffile.imwrite(tmp_path / "c.tif", rgb, photometric="rgb")
+    ((_, same),) = pixels.decode_tiff(tmp_path / "c.tif", 10**6, 10)
+    assert np.array_equal(same, rgb)
+
+
+@pytest.mark.parametrize("draw", [papers.docx, papers.pptx, papers.odt, papers.epub])
+def test_office_pictures_in_order_with_captions(
+    tmp_path: Path, draw: Callable[[Path, list[tuple[bytes, str]]], Path]
+) -> None:
+    images = [micrograph(seed) for seed in (1, 2)]
+    file = draw(tmp_path, [(papers.png(i), f"Figure {n}. Cells after {n} days.") for n, i in enumerate(images, 1)])
+    got = read(tmp_path / "case", file)
+    assert [(i.status, i.reason) for i in got.inputs] == [("ok", "")]
+    assert [p.id for p in got.panels] == ["d1-f1-1", "d1-f2-1"]
+    assert [p.caption for p in got.panels] == ["Figure 1. Cells after 1 days.", "Figure 2. Cells after 2 days."]
+    for panel, image in zip(got.panels, images, strict=True):
+        assert np.array_equal(grey_of(tmp_path / "case", panel.id), image)
+
+
+def test_vector_pictures_in_office_are_told(tmp_path: Path) -> None:
+    file = papers.docx(tmp_path, [(papers.png(micrograph()), "Figure 1. A cell.")])
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("word/media/image9.emf", b"\1\0\0\0")
+    got = read(tmp_path / "case", file)
+    assert got.inputs[0].status == "partial"
+    assert [p.reason for p in got.problems] == ["word/media/image9.emf: pictures in EMF format are not read"]
+
+
+def test_folders_and_archives_in_order(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "b").mkdir(parents=True)
+    (folder / "b" / "2.png").write_bytes(papers.png(micrograph(2)))
+    (folder / "a.png").write_bytes(papers.png(micrograph(1)))
+    (folder / "notes.txt").write_text("nothing to see")
+    (folder / "old.psd").write_bytes(b"8BPS")
+    (folder / "link.png").symlink_to(folder / "a.png")
+    with zipfile.ZipFile(folder / "c.zip", "w") as archive:
+        archive.writestr("x/3.png", papers.png(micrograph(3)))
+        archive.writestr("readme.md", "hello")
+    got = read(tmp_path / "case", folder)
+    name = folder.as_posix()
+    assert [i.path for i in got.inputs] == [
+        f"{name}/a.png",
+        f"{name}/b/2.png",
+        f"{name}/c.zip",
+        f"{name}/c.zip!/x/3.png",
+    ]
+    assert [i.status for i in got.inputs] == ["ok"] * 4
+    assert [p.id for p in got.panels] == ["d1-f1-1", "d2-f1-1", "d4-f1-1"]
+    assert {p.path for p in got.problems} == {f"{name}/link.png", f"{name}/old.psd"}
+    assert np.array_equal(grey_of(tmp_path / "case", "d4-f1-1"), micrograph(3))
+
+
+def test_same_picture_twice_is_two_panels_and_same_paper_twice_is_read_once(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(papers.png(micrograph()))
+    paper = papers.docx(tmp_path, [(papers.png(micrograph(4)), "")])
+    copy = tmp_path / "copy.docx"
+    copy.write_bytes(paper.read_bytes())
+    got = read(tmp_path / "case", tmp_path / "a.png", tmp_path / "b.png", paper, copy)
+    assert [p.id for p in got.panels] == ["d1-f1-1", "d2-f1-1", "d3-f1-1"]
+    assert [p.source.path for p in got.panels[:2]] == [(tmp_path / n).as_posix() for n in ("a.png", "b.png")]
+    assert got.inputs[3].status == "ok"
+    assert "read once" in got.inputs[3].reason
+
+
+def test_second_screening_reads_from_the_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").write_bytes(papers.png(micrograph()))
+    case = tmp_path / "case"
+    first = read(case, tmp_path / "a.png")
+    monkeypatch.setattr(watch, "COMMAND", (sys.executable, "-c", "raise SystemExit(1)"))
+    (tmp_path / "z.png").write_bytes(papers.png(micrograph()))
+    again = read(case, tmp_path / "z.png")
+    assert again.inputs[0].status == "ok"
+    assert again.panels[0].source.path.endswith("z.png")
+    assert again.panels[0].size == first.panels[0].size
+    assert read(case, tmp_path / "a.png", render_dpi=210).inputs[0].status == "failed"
+
+
+def test_what_an_earlier_screening_left_is_cleared(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(papers.png(micrograph()))
+    case = tmp_path / "case"
+    read(case, tmp_path / "a.png", tmp_path / "a.png")
+    read(case, tmp_path / "a.png")
+    assert [f.name for f in (case / "panels").iterdir()] == ["d1-f1-1.png"]
+
+
+def test_paper_with_pages_thumbnails_and_ids(tmp_path: Path) -> None:
+    file = papers.pdf(tmp_path, [micrograph(1), None, micrograph(2)])
+    got = read(tmp_path / "case", file)
+    assert [p.id for p in got.panels] == ["d1-p1-f1-1", "d1-p3-f1-1"]
+    assert [p.thumbnail for p in got.pages] == [f"pages/d1-p00{n}.jpg" for n in (1, 2, 3)]
+    assert all((tmp_path / "case" / str(p.thumbnail)).is_file() for p in got.pages)
+    assert got.inputs[0].pages == 3
+    assert np.array_equal(grey_of(tmp_path / "case", "d1-p3-f1-1"), micrograph(2))
+
+
+def test_a_page_that_kills_the_worker_costs_only_itself(tmp_path: Path) -> None:
+    file = papers.pdf(tmp_path, [micrograph(1), "bomb", micrograph(2)])
+    got = read(tmp_path / "case", file)
+    assert got.inputs[0].status == "partial"
+    assert [p.id for p in got.panels] == ["d1-p1-f1-1", "d1-p3-f1-1"]
+    assert [p.page for p in got.problems] == [2]
+    assert "memory" in got.problems[0].reason
+
+
+def test_hanging_worker_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").write_bytes(papers.png(micrograph()))
+    monkeypatch.setattr(watch, "COMMAND", (sys.executable, "-c", "import time; time.sleep(60)"))
+    got = read(tmp_path / "case", tmp_path / "a.png", limits={"page_s": 0.5, "restarts": 0})
+    assert got.inputs[0].status == "failed"
+    assert "longer than 0.5 s" in got.inputs[0].reason
+
+
+@pytest.mark.parametrize("lie", [
+    "not json",
+    json.dumps({"event": "panel", "panel": {"id": "f1-1", "figure": "f1", "kind": "blot", "size": [9, 9],
+                                            "source": {"path": "PATH", "sha256": "SHA"}}}),
+    json.dumps({"event": "figure", "figure": {"id": "../../x", "source": {"path": "PATH", "sha256": "SHA"}}}),
+    json.dumps({"event": "figure", "figure": {"id": "f1", "source": {"path": "/etc/passwd", "sha256": "SHA"}}}),
+    "x" * (2 << 20),
+])  # fmt: skip
+def test_lying_worker_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: str) -> None:
+    (tmp_path / "a.png").write_bytes(papers.png(micrograph()))
+    script = "import sys, json; j = json.loads(sys.stdin.read());"
+    script += "print(open(sys.argv[1]).read().replace('PATH', j['path']).replace('SHA', j['sha256']), flush=True);"
+    script += 'print(\'{"event": "done"}\', flush=True)'
+    (tmp_path / "lie").write_text(lie)
+    monkeypatch.setattr(watch, "COMMAND", (sys.executable, "-c", script, str(tmp_path / "lie")))
+    got = read(tmp_path / "case", tmp_path / "a.png", limits={"restarts": 0})
+    assert got.inputs[0].status == "failed"
+    assert got.panels == ()
+    assert got.figures == ()
+
+
+def test_truncated_picture_and_picture_over_the_limit(tmp_path: Path) -> None:
+    data = papers.png(micrograph())
+    (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
+    (tmp_path / "large.png").write_bytes(data)
+    got = read(tmp_path / "case", tmp_path / "cut.png", tmp_path / "large.png", limits={"image_px": 15_000})
+    assert [i.status for i in got.inputs] == ["refused", "refused"]
+    with pytest.raises(pixels.BrokenError):
+        pixels.decode(tmp_path / "cut.png", "png", 10**6)
+
+
+def test_icc_profile_is_applied(tmp_path: Path) -> None:
+    from PIL import ImageCms
+
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(np.dstack([micrograph()] * 3)).save(buffer, "PNG", icc_profile=lab)
+    image, _ = pixels.decode(buffer.getvalue(), "png", 10**6)
+    assert image.shape == (120, 160, 3)
