@@ -163,7 +163,7 @@ def _gutters(strip: Image, paper: Floats) -> list[Cut]:
     cuts: list[Cut] = []
     for at, stop in _runs(quiet, mean):
         colour = mean[at:stop].mean(axis=0)
-        if np.abs(colour - paper).max() <= 14 or colour.min() >= 240:
+        if np.abs(colour - paper).max() <= (14 if paper.min() >= 250 else 9) or colour.min() >= 240:
             cut = _paper_gutter(strip, spread, at, stop, colour)
         else:
             cut = _colour_gutter(strip, spread, at, stop, colour)
@@ -175,13 +175,15 @@ def _gutters(strip: Image, paper: Floats) -> list[Cut]:
 def _runs(quiet: NDArray[np.bool_], mean: Floats) -> list[tuple[int, int]]:
     """Return the stretches of quiet columns of nearly one colour."""
     runs: list[tuple[int, int]] = []
-    start, first = -1, mean[0]
+    start, total, held = -1, np.zeros(3, np.float32), 1
     for at, (calm, colour) in enumerate(zip(quiet.tolist(), mean, strict=True)):
-        if start >= 0 and calm and float(np.abs(colour - first).max()) <= 10:
+        if start >= 0 and calm and float(np.abs(colour - total / held).max()) <= 10:
+            if held < 8:
+                total, held = total + colour, held + 1
             continue
         if start >= 0:
             runs.append((start, at))
-        start, first = (at, colour) if calm else (-1, colour)
+        start, total, held = (at, colour, 1) if calm else (-1, total, 1)
     if start >= 0:
         runs.append((start, len(quiet)))
     return runs
@@ -226,7 +228,7 @@ def _edge(strip: Image, edge: int, sign: int, colour: Floats, level: float, leas
         return None
     means = near.mean(axis=0)
     highest = float(means.max())
-    if far and highest < 0.4 * float(_away(strip, far, colour).mean()):
+    if far and highest < 0.6 * float(_away(strip, far, colour).mean()):
         return None
     return next(c for c, v in zip(columns, means, strict=True) if v >= 0.5 * highest)
 

@@ -145,6 +145,8 @@ def _pictures(rgb: Image, paper: NDArray[np.int16], blocks: list[Rect], em: floa
         taken = [solid for solid in solids if _is_taken(solid)]
         if len(parts) > 1 and sum(_area(s.rect) for s in taken) <= 0.4 * sum(map(_area, parts)):
             taken = []
+        if len(parts) > 1 and _is_spliced_strip(rgb, block, parts):
+            solids = taken = [_solid(rgb, block)]
         sure += taken
         rest = [solid for solid in solids if solid not in taken]
         labels += [(s.rect, "diagram") for s in rest if not s.flat and _is_dark_rimmed(rgb, s.rect)]
@@ -152,6 +154,16 @@ def _pictures(rgb: Image, paper: NDArray[np.int16], blocks: list[Rect], em: floa
     twins = [s for s in unsure if any(_is_twin(s.rect, other.rect) for other in sure)]
     pictures = [(s.rect, _kind_among(s, sure)) for s in sure + twins]
     return pictures + [(r, k) for r, k in labels if all(r != rect for rect, _ in pictures)]
+
+
+def _is_spliced_strip(rgb: Image, block: Rect, parts: list[Rect]) -> bool:
+    """Tell whether a block is one blot strip with seams across, and no gutter in them: one panel, if a pieced one."""
+    width, height = block[2] - block[0], block[3] - block[1]
+    if width < 2.2 * height or sum(map(_area, parts)) < 0.985 * _area(block):
+        return False
+    if any(part[3] - part[1] < 0.97 * height for part in parts):
+        return False
+    return kinds.classify(rgb[block[1] : block[3], block[0] : block[2]]) == "blot"
 
 
 def _solid(rgb: Image, rect: Rect) -> _Solid:
