@@ -64,3 +64,15 @@ def test_a_link_out_of_the_case_is_not_followed(tmp_path: Path) -> None:
 def test_a_broken_picture_is_none(tmp_path: Path) -> None:
     (tmp_path / "y.png").write_bytes(b"not a picture")
     assert pictures.load(tmp_path, "y.png") is None
+
+
+def test_a_stored_png_is_taken_as_it_is_when_it_fits(tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "x.png"), np.full((9, 9), 7, np.uint8))
+    (tmp_path / "y.png").write_bytes(b"<svg onload=alert(1)>")
+    size = (tmp_path / "x.png").stat().st_size
+    uri = pictures.stored(tmp_path, "x.png", 2 * size)
+    assert uri is not None
+    assert base64.b64decode(uri.split(",")[1]) == (tmp_path / "x.png").read_bytes()
+    assert pictures.stored(tmp_path, "x.png", size) is None
+    assert pictures.stored(tmp_path, "y.png", 10_000) is None
+    assert pictures.stored(tmp_path, "missing.png", 10_000) is None

@@ -76,7 +76,9 @@ class _Pool:
         if kind == "panels":
             self.thumbnails[relative] = self._small(image)
         shown = pictures.cividis(pictures.shrink(image, long_side)) if kind == "heatmaps" else image
-        return self.add(relative, pictures.uri(shown, self.shares[kind], long_side), size)
+        exact = kind == "panels" and max(image.shape) <= long_side
+        uri = pictures.stored(self.case, relative, self.shares[kind]) if exact else None
+        return self.add(relative, uri or pictures.uri(shown, self.shares[kind], long_side), size)
 
     def _small(self, image: Image) -> str:
         return pictures.uri(image, self.shares["thumbnails"], 240)

@@ -49,6 +49,15 @@ def load(case: Path, relative: str | None) -> Image | None:
         return None
 
 
+def stored(case: Path, relative: str, share: int) -> str | None:
+    """Return a PNG of the case as it is as a data URI, or None when it is no PNG or takes more than `share`."""
+    path = inside(case, relative)
+    if path is None or path.stat().st_size * 4 > share * 3:
+        return None
+    data = path.read_bytes()
+    return _as_uri(data, "image/png") if data.startswith(b"\x89PNG\r\n\x1a\n") else None
+
+
 def shrink(image: Image, long_side: int) -> Image:
     """Return the picture with its longest side at most `long_side` px (area averaging; never enlarged)."""
     scale = long_side / max(image.shape[:2])
