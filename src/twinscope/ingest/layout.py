@@ -117,6 +117,7 @@ def figures(size: tuple[float, float], graphics: Sequence[Graphic], lines: Seque
     loose = _loose_lines(size, lines, walls)
     clusters = _absorb(_absorb(clusters, loose, (9.0, 11.0)), loose, (6.0, 6.0))
     groups = _group(clusters, captions, walls)
+    groups = [(_trimmed(cluster, walls), caption) for cluster, caption in groups]
     found = [_found(cluster, caption, texts) for cluster, caption in groups if _kept(cluster, caption, size)]
     return sorted(found, key=lambda f: (round(f.box.y0 / 30), f.box.x0, f.box.y0))
 
@@ -422,6 +423,22 @@ def _join(
         if part > 0.25 * wall.box.area and (gap > 0 or wall.role == "body"):
             return None
     return _Cluster(box, a[0].graphics + b[0].graphics), one
+
+
+def _trimmed(cluster: _Cluster, walls: Sequence[Block]) -> _Cluster:
+    """Return a figure without the running text that the boxes of its drawings reach over, above and below."""
+    box = cluster.box
+    top = min((g.box.y0 for g in cluster.graphics if g.shape == "raster"), default=box.y1)
+    bottom = max((g.box.y1 for g in cluster.graphics if g.shape == "raster"), default=box.y0)
+    for wall in walls:
+        inside = min(wall.box.x1, box.x1) - max(wall.box.x0, box.x0)
+        if inside < 0.6 * min(box.width, wall.box.width) or inside < 0.3 * box.width:
+            continue
+        if wall.box.y0 > max(bottom - 1, box.y0 + 0.6 * box.height) and wall.box.y0 < box.y1:
+            box = box._replace(y1=wall.box.y0)
+        elif wall.box.y1 < min(top + 1, box.y0 + 0.4 * box.height) and wall.box.y1 > box.y0:
+            box = box._replace(y0=wall.box.y1)
+    return cluster._replace(box=box)
 
 
 def _kept(cluster: _Cluster, caption: Block | None, size: tuple[float, float]) -> bool:
