@@ -78,7 +78,9 @@ class Align(_Stage):
     """How two panels are aligned."""
 
     least: int = Field(4, ge=3, description="matches needed for a keypoint alignment")
-    reach: float = Field(0.06, gt=0, lt=1, description="guided matching: distance from the prediction, of b's long side")
+    reach: float = Field(
+        0.06, gt=0, lt=1, description="guided matching: distance from the prediction, of b's long side"
+    )
     cosine: float = Field(0.75, gt=0, lt=1, description="guided matching: least cosine of RootSIFT descriptors")
     error_px: float = Field(2.5, gt=0, description="MAGSAC++ threshold, working px")
     scale: float = Field(4.5, gt=1, description="largest change of scale between working sizes")
@@ -107,6 +109,7 @@ class Compare(_Stage):
     least_px: float = Field(30, ge=1, description="least area of a change, px of the frame")
     least_share: float = Field(0.0006, ge=0, description="least area of a change, of what both show")
     most: int = Field(20, ge=1, description="boxes of change that are told")
+    throughout: float = Field(0.12, gt=0, le=1, description="changed share above which a change is not local")
 
 
 class Findings(_Stage):

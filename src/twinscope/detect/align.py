@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinscope import geometry
-from twinscope.detect import features
+from twinscope.detect import features, keypoints
 from twinscope.detect.features import Floats, View
 from twinscope.detect.keypoints import Vote
 from twinscope.settings import Align
@@ -38,6 +38,8 @@ class Alignment(NamedTuple):
 
 def from_vote(a: View, b: View, vote: Vote, settings: Align) -> Alignment | None:
     """Return the alignment that a vote leads to, or None where no sound one exists."""
+    if vote.votes < 2 or not len(a.points) or not len(b.points):
+        return None
     points_a, _ = features.frames_in(vote.state, a)
     flip = geometry.mirror(a.shape[1]) if vote.state[0] else np.eye(3)
     predicted = vote.transform @ flip
@@ -72,25 +74,46 @@ def guided(
 
 
 def fit(source: Points, target: Points, settings: Align) -> tuple[geometry.Transform, NDArray[np.bool_]] | None:
-    """Fit target = model(source) for points (N, 2) by MAGSAC++; return the 3x3 model and which matches are inliers.
+    """Fit target = model(source) for points (N, 2); return the 3x3 model and which matches are inliers.
 
-    A homography is taken over an affine model only when it explains clearly more matches.
+    Three models compete: a similarity, an affine map and a homography (both by MAGSAC++). A freer model is taken only
+    where it explains clearly more matches than the stiffer one.
     """
     if len(source) < 3:
         return None
     s, t = source.astype(np.float32), target.astype(np.float32)
-    affine, in_affine = cv2.estimateAffine2D(
-        s, t, method=cv2.USAC_MAGSAC, ransacReprojThreshold=settings.error_px, maxIters=5000, confidence=0.9999
-    )
+    options = {"ransacReprojThreshold": settings.error_px, "maxIters": 5000, "confidence": 0.9999}
+    affine, in_affine = cv2.estimateAffine2D(s, t, method=cv2.USAC_MAGSAC, **options)
     best: tuple[geometry.Transform, NDArray[np.bool_]] | None = None
     if affine is not None:
-        best = np.vstack([affine, [0, 0, 1]]).astype(np.float64), in_affine.ravel().astype(bool)
+        full = np.vstack([affine, [0, 0, 1]]).astype(np.float64)
+        best = full, in_affine.ravel().astype(bool)
+        stiff = similarity(source, target, best[1], settings.error_px)
+        if stiff is not None and 1.15 * stiff[1].sum() + 4 >= best[1].sum():
+            best = stiff
     if len(source) >= 12:
-        full, in_full = cv2.findHomography(s, t, cv2.USAC_MAGSAC, settings.error_px, maxIters=5000, confidence=0.9999)
+        full, in_full = cv2.findHomography(s, t, cv2.USAC_MAGSAC, **options)
         gain = int(in_full.sum()) if full is not None else 0
         if full is not None and gain >= 12 and (best is None or gain > 1.15 * best[1].sum() + 4):
             best = full.astype(np.float64), in_full.ravel().astype(bool)
     return best
+
+
+def similarity(
+    source: Points, target: Points, start: NDArray[np.bool_], error_px: float
+) -> tuple[geometry.Transform, NDArray[np.bool_]] | None:
+    """Fit a similarity to the matches in `start`, and again to those within `error_px` of it until they settle."""
+    inlier = start
+    model = np.eye(3)
+    for _ in range(8):
+        if inlier.sum() < 2:
+            return None
+        model = keypoints.similarity(source[inlier], target[inlier])
+        near = np.hypot(*(geometry.apply(model, source) - target).T) < error_px
+        if np.array_equal(near, inlier):
+            break
+        inlier = near
+    return (model, inlier) if inlier.sum() >= 2 else None
 
 
 def sound(transform: geometry.Transform, a: tuple[int, int], b: tuple[int, int], settings: Align) -> bool:
@@ -144,7 +167,22 @@ def refine(a: View, b: View, alignment: Alignment, settings: Align) -> Alignment
         return alignment
     transform = np.linalg.inv(moved)
     transform /= transform[2, 2]
+    if stiff:
+        transform = _stiffest(transform, a, plane_a, template, mask)
     return alignment._replace(transform=transform) if sound(transform, a.shape, b.shape, settings) else alignment
+
+
+def _stiffest(
+    transform: geometry.Transform, a: View, plane_a: Floats, template: Floats, mask: NDArray[np.uint8]
+) -> geometry.Transform:
+    """Return the similarity nearest to an affine map if it aligns the pictures as well, else the map itself."""
+    frame = geometry.corners((0, 0, a.shape[1], a.shape[0]))
+    mirrored = bool(np.linalg.det(transform[:2, :2]) < 0)
+    flip = geometry.mirror(a.shape[1]) if mirrored else np.eye(3)
+    near = keypoints.similarity(geometry.apply(flip, frame), geometry.apply(transform, frame)) @ flip
+    free = correlation_at(plane_a, template, np.linalg.inv(transform), mask)
+    held = correlation_at(plane_a, template, np.linalg.inv(near), mask)
+    return near if held > free - 0.01 else transform
 
 
 def best_planes(a: View, b: View, alignment: Alignment) -> tuple[Floats, Floats]:

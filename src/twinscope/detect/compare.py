@@ -37,7 +37,10 @@ def compare(a: View, b: View, alignment: Alignment, shared: Frame, settings: Com
     """Compare two aligned views: words for geometry and tone, heat-map and boxes of what remains, and the verdict."""
     curve = tone.tone(shared.a, shared.b, shared.clean, alignment.inverted)
     heat, disagreeing = residual(shared, curve.predicted, alignment.inverted, settings)
-    boxes = changed(heat, disagreeing, shared, settings)
+    throughout = float((heat[shared.clean & disagreeing] > settings.threshold).sum()) > settings.throughout * max(
+        1, int(shared.clean.sum())
+    )
+    boxes = [] if throughout else changed(heat, disagreeing, shared, settings)
     transform = np.linalg.inv(b.to_work) @ alignment.transform @ a.to_work
     transform /= transform[2, 2]
     region_a, region_b = regions(transform, a.size, b.size)
@@ -48,8 +51,10 @@ def compare(a: View, b: View, alignment: Alignment, shared: Frame, settings: Com
     smaller = min(a.size[0] * a.size[1], 10**12)
     cropped = region_a.area < 0.97 * smaller or region_b.area < 0.97 * b.size[0] * b.size[1]
     steps = [*geometry.words(transform, region_a, cropped), *_planes(shared.planes, a, b), *curve.steps]
-    if _drawn_over(shared, heat):
+    if _drawn_over(shared, heat, disagreeing):
         steps.append("letters or marks drawn over")
+    if throughout:
+        steps.append("contents differ throughout, as channels or exposures of one field do")
     if changes:
         steps.append("content changed in 1 place" if len(changes) == 1 else f"content changed in {len(changes)} places")
     heat_a = _back(heat, np.linalg.inv(a.to_work) @ np.linalg.inv(shared.to_frame_a), a.size)
@@ -75,11 +80,12 @@ def residual(shared: Frame, predicted: Floats, inverted: bool, settings: Compare
     )
     gradient = cv2.dilate(gradient, np.ones((3, 3), np.uint8))
     allowed = settings.floor + 3.0 * usual + settings.misfit_px * gradient
-    inside_edge = cv2.erode(shared.seen.astype(np.uint8), np.ones((7, 7), np.uint8), borderValue=0)
-    heat = np.clip((size / allowed - 1) / 3, 0, 1) * inside_edge
     x, _ = evidence.normalised(shared.a, shared.seen, smooth, 10.0)
     y, _ = evidence.normalised(shared.b, shared.seen, smooth, 10.0)
     local = evidence.local_agreement(x, y * np.float32(-1 if inverted else 1), shared.seen, settings.local_px)
+    content = np.clip((0.9 - local) / 0.4, 0.3, 1)  # where the contents agree, what remains is tone
+    inside_edge = cv2.erode(shared.seen.astype(np.uint8), np.ones((7, 7), np.uint8), borderValue=0)
+    heat = np.clip((size / allowed - 1) / 3, 0, 1) * content * inside_edge
     return heat.astype(np.float32), np.asarray(local < settings.agreement, np.bool_)
 
 
@@ -128,8 +134,8 @@ def _planes(names: tuple[str, str], a: View, b: View) -> list[str]:
     return []
 
 
-def _drawn_over(shared: Frame, heat: Floats) -> bool:
-    marked = shared.seen & ~shared.clean
+def _drawn_over(shared: Frame, heat: Floats, disagreeing: Bools) -> bool:
+    marked = shared.seen & ~shared.clean & disagreeing
     return bool((heat[marked] > 0.5).sum() > 25)
 
 

@@ -89,12 +89,13 @@ def _tones(image: pixels.Image, settings: Features) -> tuple[tuple[str, ...], tu
     luma = pixels.grey(image)
     if image.ndim == 2:
         return ("grey",), (luma,)
-    channels = cv2.split(image)
+    few = cv2.resize(image, (max(1, image.shape[1] // 4), max(1, image.shape[0] // 4)), interpolation=cv2.INTER_AREA)
+    channels = cv2.split(few)  # shrunk, so that the noise of the channels is no colour
     spread = cv2.subtract(cv2.max(cv2.max(*channels[:2]), channels[2]), cv2.min(cv2.min(*channels[:2]), channels[2]))
     if cv2.mean(spread)[0] / 255 < settings.colour:
         return ("grey",), (luma,)
     kept: dict[str, Floats] = {"luma": luma}
-    for name, channel in zip(("red", "green", "blue"), channels, strict=True):
+    for name, channel in zip(("red", "green", "blue"), cv2.split(image), strict=True):
         plane = channel.astype(np.float32) / 255
         if float(cv2.meanStdDev(plane)[1][0, 0]) < 2 / 255:
             continue

@@ -20,7 +20,7 @@ MODEL = "probability-0"
 """The calibrated model: a logistic regression on `signals`, fitted by `python -m twinscope.train.calibrate`."""
 
 SIGNALS = (
-    "correlation_0", "correlation_1", "correlation_2", "agreeing", "peak_margin", "peak_z", "independent",
+    "fisher_0", "fisher_1", "fisher_2", "agreeing", "peak_margin", "peak_z", "independent",
     "inliers", "inlier_ratio", "overlap", "anisotropy", "perspective",
 )  # fmt: skip
 """What the probability is made of, in the order in which the model takes it."""
@@ -62,10 +62,13 @@ def measure(
 
 
 def signals(numbers: dict[str, float]) -> list[float]:
-    """Return the values of SIGNALS from the numbers of `measure`; counts enter as logarithms."""
-    margin = numbers["correlation_1"] - numbers["second"]
+    """Return the values of SIGNALS from the numbers of `measure`.
+
+    Counts enter as logarithms, and correlations by Fisher's transform (atanh), which tells .98 from .9.
+    """
     made = {
-        "peak_margin": margin,
+        **{f"fisher_{k}": math.atanh(min(max(numbers[f"correlation_{k}"], 0.0), 0.995)) for k in range(3)},
+        "peak_margin": numbers["correlation_1"] - numbers["second"],
         "peak_z": math.log1p(max(0.0, numbers["peak_z"])),
         "independent": math.log1p(numbers["independent"]),
         "inliers": math.log1p(numbers["inliers"]),

@@ -75,7 +75,7 @@ def vote(a: View, b: View, state: tuple[bool, bool], i: NDArray[np.int64], j: ND
     chosen = _distinct(chosen, pa, pb)
     if len(chosen) < 2:
         return NO_VOTE
-    transform = _similarity(pa[chosen], pb[chosen])
+    transform = similarity(pa[chosen], pb[chosen])
     if state[0]:
         transform = transform @ geometry.mirror(a.shape[1])
     return Vote(len(chosen), state, transform, np.column_stack([i[chosen], j[chosen]]))
@@ -87,7 +87,7 @@ def _distinct(chosen: NDArray[np.int64], pa: NDArray[np.float64], pb: NDArray[np
     return chosen[np.sort(first)]
 
 
-def _similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> geometry.Transform:
+def similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> geometry.Transform:
     """Return the least-squares similarity without reflection (Umeyama) from source to target points (N, 2)."""
     ms, mt = source.mean(0), target.mean(0)
     s = (source - ms) @ np.array([1, 1j])

@@ -33,7 +33,7 @@ def tone(a: Floats, b: Floats, mask: Bools, inverted: bool) -> Tone:
         return Tone(a, ("inverted",) if inverted else ())
     monotone = _isotonic(-medians if inverted else medians, weights)
     medians = -monotone if inverted else monotone
-    predicted = np.interp(a, levels, medians).astype(np.float32)
+    predicted = np.interp(a, *_extended(levels, medians)).astype(np.float32)
     return Tone(predicted, tuple(_words(levels, medians, weights, inverted)))
 
 
@@ -50,6 +50,17 @@ def _curve(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
     rows = [(np.median(x[p]), np.median(y[p]), len(p)) for p in parts if len(p) >= 5]
     table = np.array(rows, np.float32).reshape(-1, 3)
     return table[:, 0], table[:, 1], table[:, 2]
+
+
+def _extended(levels: Floats, medians: Floats) -> tuple[Floats, Floats]:
+    """Continue a curve straight to 0 and 1, so that its ends are not cut off."""
+    few = min(4, len(levels) - 1)
+    first = (medians[few] - medians[0]) / max(float(levels[few] - levels[0]), 1e-6)
+    last = (medians[-1] - medians[-1 - few]) / max(float(levels[-1] - levels[-1 - few]), 1e-6)
+    low, high = medians[0] - first * levels[0], medians[-1] + last * (1 - levels[-1])
+    ends = np.clip([low, high], 0, 1)
+    x = np.concatenate([[min(-1e-6, levels[0])], levels, [max(1 + 1e-6, levels[-1])]])
+    return x.astype(np.float32), np.concatenate([ends[:1], medians, ends[1:]]).astype(np.float32)
 
 
 def _isotonic(values: Floats, weights: Floats) -> Floats:

@@ -34,9 +34,9 @@ LEVELS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.
 
 
 class Sample(NamedTuple):
-    """One candidate pair: its signals, the truth, the category and the set it comes from."""
+    """One candidate pair: the numbers behind it, the truth, the category and the set it comes from."""
 
-    signals: list[float]
+    numbers: dict[str, float]
     same: bool
     category: str
     group: int
@@ -84,7 +84,7 @@ def _planted(
         miss = np.abs(geometry.apply(full, frame) - geometry.apply(pair.transform, frame)).max()
         if miss < 0.08 * max(pair.b.shape[:2]):
             tally[0] += 1
-            samples.append(Sample(judge.signals(numbers), True, category, job.seed))
+            samples.append(Sample(numbers, True, category, job.seed))
     return samples, 0, counts
 
 
@@ -94,12 +94,14 @@ def _lookalikes(
     """A set of panels that all show different things, several of each kind of look-alike; every pair is compared."""
     images: list[Any] = []
     origins: list[set[str]] = []
+    made: list[str] = []
     for category in pairs.LOOKALIKES:
-        for _ in range(2 if category in ("neighbours", "same group", "blots alike", "same marks") else 1):
+        for _ in range(3 if category == "blots alike" else 2):
             source.drawn.clear()
             pair = pairs.lookalike(source, rng, category)
             images += [pair.a, pair.b]
             origins += [set(source.drawn)] * 2
+            made += [category] * 2
     views = _views(images, settings)
     samples = []
     for candidate in finder.candidates(views, None, settings.candidates, 1):
@@ -108,12 +110,20 @@ def _lookalikes(
             continue  # two draws from one micrograph may truly overlap
         measured = judge.measure(views[a], views[b], candidate, settings)
         if measured is not None:
-            samples.append(Sample(judge.signals(measured[2]), False, "look-alike", job.seed))
+            category = made[a] if a // 2 == b // 2 else f"{made[a]} | {made[b]}"
+            samples.append(Sample(measured[2], False, category, job.seed))
     return samples, len(images) * (len(images) - 1) // 2, {}
 
 
 def collect(split: str, planted: int, sets: int, processes: int) -> tuple[list[Sample], int, dict[str, list[int]]]:
-    """Make `planted` pairs of every category and `sets` sets of look-alikes from one split."""
+    """Make `planted` pairs of every category and `sets` sets of look-alikes from one split.
+
+    They are kept in `.cache/calibrate`; delete it after a change of detection.
+    """
+    kept = Path(".cache") / "calibrate" / f"{split}-{planted}-{sets}.json"
+    if kept.exists():
+        rows, compared, counts = json.loads(kept.read_text())
+        return [Sample(*row) for row in rows], compared, counts
     jobs = [Job(split, "planted", k) for k in range(planted)] + [Job(split, "look-alikes", k) for k in range(sets)]
     samples: list[Sample] = []
     compared = 0
@@ -127,6 +137,8 @@ def collect(split: str, planted: int, sets: int, processes: int) -> tuple[list[S
                 counts[category] = [old[0] + found, old[1] + made]
             if number % 20 == 0:
                 print(f"{split}: {number + 1} of {len(jobs)} parts, {len(samples)} candidates", flush=True)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps([samples, compared, counts]))
     return samples, compared, counts
 
 
@@ -134,7 +146,7 @@ def fit(samples: list[Sample]) -> tuple[NDArray[np.float64], NDArray[np.float64]
     """Fit the logistic regression; return the signals' means and scales, the weights and the intercept."""
     from sklearn.linear_model import LogisticRegression
 
-    x = np.array([s.signals for s in samples])
+    x = np.array([judge.signals(s.numbers) for s in samples])
     y = np.array([s.same for s in samples])
     mean, scale = x.mean(0), x.std(0) + 1e-6
     model = LogisticRegression(C=1.0, max_iter=5000)
@@ -207,14 +219,14 @@ def main() -> None:
     start = time.monotonic()
     train = collect("train", arguments.planted, arguments.sets, arguments.processes)
     mean, scale, weights, intercept = fit(train[0])
-    path = WEIGHTS / f"{arguments.id}.onnx"
-    save(path, mean, scale, weights, intercept)
     val = collect("val", max(10, arguments.planted // 2), max(10, arguments.sets // 2), arguments.processes)
 
     def apply(samples: list[Sample]) -> NDArray[np.float64]:
-        x = (np.array([s.signals for s in samples]) - mean) / scale
+        x = (np.array([judge.signals(s.numbers) for s in samples]) - mean) / scale
         return np.asarray(1 / (1 + np.exp(-(x @ weights + intercept))))
 
+    path = WEIGHTS / f"{arguments.id}.onnx"
+    save(path, mean, scale, weights, intercept)
     numbers = report(val[0], val[1], val[2], apply(val[0]))
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     training = {

@@ -88,10 +88,11 @@ def field(source: Pool, rng: Rng, file: str | None = None) -> Float:
     return best
 
 
-def blot(rng: Rng, lanes: int | None = None, layout: Float | None = None) -> Float:
+def blot(rng: Rng, lanes: int | None = None, layout: Float | None = None, even: float = 1.0) -> Float:
     """Draw a blot strip: dark bands on light ground with smears, uneven ground, dust and film grain.
 
-    `layout` (lanes,) in [0, 1] sets the strength of each band, so that two strips can look alike and not be the same.
+    `layout` (lanes,) in [0, 1] sets the strength of each band, so that two strips can look alike and not be the same;
+    `even` below 1 makes the bands of all strips more alike in place and shape.
     """
     count = lanes or int(rng.integers(3, 10))
     height, width = int(rng.integers(40, 110)), int(count * rng.integers(30, 60))
@@ -101,8 +102,8 @@ def blot(rng: Rng, lanes: int | None = None, layout: Float | None = None) -> Flo
     lane = width / len(strengths)
     tilt = rng.normal(0, 0.02)
     for k, strength in enumerate(strengths):
-        cx = (k + 0.5) * lane + rng.normal(0, 0.05 * lane)
-        cy = height * 0.5 + tilt * (cx - width / 2) + rng.normal(0, 0.04 * height)
+        cx = (k + 0.5) * lane + even * rng.normal(0, 0.05 * lane)
+        cy = height * 0.5 + tilt * (cx - width / 2) + even * rng.normal(0, 0.04 * height)
         half, thick = lane * rng.uniform(0.3, 0.45), height * rng.uniform(0.07, 0.16)
         sag = rng.normal(0, 0.12) * thick
         u = (x - cx) / half
@@ -217,8 +218,10 @@ def byte(image: Float, rng: Rng | None = None) -> Image:
 
 def planted(source: Pool, rng: Rng, category: str) -> Pair:
     """Return a pair that shows the same source, altered as `category` says."""
-    strip = category == "blot"
-    image = blot(rng) if strip else field(source, rng)
+    strip = category in ("blot", "spots")
+    image = field(source, rng)
+    if strip:
+        image = blot(rng) if category == "blot" else spots(rng, int(rng.integers(2, 4)), int(rng.integers(3, 6)), 0.5)
     if category == "channel":
         for _ in range(6):
             if image.ndim == 3:
@@ -231,6 +234,8 @@ def planted(source: Pool, rng: Rng, category: str) -> Pair:
         kinds = [m.reflect, m.gamma, m.contrast, m.scale, m.jpeg, m.blur, exact, m.noise]
         steps: list[m.Step] = [kinds[k] for k in rng.permutation(len(kinds))[: int(rng.integers(1, 3))]]
         done = m.chain(image, rng, steps)
+    elif category == "merge":
+        done = _merge(image, rng, field(source, rng))
     elif category == "exact":
         done = exact(image, rng)
     elif category == "chain":
@@ -248,13 +253,17 @@ def _neighbours(source: Pool, rng: Rng) -> tuple[Float, Float]:
     return image[: height // 2 - 2], image[height // 2 + 2 :]
 
 
+APART = ("dsb2018", "bbbc039", "axondeepseg_sem", "openslide_crops", "trackpy_examples")
+"""Sources whose images of one group show different ground; elsewhere a group may hold channels or overlapping fields."""
+
+
 def _same_group(source: Pool, rng: Rng) -> tuple[Float, Float]:
-    for _ in range(50):
-        files = source.groups[_draw_group(source, rng)]
-        if len(files) > 1:
-            i, j = rng.permutation(len(files))[:2]
-            return field(source, rng, files[i]), field(source, rng, files[j])
-    return _neighbours(source, rng)
+    fit = [files for name, files in source.groups.items() if name.split("/")[0] in APART and len(files) > 1]
+    if not fit:
+        return _neighbours(source, rng)
+    files = fit[int(rng.integers(len(fit)))]
+    i, j = rng.permutation(len(files))[:2]
+    return field(source, rng, files[i]), field(source, rng, files[j])
 
 
 def _same_modality(source: Pool, rng: Rng) -> tuple[Float, Float]:
@@ -265,12 +274,43 @@ def _same_modality(source: Pool, rng: Rng) -> tuple[Float, Float]:
     return field(source, rng, source.groups[a][0]), field(source, rng, source.groups[b][0])
 
 
+def _merge(image: Float, rng: Rng, other: Float) -> m.Manipulated:
+    """Put the picture into one channel of a merge, whose next channel shows something else."""
+    height, width = image.shape[:2]
+    second = cv2.resize(other, (width, height), interpolation=cv2.INTER_AREA)
+    return m.merge_channel(image, rng, other=second * np.float32(rng.uniform(0.3, 1)))
+
+
+def spots(rng: Rng, rows: int, columns: int, dilution: float) -> Float:
+    """Draw a spot assay: rows of round colonies on dark agar, thinner from left to right."""
+    pitch = int(rng.integers(34, 60))
+    height, width = rows * pitch + 14, columns * pitch + 14
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    out = np.full((height, width), rng.uniform(0.1, 0.25), np.float32)
+    for r in range(rows):
+        for c in range(columns):
+            cx, cy = 7 + (c + 0.5) * pitch + rng.normal(0, 1.5), 7 + (r + 0.5) * pitch + rng.normal(0, 1.5)
+            far = np.hypot(x - cx, y - cy) / (pitch * rng.uniform(0.36, 0.42))
+            grains = cv2.GaussianBlur((rng.random((height, width)) < 0.25 * dilution**c).astype(np.float32), (0, 0), 1)
+            body = np.clip(grains * 6, 0, 1) if dilution**c < 0.6 else np.float32(1.0)
+            out += (far < 1) * body * np.float32(rng.uniform(0.5, 0.65))
+    out = cv2.GaussianBlur(out, (0, 0), 1.0) + np.float32(0.02) * rng.standard_normal((height, width), np.float32)
+    return np.clip(out, 0, 1)
+
+
+def _plates(source: Pool, rng: Rng) -> tuple[Float, Float]:
+    shape = int(rng.integers(2, 4)), int(rng.integers(3, 6))
+    dilution = float(rng.uniform(0.3, 0.9))
+    return spots(rng, *shape, dilution), spots(rng, *shape, dilution * float(rng.uniform(0.8, 1.0)))
+
+
 def _blots(source: Pool, rng: Rng) -> tuple[Float, Float]:
     count = int(rng.integers(3, 9))
     layout = rng.uniform(0.1, 1, count).astype(np.float32)
     if rng.random() < 0.3:
         layout = np.full(count, 0.9, np.float32)
-    return blot(rng, count, layout), blot(rng, count, layout)
+    even = float(rng.choice([0.2, 0.6, 1.0]))
+    return blot(rng, count, layout, even), blot(rng, count, layout, even)
 
 
 def _blank(source: Pool, rng: Rng) -> tuple[Float, Float]:
@@ -317,11 +357,12 @@ LOOKALIKES: dict[str, Callable[[Pool, Rng], tuple[Float, Float]]] = {
     "same group": _same_group,
     "same modality": _same_modality,
     "blots alike": _blots,
+    "spot plates": _plates,
     "blank": _blank,
     "periodic": _periodic,
     "same marks": _marked,
 }
-CATEGORIES = ("exact", *STEPS, "overlap", "blot", "chain")
+CATEGORIES = ("exact", *STEPS, "overlap", "blot", "spots", "merge", "chain")
 
 
 def lookalike(source: Pool, rng: Rng, category: str) -> Pair:

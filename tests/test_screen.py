@@ -1,0 +1,124 @@
+"""The pipeline on real files: what is planted is found, what is not is not, twice the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tests.detect.scenes import byte, real, scene
+
+from twinscope import manipulate as m
+from twinscope import pixels, screen
+from twinscope.errors import UsageError
+from twinscope.settings import Settings
+from twinscope.types import Screening
+
+SETTINGS = Settings()
+
+
+def folder(where: Path) -> Path:
+    """Six pictures in a folder: two planted pairs, and two that are alone."""
+    where.mkdir()
+    first, second = scene(31), scene(32)
+    turned = m.rotate(real(first)[:, ::-1], np.random.default_rng(0), 90).image
+    erased = m.erase(
+        real(second), np.random.default_rng(0), centre=(90, 120), radius_px=20, ramp_px=2, value=0.5
+    ).image
+    pictures = {
+        "a-first": first,
+        "b-first turned": byte(turned),
+        "c-second": second,
+        "d-second erased": byte(erased),
+        "e-third": scene(33),
+        "f-fourth": scene(34),
+    }
+    for name, image in pictures.items():
+        cv2.imwrite(str(where / f"{name}.png"), image)
+    return where
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Screening, Path, Path]:
+    base = tmp_path_factory.mktemp("screen")
+    source = folder(base / "pictures")
+    return screen.screen([source], base / "case", SETTINGS), base / "case", source
+
+
+def names(screening: Screening) -> set[tuple[str, str]]:
+    files = {panel.id: Path(panel.source.path).name[0] for panel in screening.panels}
+    return {(files[f.a], files[f.b]) for f in screening.findings}
+
+
+def test_planted_pairs_are_found_and_nothing_else(case: tuple[Screening, Path, Path]) -> None:
+    assert names(case[0]) == {("a", "b"), ("c", "d")}
+    assert [i.status for i in case[0].inputs] == ["ok"] * len(case[0].inputs)
+
+
+def test_findings_tell_what_was_done(case: tuple[Screening, Path, Path]) -> None:
+    files = {panel.id: Path(panel.source.path).name[0] for panel in case[0].panels}
+    told = {files[f.a]: f for f in case[0].findings}
+    assert told["a"].steps == ("mirrored left-right", "rotated 90° anticlockwise")
+    assert told["a"].verdict == "benign"
+    assert told["c"].verdict == "manipulated"
+    assert len(told["c"].changes) == 1
+    assert all(f.probability > 0.9 and f.expected_false < 1 for f in told.values())
+
+
+def test_heat_maps_have_the_size_of_their_panels(case: tuple[Screening, Path, Path]) -> None:
+    sizes = {panel.id: panel.size for panel in case[0].panels}
+    for finding in case[0].findings:
+        for side, panel in (("heatmap_a", finding.a), ("heatmap_b", finding.b)):
+            heat = pixels.read_png(case[1] / getattr(finding, side))
+            assert heat.shape == sizes[panel]
+            assert heat.dtype == np.uint8
+
+
+def test_the_same_input_gives_the_same_findings(case: tuple[Screening, Path, Path], tmp_path: Path) -> None:
+    again = screen.screen([case[2]], tmp_path / "again", SETTINGS)
+    old, new = (s.model_dump(mode="json") for s in (case[0], again))
+    for part in ("findings", "panels", "inputs", "provenance"):
+        assert old[part] == new[part]
+    written = Screening.model_validate_json((tmp_path / "again" / "screening.json").read_text())
+    assert written == again
+
+
+def test_a_second_run_reads_nothing_twice(case: tuple[Screening, Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twinscope.ingest.watch.run", lambda *_: pytest.fail("a document was read twice"))
+    assert screen.screen([case[2]], case[1], SETTINGS).findings == case[0].findings
+
+
+def test_what_cannot_be_read_is_told_and_the_rest_is_screened(tmp_path: Path) -> None:
+    source = folder(tmp_path / "pictures")
+    (source / "g-broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    (source / "h-wrong.pdf").write_bytes(b"GIF89a")
+    found = screen.screen([source], tmp_path / "case", SETTINGS)
+    status = {Path(i.path).name[0]: i.status for i in found.inputs}
+    assert status["g"] in ("failed", "refused")
+    assert status["h"] in ("failed", "refused")
+    assert names(found) == {("a", "b"), ("c", "d")}
+
+
+def test_compare_takes_pictures_whole(tmp_path: Path) -> None:
+    source = folder(tmp_path / "pictures")
+    found = screen.compare(source / "a-first.png", source / "b-first turned.png", tmp_path / "case", SETTINGS)
+    assert len(found.panels) == 2
+    assert len(found.findings) == 1
+    none = screen.compare(source / "a-first.png", source / "e-third.png", tmp_path / "other", SETTINGS)
+    assert none.findings == ()
+
+
+def test_an_empty_or_single_panel_screening_is_no_error(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "one.png"), scene(1))
+    found = screen.screen([tmp_path / "one.png"], tmp_path / "case", SETTINGS)
+    assert found.findings == ()
+    assert json.loads((tmp_path / "case" / "screening.json").read_text())["findings"] == []
+
+
+def test_a_case_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    cv2.imwrite(str(tmp_path / "one.png"), scene(1))
+    with pytest.raises(UsageError, match="cannot be written"):
+        screen.screen([tmp_path / "one.png"], tmp_path / "file" / "case", SETTINGS)
