@@ -202,3 +202,8 @@ def test_tone_in_words(curve: object, told: tuple[str, ...]) -> None:
     result = tone.tone(a, b, np.ones(a.shape, bool), told == ("inverted",))
     assert tuple(s for s in result.steps if not s.startswith("brightness × ")) == told
     assert np.abs(result.predicted - b).mean() < 0.01
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_pictures_propose_nothing(count: int) -> None:
+    assert candidates.candidates(views(*[scene(1)] * count), None, SETTINGS.candidates, 1) == []

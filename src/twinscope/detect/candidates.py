@@ -30,7 +30,8 @@ def project(views: Sequence[View], settings: Candidates) -> tuple[list[Floats], 
     """
     strongest = [v.descriptors[: settings.keypoints] for v in views]
     stacked = [np.stack([features.descriptors_in(s, d) for s in features.STATES]) for d in strongest]
-    pool = np.concatenate([d for d in strongest if len(d)] or [np.zeros((1, 128), np.float32)])
+    pool = np.concatenate([d for d in strongest if len(d)] or [np.zeros((2, 128), np.float32)])
+    pool = pool if len(pool) > 1 else np.repeat(pool, 2, axis=0)
     pool = pool[:: max(1, len(pool) // 20000)]
     mean = pool.mean(0)
     _, basis = np.linalg.eigh(np.cov((pool - mean).T.astype(np.float64)) + 1e-9 * np.eye(128))
