@@ -19,7 +19,7 @@ import pytest
 from twinscope import cli, pixels
 from twinscope.errors import ModelError
 from twinscope.settings import Settings, load
-from twinscope.types import Finding, InputFile, Origin, Panel, Problem, Provenance, Screening
+from twinscope.types import Figure, Finding, InputFile, Origin, Panel, Problem, Provenance, Screening
 
 SHA = "0" * 64
 Run = Callable[..., tuple[int, str, str]]
@@ -75,6 +75,7 @@ def screening(
     )
     return Screening(
         inputs=(InputFile(path=path, sha256=SHA, kind="pdf", status=status, reason="" if status == "ok" else "torn"),),
+        figures=(Figure(id="d1-p4-f1", source=Origin(path=path, sha256=SHA, page=4), label="Figure 1"),),
         panels=tuple(panels),
         findings=(finding,) if probability is not None else (),
         problems=problems,
@@ -121,7 +122,7 @@ def test_screen_writes_the_report_and_names_it(
     assert (code, err) == (0, "")
     assert "98 %" in out
     assert "mirrored left-right" in out
-    assert "d1-p4-f1-1 (a), page 4 = d1-p4-f1-2 (b), page 4" in out
+    assert "Figure 1 a (page 4) = Figure 1 b (page 4)" in out
     assert str(tmp_path / "case" / "report.html") in out
     assert (tmp_path / "case" / "report.html").stat().st_size > 0
     assert "f1" in (tmp_path / "case" / "findings.csv").read_text(encoding="utf-8-sig")
@@ -169,8 +170,8 @@ def test_problems_and_partial_inputs_are_told(
         None, status="partial", problems=(Problem(path="paper.pdf", page=2, reason="took too long"),)
     )
     _, out, _ = run("screen", str(paper), "-o", str(tmp_path / "case"))
-    assert "partial: paper.pdf: torn" in out
-    assert "problem: paper.pdf, page 2: took too long" in out
+    assert "problem: paper.pdf: read in part: torn" in out
+    assert "problem: paper.pdf: page 2: took too long" in out
 
 
 def test_hostile_names_cannot_steer_the_terminal(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from twinscope.report.table import ordered
-from twinscope.report.words import number, visible
-from twinscope.types import PICTURE_KINDS, Panel, Screening
+from twinscope.report.words import count, number, panel_names, troubles, visible
+from twinscope.types import PICTURE_KINDS, Screening
 
 MOST = 20
 """Findings that are shown; all are in the report."""
@@ -27,13 +27,16 @@ def summary(screening: Screening, page: Path) -> list[str]:
 
 def _counts(screening: Screening) -> str:
     pictures = sum(panel.kind in PICTURE_KINDS for panel in screening.panels)
-    inputs, panels = _count(len(screening.inputs), "input"), _count(len(screening.panels), "panel")
-    findings = _count(len(screening.findings), "finding")
+    inputs, panels = count(len(screening.inputs), "input"), count(len(screening.panels), "panel")
+    findings = count(len(screening.findings), "finding")
     return f"{inputs}, {panels} ({pictures} compared as pictures), {findings}, {screening.seconds:.1f} s"
 
 
 def _findings(screening: Screening) -> list[str]:
-    names = {panel.id: _name(panel) for panel in screening.panels}
+    names = panel_names(screening)
+    for panel in screening.panels:
+        if panel.source.page is not None and not names[panel.id].startswith("Page "):
+            names[panel.id] += f" (page {panel.source.page})"
     lines = []
     for finding in ordered(screening)[:MOST]:
         a, b = (names.get(panel, visible(panel)) for panel in (finding.a, finding.b))
@@ -46,22 +49,4 @@ def _findings(screening: Screening) -> list[str]:
 
 
 def _problems(screening: Screening) -> list[str]:
-    lines = [
-        f"{source.status}: {visible(source.path)}: {visible(source.reason)}"
-        for source in screening.inputs
-        if source.status != "ok"
-    ]
-    for problem in screening.problems:
-        where = visible(problem.path) + (f", page {problem.page}" if problem.page else "")
-        lines.append(f"problem: {where}: {visible(problem.reason)}")
-    return lines
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def _name(panel: Panel) -> str:
-    label = f" ({visible(panel.label)})" if panel.label else ""
-    page = f", page {panel.source.page}" if panel.source.page else ""
-    return f"{visible(panel.id)}{label}{page}"
+    return ["problem: " + ": ".join(visible(part) for part in trouble if part) for trouble in troubles(screening)]
