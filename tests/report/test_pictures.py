@@ -76,3 +76,11 @@ def test_a_stored_png_is_taken_as_it_is_when_it_fits(tmp_path: Path) -> None:
     assert pictures.stored(tmp_path, "x.png", size) is None
     assert pictures.stored(tmp_path, "y.png", 10_000) is None
     assert pictures.stored(tmp_path, "missing.png", 10_000) is None
+
+
+def test_stretching_spreads_the_tones_and_leaves_flat_pictures_alone() -> None:
+    ramp = np.tile(np.linspace(51, 102, 200).astype(np.uint8), (200, 1))
+    slope, intercept = pictures.stretch(ramp)
+    assert slope * 0.2 + intercept == pytest.approx(0, abs=0.02)
+    assert slope * 0.4 + intercept == pytest.approx(1, abs=0.02)
+    assert pictures.stretch(np.full((50, 50, 3), 9, np.uint8)) == (1.0, 0.0)

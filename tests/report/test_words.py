@@ -48,6 +48,19 @@ def test_panels_without_a_label_are_told_apart(case: tuple[Path, Screening]) -> 
     assert len(set(names.values())) == len(names)
 
 
+def test_panels_of_unlabelled_figures_go_by_page_or_file(case: tuple[Path, Screening]) -> None:
+    _, screening = case
+    figures = tuple(figure.model_copy(update={"label": ""}) for figure in screening.figures)
+    alone = screening.panels[0].source.model_copy(update={"path": "blots/x.tif", "page": None})
+    first = screening.panels[0].model_copy(update={"source": alone, "label": ""})
+    names = words.panel_names(
+        screening.model_copy(update={"panels": (first, *screening.panels[1:]), "figures": figures})
+    )
+    assert names["d1-p1-f1-1"] == "x.tif"
+    assert names["d1-p1-f1-2"] == "Page 1 B"
+    assert names["d1-p2-f2-2"] == "Page 2, panel 3"
+
+
 def test_panels_of_equal_label_are_told_apart(case: tuple[Path, Screening]) -> None:
     _, screening = case
     panels = [panel.model_copy(update={"label": "A"}) for panel in screening.panels]

@@ -61,10 +61,11 @@ class _Pool:
         """Return the id of a page's thumbnail; its size is that of the page in points."""
         return self._add(page.thumbnail, "pages", page.size_pt, 700)
 
-    def add(self, key: str, uri: str, size: tuple[float, float]) -> str:
-        """Add a picture of `size` (height, width) under a key of its own and return its id."""
+    def add(self, key: str, uri: str, size: tuple[float, float], image: Image | None = None) -> str:
+        """Add a picture of `size` (height, width) and return its id; the contrast of `image` can be stretched."""
         if key not in self.items:
-            self.items[key] = {"id": f"px{len(self.items) + 1}", "uri": uri, "height": size[0], "width": size[1]}
+            item = {"id": f"px{len(self.items) + 1}", "uri": uri, "height": size[0], "width": size[1], "stretch": None}
+            self.items[key] = item if image is None else {**item, "stretch": pictures.stretch(image)}
         return str(self.items[key]["id"])
 
     def _add(self, relative: str | None, kind: str, size: tuple[float, float], long_side: int) -> str | None:
@@ -78,7 +79,8 @@ class _Pool:
         shown = pictures.cividis(pictures.shrink(image, long_side)) if kind == "heatmaps" else image
         exact = kind == "panels" and max(image.shape) <= long_side
         uri = pictures.stored(self.case, relative, self.shares[kind]) if exact else None
-        return self.add(relative, uri or pictures.uri(shown, self.shares[kind], long_side), size)
+        shown_uri = uri or pictures.uri(shown, self.shares[kind], long_side)
+        return self.add(relative, shown_uri, size, image if kind == "panels" else None)
 
     def _small(self, image: Image) -> str:
         return pictures.uri(image, self.shares["thumbnails"], 240)
@@ -246,7 +248,7 @@ def _bent(finding: Finding, a: dict[str, Any], b: dict[str, Any], transform: ove
         return None
     scale = min(1.0, pictures.LONG_SIDE / max(b["size"]))
     warped = overlay.warp(image, transform, b["size"], scale)
-    return pool.add(f"bent {finding.id}", pictures.uri(warped, pool.shares["panels"]), b["size"])
+    return pool.add(f"bent {finding.id}", pictures.uri(warped, pool.shares["panels"]), b["size"], image)
 
 
 def _clip(transform: overlay.Square, size_a: tuple[int, int], size_b: tuple[int, int]) -> overlay.Points:

@@ -89,6 +89,17 @@ def uri(image: Image, share: int, long_side: int = LONG_SIDE) -> str:
     return _as_uri(data, "image/jpeg")
 
 
+def stretch(image: Image) -> tuple[float, float]:
+    """Return the slope and the intercept (of values in [0, 1]) that spread a picture's tones from black to white.
+
+    The darkest and the brightest half per cent are cut off; a flat picture is left as it is.
+    """
+    low, high = np.percentile(shrink(image, 400), (0.5, 99.5)) / 255
+    if high - low < 1 / 255:
+        return 1.0, 0.0
+    return float(1 / (high - low)), float(-low / (high - low))
+
+
 def cividis(heat: Image) -> Image:
     """Return the heat-map HxW uint8 in the cividis colours (HxWx3 RGB): dark blue is 0, yellow is 255."""
     flat = heat if heat.ndim == 2 else np.asarray(cv2.cvtColor(heat, cv2.COLOR_RGB2GRAY), dtype=np.uint8)

@@ -130,22 +130,21 @@ def troubles(screening: Screening) -> list[Trouble]:
 def panel_names(screening: Screening) -> dict[str, str]:
     """Return what people call each panel, no two alike: "Figure 2 A", "Figure 2, panel 3" where it has no label.
 
-    Where documents or figures have equal labels, the file's name and, if need be, the panel's id are added; a panel
-    without a figure label goes by its id.
+    A panel of a figure without a label goes by its page or its file. Where documents or figures have equal labels, the
+    file's name and, if need be, the panel's id are added.
     """
-    figures = {figure.id: visible(figure.label).strip() for figure in screening.figures}
-    keys = {panel.id: (panel.source.path, figures.get(panel.figure, "")) for panel in screening.panels}
+    labels = {figure.id: visible(figure.label).strip() for figure in screening.figures}
+    keys = {}
+    for panel in screening.panels:
+        page = f"Page {panel.source.page}" if panel.source.page else file_name(panel.source.path)
+        keys[panel.id] = (panel.source.path, labels.get(panel.figure) or page)
     total, sofar = Counter(keys.values()), Counter[tuple[str, str]]()
     out = {}
     for panel in screening.panels:
         key, label = keys[panel.id], visible(panel.label).strip()
         sofar[key] += 1
-        if not key[1]:
-            out[panel.id] = f"{visible(panel.id)} {label}".strip()
-        elif label or total[key] == 1:
-            out[panel.id] = f"{key[1]} {label}".strip()
-        else:
-            out[panel.id] = f"{key[1]}, panel {sofar[key]}"
+        alone = total[key] == 1 and not key[1].startswith("Page ")
+        out[panel.id] = f"{key[1]} {label}".strip() if label or alone else f"{key[1]}, panel {sofar[key]}"
     files = {panel.id: file_name(panel.source.path) for panel in screening.panels}
     ids = {panel.id: visible(panel.id) for panel in screening.panels}
     return _told_apart(_told_apart(out, files), ids)

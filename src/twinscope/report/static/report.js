@@ -236,6 +236,17 @@
     say(off ? "Outlines off." : "Outlines on.");
   }
 
+  function toggleStretch(card) {
+    const views = card.querySelector(".views");
+    const on = views.toggleAttribute("data-stretched");
+    for (const use of views.querySelectorAll(".layer-a use, .layer-b use")) {
+      const filter = `stretch-${use.getAttribute("href").slice(1)}`;
+      if (on && document.getElementById(filter)) use.setAttribute("filter", `url(#${filter})`); else use.removeAttribute("filter");
+    }
+    views.querySelector('[data-toggle="stretch"]').setAttribute("aria-pressed", String(on));
+    say(on ? "Contrast stretched." : "Contrast as published.");
+  }
+
   // ---- moving between findings -----------------------------------------------------------------------------------
   function setCurrent(card) {
     if (card === current) return;
@@ -289,14 +300,14 @@
     const card = button.closest(".finding");
     setCurrent(card);
     if (button.dataset.mode) setMode(card, button.dataset.mode);
-    else if (button.dataset.toggle === "zoom") toggleZoom(card);
-    else toggleOutlines(card);
+    else TOGGLES[button.dataset.toggle](card);
   });
 
+  const TOGGLES = { zoom: toggleZoom, stretch: toggleStretch, outlines: toggleOutlines };
   const switchMode = (mode) => (card) => setMode(card, card.querySelector(".views").dataset.mode === mode ? "side" : mode);
   const KEYS = {
     p: (card) => setMode(card, "side"), b: blinkKey, s: switchMode("slider"), o: switchMode("opacity"),
-    d: switchMode("difference"), z: toggleZoom, x: toggleOutlines,
+    d: switchMode("difference"), z: toggleZoom, c: toggleStretch, x: toggleOutlines,
   };
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || !keysOn.checked) return;
