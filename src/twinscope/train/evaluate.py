@@ -55,8 +55,8 @@ def evaluate(id: str, count: int) -> Numbers:
     started = time.monotonic()
     card = models.load(id).card
     out: Numbers = {"model": id, "sha256": card.sha256, "border": 1.0, "published": PUBLISHED}
-    for how in ("v02", "strong"):
-        test = protocol.classes("test", count, 9, how, seed=3)
+    for how, most in (("v02", count), ("strong", count // 2)):
+        test = protocol.classes("test", most, 9, how, seed=3)
         found = protocol.distances(partial(_points, id), test)
         out[how] = report(found, [w.group for w in test.windows])
         if how == "v02":
@@ -134,7 +134,7 @@ def modalities(found: protocol.Distances, test: protocol.Classes) -> Numbers:
     return out
 
 
-def manipulations(id: str, border: float, count: int = 150) -> Numbers:
+def manipulations(id: str, border: float, count: int = 100) -> Numbers:
     """Return, for single manipulations of whole windows, the share within the border and within that of FPR 1e-3."""
     rng = np.random.default_rng(5)
     pixels, _ = data.cut(data.micrographs("test"), rng, 1, levels=(256,))
