@@ -43,7 +43,9 @@ def test_the_most_probable_findings_come_first_and_the_rest_are_counted() -> Non
 
 
 def test_one_is_not_told_as_many() -> None:
-    assert terminal.summary(screening(1), Path("report.html"))[0].startswith("1 input, no panels (0 compared as pictures), 1 finding, ")
+    assert terminal.summary(screening(1), Path("report.html"))[0].startswith(
+        "1 input, no panels (0 compared as pictures), 1 finding, "
+    )
 
 
 @pytest.mark.parametrize(
