@@ -254,7 +254,7 @@ def _neighbours(source: Pool, rng: Rng) -> tuple[Float, Float]:
 
 
 APART = ("dsb2018", "bbbc039", "axondeepseg_sem", "openslide_crops", "trackpy_examples")
-"""Sources whose images of one group show different ground; elsewhere a group may hold channels or overlapping fields."""
+"""Sources whose images of one group show different ground; others may hold channels or overlapping fields."""
 
 
 def _same_group(source: Pool, rng: Rng) -> tuple[Float, Float]:
@@ -295,7 +295,7 @@ def spots(rng: Rng, rows: int, columns: int, dilution: float) -> Float:
             body = np.clip(grains * 6, 0, 1) if dilution**c < 0.6 else np.float32(1.0)
             out += (far < 1) * body * np.float32(rng.uniform(0.5, 0.65))
     out = cv2.GaussianBlur(out, (0, 0), 1.0) + np.float32(0.02) * rng.standard_normal((height, width), np.float32)
-    return np.clip(out, 0, 1)
+    return np.asarray(np.clip(out, 0, 1), np.float32)
 
 
 def _plates(source: Pool, rng: Rng) -> tuple[Float, Float]:
