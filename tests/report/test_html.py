@@ -157,6 +157,17 @@ def test_the_command_is_made_where_none_was_kept(tmp_path: Path) -> None:
     assert "twinscope screen &#39;my paper; rm -rf.pdf&#39; -o CASE" in text
 
 
+def test_a_comparison_counts_pictures_of_any_kind(tmp_path: Path) -> None:
+    graph = panel("d1-f1-1").model_copy(update={"kind": "graph"})
+    for command, title, told in (("compare", "Comparison", False), ("screen", "Screening", True)):
+        made_by = MADE_BY.model_copy(update={"command": f"twinscope {command} a.png -o CASE"})
+        screening = Screening(inputs=(read(),), panels=(graph,), seconds=1, provenance=made_by)
+        words = plain(html.write(screening, tmp_path).read_text(encoding="utf-8"))
+        assert f"{title} of a.png" in words
+        assert ("graph, not compared" in words) is told
+        assert ("Anything about graphs" in words) is told
+
+
 def test_equal_input_gives_equal_bytes(tmp_path: Path, build_case: Callable[..., Screening]) -> None:
     screening = build_case(tmp_path)
     first = html.write(screening, tmp_path).read_bytes()

@@ -116,6 +116,7 @@ def render(screening: Screening, case: Path) -> str:
     style, script = _static("report.css"), _static("report.js")
     pool = _Pool(case, _shares(screening))
     names = words.panel_names(screening)
+    whole = screening.provenance.command.startswith("twinscope compare ")  # then every picture counts, of any kind
     findings = _findings(screening, names, pool)
     return environment.get_template("report.html").render(
         screening=screening,
@@ -123,7 +124,8 @@ def render(screening: Screening, case: Path) -> str:
         gallery=_gallery(screening, findings, names, pool),
         pool=pool.items,
         troubles=words.troubles(screening),
-        compared=sum(panel.kind in PICTURE_KINDS for panel in screening.panels),
+        whole=whole,
+        compared=sum(whole or panel.kind in PICTURE_KINDS for panel in screening.panels),
         cannot_tell=words.CANNOT_TELL,
         command=words.visible(_command(screening)),
         legend=pictures.legend(),
