@@ -23,25 +23,25 @@ class _Stage(BaseModel):
 class Limits(_Stage):
     """What a document may cost. A limit that is hit becomes a status, never silence."""
 
-    pages: int = Field(2000, ge=1)
-    images: int = Field(5000, ge=1)
-    document_s: float = Field(300.0, gt=0)
-    page_s: float = Field(30.0, gt=0)
+    pages: int = Field(2000, ge=1, description="pages of a document that are read")
+    images: int = Field(5000, ge=1, description="pictures of a document that are read")
+    document_s: float = Field(300.0, gt=0, description="time for a document, s")
+    page_s: float = Field(30.0, gt=0, description="time for a page, s")
     worker_bytes: int = Field(1536 * 2**20, ge=2**27, description="memory of the worker process")
     page_px: int = Field(25_000_000, ge=10_000, description="pixels of a rendered page")
     image_px: int = Field(100_000_000, ge=10_000, description="pixels of one picture")
-    zip_entries: int = Field(2000, ge=1)
+    zip_entries: int = Field(2000, ge=1, description="entries of an archive")
     zip_bytes: int = Field(2**30, ge=1, description="unpacked bytes, counted while unpacking")
     zip_ratio: float = Field(200.0, gt=1, description="refused above this ratio once 10 MB are unpacked")
-    zip_nesting: int = Field(2, ge=0)
+    zip_nesting: int = Field(2, ge=0, description="archives within archives")
     restarts: int = Field(5, ge=0, description="workers started again for one document after one died or hung")
 
 
 class Ingest(_Stage):
     """How documents become figures and panels."""
 
-    render_dpi: float = Field(200.0, ge=72, le=600)
-    thumbnail_dpi: float = Field(60.0, ge=20, le=200)
+    render_dpi: float = Field(200.0, ge=72, le=600, description="for figures that are drawn or layered")
+    thumbnail_dpi: float = Field(60.0, ge=20, le=200, description="of the pages in the report")
     split: bool = Field(True, description="split compound figures into panels; without it each figure is one panel")
     limits: Limits = Limits()
 
@@ -56,8 +56,8 @@ class Features(_Stage):
     keypoints: int = Field(1000, ge=50, description="of a panel, half of them fine and half coarse")
     coarse_px: float = Field(2.5, gt=0, description="smoothing for the coarse keypoints, working px")
     coarse_window_px: float = Field(40.0, gt=0, description="window of the local normalisation of the coarse keypoints")
-    contrast: float = Field(0.03, gt=0)
-    edge: float = Field(12.0, gt=1)
+    contrast: float = Field(0.03, gt=0, description="SIFT: least contrast of a keypoint")
+    edge: float = Field(12.0, gt=1, description="SIFT: a keypoint more edge-like than this is dropped")
     colour: float = Field(0.02, ge=0, description="mean spread of the channels above which a picture has colour")
     plane_correlation: float = Field(0.93, gt=0, le=1, description="a channel more alike than this adds nothing")
     flat: float = Field(0.004, gt=0, description="local spread below which ground is flat or saturated")
@@ -74,6 +74,20 @@ class Candidates(_Stage):
     most: int = Field(400, ge=1, description="pairs looked at in one manuscript, best first")
 
 
+class Dense(_Stage):
+    """The correlation search, for panels with too few keypoints."""
+
+    keypoints: int = Field(150, ge=0, description="a panel with fewer keypoints is searched for by correlation, too")
+    side_px: int = Field(48, ge=16, description="long side of the small picture")
+    pad_px: int = Field(108, ge=48, description="square to which pictures are padded for the Fourier transform")
+    window_px: float = Field(8.0, gt=0, description="window of the local normalisation of the small picture")
+    scale: float = Field(2.0, ge=1, description="largest change of scale between the panels' long sides")
+    steps: int = Field(7, ge=1, description="scales tried")
+    overlap: float = Field(0.3, gt=0, le=1, description="least common area, of the smaller panel")
+    energy: float = Field(0.05, ge=0, description="least mean square of the tone-free pictures in the common area")
+    score: float = Field(0.85, gt=0, le=1, description="least correlation of a candidate")
+
+
 class Align(_Stage):
     """How two panels are aligned."""
 
@@ -85,8 +99,9 @@ class Align(_Stage):
     error_px: float = Field(2.5, gt=0, description="MAGSAC++ threshold, working px")
     scale: float = Field(4.5, gt=1, description="largest change of scale between working sizes")
     anisotropy: float = Field(2.2, gt=1, description="largest stretch or shear")
+    dense_anisotropy: float = Field(1.2, gt=1, description="largest stretch of an alignment found by correlation")
     overlap: float = Field(0.12, gt=0, lt=1, description="least shared area, of the smaller panel")
-    ecc_steps: int = Field(40, ge=1)
+    ecc_steps: int = Field(40, ge=1, description="most steps of the sub-pixel refinement")
 
 
 class Evidence(_Stage):
@@ -127,12 +142,13 @@ class Settings(_Stage):
     ingest: Ingest = Ingest()
     features: Features = Features()
     candidates: Candidates = Candidates()
+    dense: Dense = Dense()
     align: Align = Align()
     evidence: Evidence = Evidence()
     compare: Compare = Compare()
     findings: Findings = Findings()
-    seed: int = 0
-    threads: int = Field(2, ge=1, le=64)
+    seed: int = Field(0, description="of every random draw")
+    threads: int = Field(2, ge=1, le=64, description="processor threads")
 
     def sha256(self) -> str:
         """Return the hash of these settings as hex; equal settings have equal hashes."""
