@@ -75,6 +75,14 @@ def _key(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def test_every_setting_says_what_it_is(root: Path) -> None:
+    rows = [
+        line for line in (root / "docs" / "settings.md").read_text(encoding="utf-8").splitlines() if line[:3] == "| `"
+    ]
+    assert len(rows) > 40
+    assert [row for row in rows if row.endswith("|  |")] == []
+
+
 def test_generated_docs_are_current(root: Path) -> None:
     generated = runpy.run_path(str(root / "docs" / "generate.py"))["pages"]()
     stale = [name for name, text in generated.items() if (root / "docs" / name).read_text(encoding="utf-8") != text]
