@@ -17,6 +17,7 @@ import psutil
 from scipy import stats
 
 ROOT = Path(__file__).resolve().parent.parent
+CHARTS = frozenset({"same-axes", "graph and graph", "diagram and graph", "diagram and diagram"})
 
 
 def circumstances() -> dict[str, Any]:
@@ -158,6 +159,8 @@ def _footer(results: Mapping[str, Any]) -> str:
         f"{counts['hard']} hard-clean), {results['panels_total']} panels, {results['pairs_total']} planted pairs; "
         "95 % intervals. The peers were given the true panels; twinscope extracted its own."
     )
+    beside = ", ".join(f"{name} {_among_pictures(method)}" for name, method in results["methods"].items())
+    text += f" False alarms that do not lie between charts, clean / hard-clean manuscript: {beside}."
     own = results["methods"].get("twinscope")
     if own:
         found, cost = own["panels"], own["cost"]
@@ -169,6 +172,16 @@ def _footer(results: Mapping[str, Any]) -> str:
         )
     where = results["circumstances"]
     return f"{text} {where['device']}; commit {where['commit']}, {where['date']}."
+
+
+def _among_pictures(method: Mapping[str, Any]) -> str:
+    """Return the rates of false alarms other than between two charts."""
+    rates = []
+    for kind in ("clean", "hard"):
+        part = method["false_alarms"][kind]
+        charts = sum(count for what, count in part["between"].items() if what in CHARTS)
+        rates.append(f"{(part['count'] - charts) / max(1, part['manuscripts']):.2f}")
+    return " / ".join(rates)
 
 
 def _share(value: Mapping[str, Any]) -> str:

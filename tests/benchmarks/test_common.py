@@ -39,7 +39,14 @@ def test_a_run_past_its_limit_is_stopped() -> None:
 
 def test_the_table_names_each_method_and_category() -> None:
     part: dict[str, Any] = {"share": 0.5, "low": 0.25, "high": 0.75, "total": 4, "hits": 2}
-    rate = {"rate": 0.25, "low": 0.0, "high": 0.9}
+    rate = {
+        "rate": 0.25,
+        "low": 0.0,
+        "high": 0.9,
+        "count": 4,
+        "manuscripts": 4,
+        "between": {"same-axes": 3, "blank": 1},
+    }
     method = {"recall": part, "by_category": {"mirror": part}, "false_alarms": {"clean": rate, "hard": rate}}
     cost = {
         "seconds_median": 2.0,
@@ -61,15 +68,7 @@ def test_the_table_names_each_method_and_category() -> None:
     assert "| **twinscope** | 0.500 (0.250-0.750) | 0.25 (0.00-0.90) | 0.25 (0.00-0.90) |" in text
     assert "| mirror | 4 | 0.50 | 0.50 |" in text
     assert "peak memory of all processes 900 MiB" in text
-    assert text == common.markdown_table(
-        {
-            "methods": {"twinscope": own, "SIFT": method},
-            "manuscripts": {"planted": 2, "clean": 1, "hard": 1},
-            "panels_total": 80,
-            "pairs_total": 4,
-            "circumstances": {"device": "a machine", "commit": "abc", "date": "2026-01-01"},
-        }
-    )
+    assert "twinscope 0.25 / 0.25, SIFT 0.25 / 0.25" in text
 
 
 def test_the_digest_changes_with_the_code(tmp_path: Any) -> None:
