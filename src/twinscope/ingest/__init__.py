@@ -29,8 +29,15 @@ from twinscope.types import Figure, InputFile, Page, Panel, Problem, Record
 
 __all__ = ["Reading", "read"]
 
-VERSION = "1"
-"""Changes whenever the same bytes and settings give other panels."""
+
+def _version() -> str:
+    """Return the hash of the code that reads documents: other code may give other panels."""
+    digest = hashlib.sha256()
+    folder = Path(__file__).resolve().parent
+    for file in sorted([*folder.glob("*.py"), folder.parent / "pixels.py"]):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
 
 Progress = Callable[[str, int, int], None]
 
@@ -130,7 +137,7 @@ def _look(source: Source, ingest: Ingest) -> _Input:
                 sha256 = ""
         status = "refused" if type(error).__name__ == "RefusedError" else "failed"
         return _Input(source, sha256, "unknown", "", status, str(error))
-    key = hashlib.sha256(f"{VERSION} {kind} {sha256} {ingest.model_dump_json()}".encode()).hexdigest()[:32]
+    key = hashlib.sha256(f"{_version()} {kind} {sha256} {ingest.model_dump_json()}".encode()).hexdigest()[:32]
     return _Input(source, sha256, kind, key)
 
 

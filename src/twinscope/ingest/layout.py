@@ -360,7 +360,19 @@ def _between(a: Box, b: Box, walls: Sequence[Block], skip: Block | None) -> bool
     return False
 
 
-def _cost(cluster: _Cluster, caption: Block, walls: Sequence[Block]) -> float:
+def _filled(a: Box, b: Box, others: Sequence[Box]) -> float:
+    """Return how much of the way between two boxes that lie above each other other boxes fill (points)."""
+    top, bottom = min(a.y1, b.y1), max(a.y0, b.y0)
+    x0, x1 = min(a.x0, b.x0), max(a.x1, b.x1)
+    filled, reached = 0.0, top
+    for y0, y1 in sorted((o.y0, o.y1) for o in others if o.x1 > x0 and o.x0 < x1 and o is not a):
+        start, end = max(y0, reached), min(y1, bottom)
+        if end > start:
+            filled, reached = filled + end - start, end
+    return filled
+
+
+def _cost(cluster: _Cluster, caption: Block, walls: Sequence[Block], others: Sequence[Box]) -> float:
     """Return how far a cluster is from belonging to a caption (points, weighted by side); inf where it cannot."""
     a, b = cluster.box, caption.box
     beside_x = min(a.x1, b.x1) - max(a.x0, b.x0)
@@ -370,8 +382,9 @@ def _cost(cluster: _Cluster, caption: Block, walls: Sequence[Block]) -> float:
             return float("inf")
         below = b.y0 >= (a.y0 + a.y1) / 2
         usual = below if caption.role == "figure" else not below
-        unlikely = 3.0 if caption.role == "table" and not cluster.ruled else 1.0
-        return unlikely * (max(0.0, distance(a, b)) * (1.0 if usual else 2.5) + (0.0 if usual else 12.0)) + unlikely
+        unlikely = 40.0 if caption.role == "table" and not cluster.ruled else 0.0
+        way = max(0.0, distance(a, b) - _filled(a, b, others))
+        return unlikely + way * (1.0 if usual else 2.5) + (0.0 if usual else 12.0)
     if beside_y > 0.3 * min(a.height, b.height) and distance(a, b) < 40:
         return 1.5 * distance(a, b) + 10
     return float("inf")
@@ -382,8 +395,9 @@ def _group(
 ) -> list[tuple[_Cluster, Block | None]]:
     """Return clusters merged into figures, each with its caption or None."""
     groups: list[tuple[_Cluster, Block | None]] = []
+    boxes = [cluster.box for cluster in clusters]
     for cluster in clusters:
-        costs = [(_cost(cluster, caption, walls), i) for i, caption in enumerate(captions)]
+        costs = [(_cost(cluster, caption, walls, boxes), i) for i, caption in enumerate(captions)]
         cost, index = min(costs, default=(float("inf"), -1))
         groups.append((cluster, captions[index] if cost < float("inf") else None))
     groups = [(c, b) for c, b in groups if not (b is not None and b.role == "table" and c.ruled)]

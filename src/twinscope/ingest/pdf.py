@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from twinscope import pixels
 from twinscope.errors import BrokenError, InputError, RefusedError
-from twinscope.ingest import layout, raster, sheet
+from twinscope.ingest import layout, letters, raster, sheet
 from twinscope.ingest.job import Job, Note, Tell
 from twinscope.ingest.layout import Found, Graphic, common, hull
 from twinscope.ingest.panels import Piece, split
-from twinscope.ingest.pictures import LEAST_PX, Budget, crop, save
+from twinscope.ingest.pictures import LEAST_PX, Budget, crop, save, with_heat_maps
 from twinscope.ingest.raster import Native
 from twinscope.ingest.sheet import Sheet
 from twinscope.types import Box, Figure, Origin, Page, Panel, Problem
@@ -254,6 +254,7 @@ def _tell_figure(
     origin = Origin(path=job.path, sha256=job.sha256, page=number, box_pt=_tidy(box), how=how)  # type: ignore[arg-type]
     record = Figure(id=name, source=origin, label=figure.label, caption=figure.caption)
     tell(Note(event="figure", figure=record))
+    places = letters.letters(on_page.lines, box)
     for index, (piece, cut) in enumerate(zip(pieces, cuts, strict=True), 1):
         budget.take()
         source = origin.model_copy(
@@ -268,7 +269,7 @@ def _tell_figure(
             figure=name,
             kind=piece.kind,
             size=(cut.image.shape[0], cut.image.shape[1]),
-            label=piece.label,
+            label=piece.label or letters.letter_of(cut.box_pt, places),
             caption=figure.caption,
             source=source,
         )
@@ -349,7 +350,7 @@ def _split_raster(source: Native, box: Box) -> tuple[list[_Cut], list[Piece]]:
     image, at = raster.cut(source, box, 1.0)
     dx, dy = source.density
     cuts, pieces = [], []
-    for piece in split(image):
+    for piece in with_heat_maps(image, split(image)):
         part, inside = crop(image, piece.box)
         if min(part.shape[:2]) < LEAST_PX:
             continue
@@ -381,7 +382,8 @@ def _split_view(
         for one in natives
     ]
     cuts, pieces = [], []
-    for piece in split(view, [h for h in hints if min(h.width, h.height) >= LEAST_PX]):
+    found = split(view, [h for h in hints if min(h.width, h.height) >= LEAST_PX])
+    for piece in with_heat_maps(view, found):
         place = Box(*(start + side / scale for side, start in zip(piece.box, (box.x0, box.y0) * 2, strict=True)))
         part, _ = crop(view, piece.box)
         cut = _embedded(part, place, natives, 1.6 / scale, most_px)
