@@ -107,7 +107,8 @@ def _detect(
     tell("embed", 1, 1)
     distances = embed.distances(points, points)
     tell("candidates", 0, 1)
-    pairs = candidates.candidates(views, distances, settings.candidates, settings.threads)
+    border = settings.candidates.distance
+    pairs = candidates.candidates(views, settings, lambda a, b: bool(distances[a, b] <= border))
     pairs = [c for c in pairs if not _same_place(panels[c.a], panels[c.b])]
     tell("candidates", 1, 1)
     judged: list[Judged] = []
@@ -121,7 +122,7 @@ def _detect(
 
 
 def _same_place(a: Panel, b: Panel) -> bool:
-    """Say whether two panels are cut from overlapping places of one page or picture: one is then no re-use of the other."""
+    """Say whether two panels are cut from overlapping places of one figure: one is then no re-use of the other."""
     if (a.source.sha256, a.source.path, a.source.page) != (b.source.sha256, b.source.path, b.source.page):
         return False
     for box_a, box_b in ((a.source.box_pt, b.source.box_pt), (a.source.box_px, b.source.box_px)):

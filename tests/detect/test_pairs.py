@@ -21,7 +21,7 @@ def views(*images: np.ndarray) -> list[features.View]:
 
 def found(a: np.ndarray, b: np.ndarray) -> tuple[judge.Judged, compare.Comparison] | None:
     pair = views(a, b)
-    proposed = candidates.candidates(pair, None, SETTINGS.candidates, 1)
+    proposed = candidates.candidates(pair, SETTINGS)
     if not proposed:
         return None
     judged = judge.judge(*pair, proposed[0], SETTINGS)
@@ -126,7 +126,7 @@ def test_periodic_textures_are_not_a_pair() -> None:
 def test_blank_panels_are_not_candidates() -> None:
     rng = np.random.default_rng(0)
     blanks = [byte(np.full((150, 200), level) + 0.004 * rng.standard_normal((150, 200))) for level in (0.0, 0.5, 1.0)]
-    assert candidates.candidates(views(*blanks), None, SETTINGS.candidates, 1) == []
+    assert candidates.candidates(views(*blanks), SETTINGS) == []
 
 
 def test_nearest_is_mutual_and_distinct() -> None:
@@ -206,4 +206,4 @@ def test_tone_in_words(curve: object, told: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_pictures_propose_nothing(count: int) -> None:
-    assert candidates.candidates(views(*[scene(1)] * count), None, SETTINGS.candidates, 1) == []
+    assert candidates.candidates(views(*[scene(1)] * count), SETTINGS) == []

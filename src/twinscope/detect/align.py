@@ -176,13 +176,18 @@ def _stiffest(
     transform: geometry.Transform, a: View, plane_a: Floats, template: Floats, mask: NDArray[np.uint8]
 ) -> geometry.Transform:
     """Return the similarity nearest to an affine map if it aligns the pictures as well, else the map itself."""
-    frame = geometry.corners((0, 0, a.shape[1], a.shape[0]))
-    mirrored = bool(np.linalg.det(transform[:2, :2]) < 0)
-    flip = geometry.mirror(a.shape[1]) if mirrored else np.eye(3)
-    near = keypoints.similarity(geometry.apply(flip, frame), geometry.apply(transform, frame)) @ flip
-    free = correlation_at(plane_a, template, np.linalg.inv(transform), mask)
-    held = correlation_at(plane_a, template, np.linalg.inv(near), mask)
+    near = nearest_similarity(transform, a.shape)
+    free = correlation_at(plane_a, template, inverse(transform), mask)
+    held = correlation_at(plane_a, template, inverse(near), mask)
     return near if held > free - 0.01 else transform
+
+
+def nearest_similarity(transform: geometry.Transform, size: tuple[int, int]) -> geometry.Transform:
+    """Return the similarity (mirrored where the map is) that moves the corners of a picture most like `transform`."""
+    frame = geometry.corners((0, 0, size[1], size[0]))
+    mirrored = bool(np.linalg.det(transform[:2, :2]) < 0)
+    flip = geometry.mirror(size[1]) if mirrored else np.eye(3)
+    return keypoints.similarity(geometry.apply(flip, frame), geometry.apply(transform, frame)) @ flip
 
 
 def best_planes(a: View, b: View, alignment: Alignment) -> tuple[Floats, Floats]:
@@ -204,6 +209,11 @@ def best_plane_numbers(a: View, b: View, alignment: Alignment) -> tuple[int, int
         for j, plane_b in enumerate(b.planes)
     }
     return max(scores, key=lambda key: scores[key] + (0.01 if key == (0, 0) else 0))
+
+
+def inverse(transform: geometry.Transform) -> geometry.Transform:
+    """Return the inverse of a 3x3 transform, float64."""
+    return np.asarray(np.linalg.inv(transform), np.float64)
 
 
 def correlation_at(plane_a: Floats, plane_b: Floats, back: geometry.Transform, mask: NDArray[np.uint8]) -> float:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from twinscope.detect import features, keypoints
+from twinscope.detect import dense, features, keypoints
 from twinscope.detect.features import Floats, View
-from twinscope.settings import Candidates
+from twinscope.settings import Candidates, Settings
 
 
 class Candidate(NamedTuple):
-    """A pair of panels (indices a < b) and why it is looked at."""
+    """A pair of panels (indices a < b) and why it is looked at: keypoint votes, or places found by correlation."""
 
     a: int
     b: int
     vote: keypoints.Vote
-    distance: float
+    places: tuple[dense.Place, ...] = ()
 
 
 def project(views: Sequence[View], settings: Candidates) -> tuple[list[Floats], list[Floats]]:
@@ -45,31 +46,35 @@ def project(views: Sequence[View], settings: Candidates) -> tuple[list[Floats], 
 
 
 def candidates(
-    views: Sequence[View], distances: Floats | None, settings: Candidates, threads: int = 2
+    views: Sequence[View], settings: Settings, near: Callable[[int, int], bool] | None = None
 ) -> list[Candidate]:
     """Return the pairs worth a closer look, most promising first.
 
-    `distances` (n, n) are embedding distances (1 is the border), or None. A pair is kept for enough keypoint votes or
-    for a small distance; at most `settings.most` are kept.
+    A pair is kept for enough keypoint votes or, where a panel has few keypoints or `near(a, b)` says that the pair is
+    near in the embedding space, for a place where one correlates with the other. At most `candidates.most` are kept.
     """
     with threadpool_limits(1, "blas"):  # small products: the threads of BLAS cost more than they bring
-        return _candidates(views, distances, settings, threads)
+        return _candidates(views, settings, near or (lambda a, b: False))
 
 
-def _candidates(views: Sequence[View], distances: Floats | None, settings: Candidates, threads: int) -> list[Candidate]:
-    stacked, plain = project(views, settings)
+def _candidates(views: Sequence[View], settings: Settings, near: Callable[[int, int], bool]) -> list[Candidate]:
+    stacked, plain = project(views, settings.candidates)
+    poor = [len(v.points) < settings.dense.keypoints and bool(v.usable.any()) for v in views]
+    small = functools.cache(lambda k: dense.prepare(views[k], settings.dense))
 
     def row(a: int) -> list[Candidate]:
         out = []
         for b in range(a + 1, len(views)):
-            found = keypoints.best_vote(views[a], views[b], stacked[a], plain[b], settings.ratio)
-            distance = float(distances[a, b]) if distances is not None else float("inf")
-            if found.votes >= settings.votes or distance <= settings.distance:
-                out.append(Candidate(a, b, found, distance))
+            found = keypoints.best_vote(views[a], views[b], stacked[a], plain[b], settings.candidates.ratio)
+            places: tuple[dense.Place, ...] = ()
+            if (poor[a] or poor[b] or near(a, b)) and found.votes < 2 * settings.candidates.votes:
+                places = dense.search(small(a), small(b), settings.dense)
+            if found.votes >= settings.candidates.votes or places:
+                out.append(Candidate(a, b, found, places))
         return out
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(settings.threads) as pool:
         rows = list(pool.map(row, range(len(views))))
     every = [candidate for part in rows for candidate in part]
-    every.sort(key=lambda c: (-c.vote.votes, c.distance, c.a, c.b))
-    return every[: settings.most]
+    every.sort(key=lambda c: (-c.vote.votes, -(c.places[0].score if c.places else 0.0), c.a, c.b))
+    return every[: settings.candidates.most]

@@ -19,8 +19,9 @@ from twinscope.detect.align import Alignment
 from twinscope.detect.features import Bools, Floats, View
 from twinscope.settings import Evidence
 
-BANDS = (0.8, 1.6, 3.2)
-"""Smoothing (Gaussian sigma, px of the common frame) at which agreement is measured."""
+BANDS = ((0.8, 1.0), (1.6, 1.0), (4.0, 3.0))
+"""Smoothing (Gaussian sigma, px of the common frame) at which agreement is measured, and the window in units of
+`window_px`: fine, middle, and coarse, which is all that smooth pictures have."""
 
 
 class Frame(NamedTuple):
@@ -141,9 +142,9 @@ def measure(a: View, b: View, alignment: Alignment, shared: Frame, settings: Evi
     """Return the numbers behind an alignment; see `docs/methods.md` for each."""
     sign = -1.0 if alignment.inverted else 1.0
     out: dict[str, float] = {}
-    for number, smooth in enumerate(BANDS):
-        x, spread_a = normalised(shared.a, shared.seen, smooth, settings.window_px)
-        y, spread_b = normalised(shared.b, shared.seen, smooth, settings.window_px)
+    for number, (smooth, wide) in enumerate(BANDS):
+        x, spread_a = normalised(shared.a, shared.seen, smooth, wide * settings.window_px)
+        y, spread_b = normalised(shared.b, shared.seen, smooth, wide * settings.window_px)
         y = y * np.float32(sign)
         textured = shared.clean & (spread_a > settings.flat) & (spread_b > settings.flat)
         out[f"correlation_{number}"] = _correlation(x, y, textured)

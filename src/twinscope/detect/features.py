@@ -29,7 +29,8 @@ class View:
     """A panel as the detectors see it, at working size.
 
     `planes` are the tone-free pictures (h, w) float32: luma first, then each colour channel that differs from it;
-    `tones` are the same planes in [0, 1] and `names` what they are ("grey", "luma", "red", "green", "blue"); `usable` is False on annotations and on flat or saturated ground;
+    `tones` are the same planes in [0, 1] and `names` what they are ("grey", "luma", "red", "green", "blue");
+    `usable` is False on annotations and on flat or saturated ground, `annotated` True on annotations;
     `to_work` maps panel px to working px. `points` (N, 2), `sizes`, `angles` (N,) and `descriptors` (N, 128, unit
     length) are the keypoints, strongest first.
     """
@@ -77,7 +78,7 @@ def view(image: pixels.Image, settings: Features) -> View:
 def tone_free(tone: Floats, window_px: float) -> Floats:
     """Return the locally normalised picture: (h, w) float32 in [0, 1] -> float32, about zero mean and unit spread.
 
-    The spread has a floor (a part of the whole picture's spread and of the 8-bit step), so that flat ground stays quiet.
+    The spread has a floor (a part of the whole picture's spread and the 8-bit step), so that flat ground stays quiet.
     """
     mean = cv2.GaussianBlur(tone, (0, 0), window_px)
     variance = np.maximum(cv2.GaussianBlur(tone * tone, (0, 0), window_px) - mean * mean, 0)

@@ -1,4 +1,4 @@
-"""Judge one candidate pair: align it, measure the evidence, and say how probable it is that both show the same source."""
+"""Judge one candidate pair: align it, measure the evidence, say how probable it is that both show the same source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from twinscope import models
-from twinscope.detect import align, evidence
+from twinscope.detect import align, dense, evidence
 from twinscope.detect.align import Alignment
 from twinscope.detect.candidates import Candidate
 from twinscope.detect.evidence import Frame
@@ -39,30 +39,39 @@ class Judged(NamedTuple):
 
 
 def judge(a: View, b: View, candidate: Candidate, settings: Settings) -> Judged | None:
-    """Return the evidence about a candidate pair, or None where no sound alignment exists."""
-    measured = measure(a, b, candidate, settings)
-    if measured is None:
-        return None
-    alignment, frame, numbers = measured
-    return Judged(a, b, candidate, alignment, frame, numbers, probability(numbers, settings.threads))
+    """Return the most probable reading of a candidate pair, or None where no sound alignment exists."""
+    read = [
+        Judged(a, b, candidate, alignment, frame, numbers, probability(numbers, settings.threads))
+        for alignment, frame, numbers in measure(a, b, candidate, settings)
+    ]
+    return max(read, key=lambda one: one.probability, default=None)
 
 
 def measure(
     a: View, b: View, candidate: Candidate, settings: Settings
-) -> tuple[Alignment, Frame, dict[str, float]] | None:
-    """Align a candidate pair and return the alignment, the common frame and the numbers behind it."""
-    alignment = align.from_vote(a, b, candidate.vote, settings.align)
-    if alignment is None:
-        return None
-    alignment = align.refine(a, b, alignment, settings.align)
-    frame = evidence.frame(a, b, alignment)
-    numbers = evidence.measure(a, b, alignment, frame, settings.evidence)
-    numbers["votes"] = float(candidate.vote.votes)
-    return alignment, frame, numbers
+) -> list[tuple[Alignment, Frame, dict[str, float]]]:
+    """Align a candidate pair, by keypoints and by correlation where each proposes it, and measure each alignment."""
+    proposed: list[Alignment | None] = []
+    if candidate.vote.votes >= settings.candidates.votes:
+        start = align.from_vote(a, b, candidate.vote, settings.align)
+        proposed.append(start and align.refine(a, b, start, settings.align))
+    proposed += dense.alignments(a, b, candidate.places, settings.align)
+    out = []
+    for alignment in proposed:
+        if alignment is None:
+            continue
+        frame = evidence.frame(a, b, alignment)
+        numbers = evidence.measure(a, b, alignment, frame, settings.evidence)
+        numbers["votes"] = float(candidate.vote.votes)
+        numbers["dense"] = float(alignment.matches == 0)
+        out.append((alignment, frame, numbers))
+    return out
 
 
 def signals(numbers: dict[str, float]) -> list[float]:
-    """Return the values of SIGNALS from the numbers of `measure`.
+    """Return the values of SIGNALS and 1, once for alignments by keypoints and once for those by correlation.
+
+    The half that does not apply is 0, so that each way has its own weights.
 
     Counts enter as logarithms, and correlations by Fisher's transform (atanh), which tells .98 from .9.
     """
@@ -75,7 +84,9 @@ def signals(numbers: dict[str, float]) -> list[float]:
         "anisotropy": math.log(numbers["anisotropy"]),
         "perspective": min(numbers["perspective"], 1.0),
     }
-    return [float(made.get(name, numbers.get(name, 0.0))) for name in SIGNALS]
+    row = [float(made.get(name, numbers.get(name, 0.0))) for name in SIGNALS] + [1.0]
+    blank = [0.0] * len(row)
+    return blank + row if numbers["dense"] else row + blank
 
 
 def probability(numbers: dict[str, float], threads: int = 2) -> float:

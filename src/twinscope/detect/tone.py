@@ -14,7 +14,7 @@ LEVELS = 48
 
 
 class Tone(NamedTuple):
-    """A tone curve from a to b: `predicted` is b as a's tones foretell it (h, w) in [0, 1]; `steps` tell it in words."""
+    """A tone curve a to b: `predicted` is b as a's tones foretell it (h, w) in [0, 1]; `steps` tell it in words."""
 
     predicted: Floats
     steps: tuple[str, ...]

@@ -218,10 +218,12 @@ def byte(image: Float, rng: Rng | None = None) -> Image:
 
 def planted(source: Pool, rng: Rng, category: str) -> Pair:
     """Return a pair that shows the same source, altered as `category` says."""
-    strip = category in ("blot", "spots")
+    strip = category in ("blot", "soft blot", "spots")
     image = field(source, rng)
     if strip:
-        image = blot(rng) if category == "blot" else spots(rng, int(rng.integers(2, 4)), int(rng.integers(3, 6)), 0.5)
+        image = blot(rng) if category != "spots" else spots(rng, int(rng.integers(2, 4)), int(rng.integers(3, 6)), 0.5)
+    if category == "soft blot":
+        image = soft(image, rng)
     if category == "channel":
         for _ in range(6):
             if image.ndim == 3:
@@ -279,6 +281,22 @@ def _merge(image: Float, rng: Rng, other: Float) -> m.Manipulated:
     height, width = image.shape[:2]
     second = cv2.resize(other, (width, height), interpolation=cv2.INTER_AREA)
     return m.merge_channel(image, rng, other=second * np.float32(rng.uniform(0.3, 1)))
+
+
+def soft(strip: Float, rng: Rng) -> Float:
+    """Return a strip as a blurred, enlarged scan of few pixels: nearly no keypoints are left on it."""
+    height, width = strip.shape
+    share = int(rng.integers(1, 4)) / max(1, round(width / 45))
+    part = strip[:, : max(60, int(width * min(1.0, share)))]
+    out = cv2.GaussianBlur(part, (0, 0), rng.uniform(2.0, 4.5))
+    factor = rng.uniform(1.2, 2.2)
+    out = cv2.resize(out, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(out, 0, 1), np.float32)
+
+
+def _soft_blots(source: Pool, rng: Rng) -> tuple[Float, Float]:
+    a, b = _blots(source, rng)
+    return soft(a, rng), soft(b, rng)
 
 
 def spots(rng: Rng, rows: int, columns: int, dilution: float) -> Float:
@@ -357,12 +375,13 @@ LOOKALIKES: dict[str, Callable[[Pool, Rng], tuple[Float, Float]]] = {
     "same group": _same_group,
     "same modality": _same_modality,
     "blots alike": _blots,
+    "soft blots": _soft_blots,
     "spot plates": _plates,
     "blank": _blank,
     "periodic": _periodic,
     "same marks": _marked,
 }
-CATEGORIES = ("exact", *STEPS, "overlap", "blot", "spots", "merge", "chain")
+CATEGORIES = ("exact", *STEPS, "overlap", "blot", "soft blot", "spots", "merge", "chain")
 
 
 def lookalike(source: Pool, rng: Rng, category: str) -> Pair:
