@@ -181,6 +181,7 @@ def _findings(screening: Screening, names: dict[str, str], pool: _Pool) -> list[
                 "finding": finding,
                 "sides": sides,
                 "title": f"{sides['a']['name']} and {sides['b']['name']}",
+                "one_caption": sides["a"]["caption"] if sides["a"]["caption"] == sides["b"]["caption"] else "",
                 "verdict": title,
                 "explanation": explanation,
                 "likelihood": words.likelihood(finding.probability),
