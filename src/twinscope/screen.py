@@ -10,6 +10,7 @@ tell      what is probable enough becomes a finding: steps in words, changes, he
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -75,7 +76,7 @@ def compare(a: Path, b: Path, case: Path, settings: Settings) -> Screening:
 def provenance(settings: Settings) -> Provenance:
     """Return what is needed to get the same findings again."""
     used = {name: models.load(name, settings.threads).card.sha256 for name in (EMBEDDER, judge.MODEL)}
-    command = " ".join(["twinscope", *sys.argv[1:]]) if sys.argv and sys.argv[0].endswith("twinscope") else ""
+    command = shlex.join(["twinscope", *sys.argv[1:]]) if sys.argv and sys.argv[0].endswith("twinscope") else ""
     return Provenance(
         twinscope=__version__, models=used, settings_sha256=settings.sha256(), seed=settings.seed, command=command
     )
