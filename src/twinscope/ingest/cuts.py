@@ -161,15 +161,34 @@ def _gutters(strip: Image, paper: Floats) -> list[Cut]:
     spread = np.sqrt(np.maximum(0, square - mean.astype(np.float64) ** 2)).max(axis=1).astype(np.float32)
     quiet = spread <= 12
     cuts: list[Cut] = []
+    half: list[tuple[int, int, bool]] = []
     for at, stop in _runs(quiet, mean):
         colour = mean[at:stop].mean(axis=0)
+        if paper.max() < 40 and np.abs(colour - paper).max() <= 4 and 0 < at and stop < width:
+            level = max(6.0, 3 * float(spread[at:stop].min()))
+            sides = [_edge(strip, *side, colour, level, 0.5) for side in ((at - 1, -1), (stop, 1))]
+            if (sides[0] is None) != (sides[1] is None):
+                half.append((at, stop, sides[1] is None))
         if np.abs(colour - paper).max() <= (14 if paper.min() >= 250 else 9) or colour.min() >= 240:
             cut = _paper_gutter(strip, spread, at, stop, colour)
         else:
             cut = _colour_gutter(strip, spread, at, stop, colour)
         if cut is not None and cut.stop - cut.start < width:
             cuts.append(cut)
-    return cuts
+    return cuts + _half_gutters(cuts, half, width)
+
+
+def _half_gutters(cuts: list[Cut], half: list[tuple[int, int, bool]], width: int) -> list[Cut]:
+    """Return black gutters beside a picture as black as they are at its edge: as wide as the gutters seen whole."""
+    whole = [cut.stop - cut.start for cut in cuts if 0 < cut.start and cut.stop < width]
+    if not whole:
+        return []
+    usual = int(np.median(whole))
+    found = []
+    for start, stop, at_left in half:
+        if usual <= stop - start:
+            found.append(Cut(start, start + usual) if at_left else Cut(stop - usual, stop))
+    return found
 
 
 def _runs(quiet: NDArray[np.bool_], mean: Floats) -> list[tuple[int, int]]:
@@ -195,8 +214,9 @@ def _paper_gutter(strip: Image, spread: Floats, start: int, stop: int, colour: F
     inside = float(spread[start:stop].min())
     if inside > 4 and stop - start > 12:
         return None
-    left = _edge(strip, start - 1, -1, colour, max(4.0, 3 * inside), 0.35)
-    right = _edge(strip, stop, 1, colour, max(4.0, 3 * inside), 0.35)
+    level, share = (4.0, 0.35) if colour.max() >= 40 else (6.0, 0.5)
+    left = _edge(strip, start - 1, -1, colour, max(level, 3 * inside), share)
+    right = _edge(strip, stop, 1, colour, max(level, 3 * inside), share)
     return None if left is None or right is None else Cut(max(0, left + 1), min(width, right))
 
 

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from twinscope.ingest import cuts, drawings, kinds
+from twinscope.ingest import cuts, drawings, grid, kinds
+from twinscope.ingest.annotations import annotation_mask
 from twinscope.types import Box, PanelKind
 
 _WORK_SIDE = 2400
@@ -123,8 +124,97 @@ def _pieces(rgb: Image, hints: list[Rect]) -> list[tuple[Rect, PanelKind]]:
     em = _em(drawings.components(mask), rgb.shape)
     blocks = _blocks(mask, hints, em, dark_paper=bool(paper.max() < 250))
     pictures = _pictures(rgb, paper, blocks, em)
-    pictures = drawings.without_bars(mask, pictures)
+    pictures = drawings.without_bars(mask, _joined(rgb, pictures, em) if paper.min() >= 250 else pictures)
+    pictures = _on_grid(rgb, paper, pictures)
+    whole = (0, 0, rgb.shape[1], rgb.shape[0])
+    if whole not in [rect for rect, _ in pictures]:
+        shares = kinds.shares(rgb)
+        if float(shares[: kinds.TAKEN].sum()) > 0.5 and not _is_compound(rgb, [rect for rect, _ in pictures]):
+            return [(whole, kinds.KINDS[int(np.argmax(shares[: kinds.TAKEN]))])]
     return drawings.absorbed(pictures, drawings.find(rgb, mask, [rect for rect, _ in pictures], em))
+
+
+def _on_grid(
+    rgb: Image, paper: NDArray[np.int16], pictures: list[tuple[Rect, PanelKind]]
+) -> list[tuple[Rect, PanelKind]]:
+    """Return the pictures, with those completed whose place is known from the grid of the others."""
+    taken = [rect for rect, kind in pictures if kind in _PICTURES]
+    if len(taken) < 2:
+        return pictures
+    added, replaced = grid.completed(_away(rgb, paper), taken, dark=bool(paper.max() < 40))
+    kept = [(rect, kind) for rect, kind in pictures if rect not in replaced]
+    solids = [_solid(rgb, rect) for rect in taken if rect not in replaced]
+    return kept + [(rect, _kind_among(_solid(rgb, rect), solids)) for rect in added]
+
+
+def _away(rgb: Image, paper: NDArray[np.int16]) -> Image:
+    """Return how far each pixel is from the colour of the paper, in the channel where it is most."""
+    away = cv2.split(cv2.absdiff(rgb, np.broadcast_to(paper.astype(np.uint8), rgb.shape)))
+    return np.asarray(cv2.max(cv2.max(away[0], away[1]), away[2]), np.uint8)
+
+
+def _is_compound(rgb: Image, rects: list[Rect]) -> bool:
+    """Tell whether most of the area of the pictures found has edges of its own: sharp, or the image's border."""
+    clear = sum(_area(rect) for rect in rects if _has_edges(rgb, rect))
+    return bool(clear > max(0, 0.5 * sum(map(_area, rects))))
+
+
+def _has_edges(rgb: Image, rect: Rect) -> bool:
+    """Tell whether the sides of a rectangle inside the image are sharp; one of three or four may fail."""
+    height, width = rgb.shape[:2]
+    away = [rect[0] > 3, rect[1] > 3, rect[2] < width - 3, rect[3] < height - 3]
+    failed = sum(inside and not _has_side(rgb, rect, side) for side, inside in enumerate(away))
+    return bool(failed <= (1 if sum(away) >= 3 else 0))
+
+
+def _has_side(rgb: Image, rect: Rect, side: int) -> bool:
+    """Tell whether a side of a rectangle (0 left, 1 top, 2 right, 3 bottom) is a sharp edge."""
+    x0, y0, x1, y1 = rect
+    across = rgb.transpose(1, 0, 2) if side % 2 else rgb
+    low, high, start, stop = (y0, y1, x0, x1) if side % 2 else (x0, x1, y0, y1)
+    inside, outside = (low + 1, low - 3) if side < 2 else (high - 2, high + 2)
+    first = across[start:stop, inside].astype(np.int16)
+    return bool((np.abs(first - across[start:stop, outside]).max(axis=1) > 8).mean() >= 0.4)
+
+
+def _joined(rgb: Image, pictures: list[tuple[Rect, PanelKind]], em: float) -> list[tuple[Rect, PanelKind]]:
+    """Join neighbours whose gap is no gutter but nearly white picture: soft on both sides, and not pure white."""
+    left = sorted(pictures)
+    done: list[tuple[Rect, PanelKind]] = []
+    while left:
+        rect, kind = left.pop(0)
+        for other in left:
+            if _is_one_picture(rgb, rect, other[0], em):
+                left.remove(other)
+                x0, y0, x1, y1 = rect
+                a0, b0, a1, b1 = other[0]
+                left.insert(0, ((min(x0, a0), min(y0, b0), max(x1, a1), max(y1, b1)), kind))
+                break
+        else:
+            done.append((rect, kind))
+    return done
+
+
+def _is_one_picture(rgb: Image, a: Rect, b: Rect, em: float) -> bool:
+    slack = max(2, round(0.25 * em))
+    for turned in (False, True):
+        if turned:
+            rgb, a, b = rgb.transpose(1, 0, 2), (a[1], a[0], a[3], a[2]), (b[1], b[0], b[3], b[2])
+        first, second = (a, b) if a[0] < b[0] else (b, a)
+        gap = second[0] - first[2]
+        if abs(a[1] - b[1]) > slack or abs(a[3] - b[3]) > slack or not 3 <= gap < 0.5 * (second[2] - first[0]):
+            continue
+        rows = slice(max(a[1], b[1]) + 2, min(a[3], b[3]) - 2)
+        between = rgb[rows, first[2] : second[0]].min(axis=2)
+        deep = min(2, gap - 1)
+        edges = [
+            np.abs(rgb[rows, inside].astype(np.int16) - rgb[rows, outside]).max(axis=1) > 16
+            for inside, outside in ((first[2] - 2, first[2] + deep), (second[0] + 1, second[0] - 1 - deep))
+        ]
+        white = float(between.mean()) > 235 and float((between <= 252).mean()) > 0.3
+        if white and max(float(edge.mean()) for edge in edges) < 0.35:
+            return True
+    return False
 
 
 def _pictures(rgb: Image, paper: NDArray[np.int16], blocks: list[Rect], em: float) -> list[tuple[Rect, PanelKind]]:
@@ -135,25 +225,71 @@ def _pictures(rgb: Image, paper: NDArray[np.int16], blocks: list[Rect], em: floa
     sure: list[_Solid] = []
     unsure: list[_Solid] = []
     labels: list[tuple[Rect, PanelKind]] = []
+    cells: list[Rect] = []
     for block in blocks:
         parts = cuts.subdivide(rgb, block, paper.astype(np.float32), max(12, round(em)))
+        cells += parts
+        if paper.max() < 40:
+            parts = _with_bright(rgb, paper, parts, em)
         solids = [
             _solid(rgb, rect)
             for rect in parts
             if min(rect[2] - rect[0], rect[3] - rect[1]) >= max(12, em) and _area(rect) >= 6 * em * em
         ]
+        if _is_tiled(rgb, parts):
+            continue
+        empty = [solid for solid in solids if _is_text_on_paper(rgb, solid.rect, paper)]
+        solids = [solid for solid in solids if not any(solid is other for other in empty)]
         taken = [solid for solid in solids if _is_taken(solid)]
         if len(parts) > 1 and sum(_area(s.rect) for s in taken) <= 0.4 * sum(map(_area, parts)):
             taken = []
         if len(parts) > 1 and _is_spliced_strip(rgb, block, parts):
             solids = taken = [_solid(rgb, block)]
         sure += taken
-        rest = [solid for solid in solids if solid not in taken]
+        rest = [solid for solid in solids if not any(solid is other for other in taken)]
         labels += [(s.rect, "diagram") for s in rest if not s.flat and _is_dark_rimmed(rgb, s.rect)]
-        unsure += [s for s in rest if s.flat or float(s.shares[: kinds.TAKEN].sum()) > 0.25]
+        unsure += empty + [s for s in rest if s.flat or float(s.shares[: kinds.TAKEN].sum()) > 0.25]
     twins = [s for s in unsure if any(_is_twin(s.rect, other.rect) for other in sure)]
+    maps = grid.heat_maps(rgb, cells)
+    sure, twins = (
+        [s for s in some if all(drawings.common(s.rect, rect) < 0.7 * _area(s.rect) for rect in maps)]
+        for some in (sure, twins)
+    )
     pictures = [(s.rect, _kind_among(s, sure)) for s in sure + twins]
     return pictures + [(r, k) for r, k in labels if all(r != rect for rect, _ in pictures)]
+
+
+def _with_bright(rgb: Image, paper: NDArray[np.int16], parts: list[Rect], em: float) -> list[Rect]:
+    """Return the parts of a figure on black, with those resolved that hold bright panels and black paper."""
+    away = _away(rgb, paper)
+    mask = np.asarray(cv2.threshold(away, 10, 255, cv2.THRESH_BINARY)[1], np.uint8)
+    least = max(4 * em, 0.04 * max(mask.shape))
+    solid = _blocks(mask, [], em, dark_paper=False)
+    return grid.with_bright(away, parts, [r for r in solid if min(r[2] - r[0], r[3] - r[1]) >= least])
+
+
+def _is_tiled(rgb: Image, parts: list[Rect]) -> bool:
+    """Tell whether a block falls into plain tiles of many colours: a heat map."""
+    if len(parts) < 4:
+        return False
+    means, plain = [], 0
+    for x0, y0, x1, y1 in parts:
+        w, h = x1 - x0, y1 - y0
+        middle = rgb[y0 + h // 5 : y1 - h // 5, x0 + w // 5 : x1 - w // 5]
+        mean, deviation = cv2.meanStdDev(middle)
+        means.append(mean[:, 0])
+        plain += float(deviation.max()) < 3.5 and float(mean.max()) > 60
+    return plain >= 0.6 * len(parts) and float(np.std(means, axis=0).max()) > 15
+
+
+def _is_text_on_paper(rgb: Image, rect: Rect, paper: NDArray[np.int16]) -> bool:
+    """Tell whether a rectangle holds nothing but the paper's colour and what is written on it."""
+    x0, y0, x1, y1 = rect
+    part = rgb[y0:y1, x0:x1]
+    away = np.abs(part.astype(np.int16) - paper).max(axis=2) > 8
+    if away.mean() > 0.25:
+        return False
+    return bool((away & ~annotation_mask(part)).mean() < 0.01)
 
 
 def _is_spliced_strip(rgb: Image, block: Rect, parts: list[Rect]) -> bool:
