@@ -80,6 +80,12 @@ def test_without_problems_there_is_no_notice(tmp_path: Path) -> None:
     assert "could not be screened" not in plain(words)
 
 
+def test_the_title_names_what_could_be_read_first(tmp_path: Path) -> None:
+    inputs = (read("x.pdf", status="refused"), read("y.pdf", status="failed"), read("z.pdf"))
+    words = plain(html.write(Screening(inputs=inputs, seconds=1, provenance=MADE_BY), tmp_path).read_text("utf-8"))
+    assert "Screening of z.pdf , x.pdf and 1 more" in words
+
+
 def test_it_never_accuses(text: str) -> None:
     assert not re.search(r"fraud|misconduct|fake|fabricat|guilt|plagiar", plain(text), flags=re.I)
     assert "show evidence of the same source" in plain(text)

@@ -53,7 +53,7 @@ def ordered(screening: Screening) -> list[Finding]:
 
 
 def _panel_cells(name: str, panel: Panel | None, labels: dict[str, str], region: Box) -> list[str]:
-    box = " ".join(f"{value:g}" for value in region)
+    box = " ".join(f"{round(value, 1):g}" for value in region)
     if panel is None:
         return [name, "", "", "", "", "", box]
     page = "" if panel.source.page is None else str(panel.source.page)
