@@ -84,6 +84,7 @@ class Dense(_Stage):
     scale: float = Field(2.0, ge=1, description="largest change of scale between the panels' long sides")
     steps: int = Field(7, ge=1, description="scales tried")
     overlap: float = Field(0.3, gt=0, le=1, description="least common area, of the smaller panel")
+    spread: float = Field(0.012, ge=0, description="spread of grey below which a panel is blank")
     energy: float = Field(0.05, ge=0, description="least mean square of the tone-free pictures in the common area")
     score: float = Field(0.85, gt=0, le=1, description="least correlation of a candidate")
 

@@ -59,7 +59,8 @@ def candidates(
 
 def _candidates(views: Sequence[View], settings: Settings, near: Callable[[int, int], bool]) -> list[Candidate]:
     stacked, plain = project(views, settings.candidates)
-    poor = [len(v.points) < settings.dense.keypoints and bool(v.usable.any()) for v in views]
+    says = [_says_something(v, settings.dense.spread) for v in views]
+    poor = [len(v.points) < settings.dense.keypoints for v in views]
     small = functools.cache(lambda k: dense.prepare(views[k], settings.dense))
 
     def row(a: int) -> list[Candidate]:
@@ -67,7 +68,8 @@ def _candidates(views: Sequence[View], settings: Settings, near: Callable[[int, 
         for b in range(a + 1, len(views)):
             found = keypoints.best_vote(views[a], views[b], stacked[a], plain[b], settings.candidates.ratio)
             places: tuple[dense.Place, ...] = ()
-            if (poor[a] or poor[b] or near(a, b)) and found.votes < 2 * settings.candidates.votes:
+            worth = says[a] and says[b] and (poor[a] or poor[b] or near(a, b))
+            if worth and found.votes < 2 * settings.candidates.votes:
                 places = dense.search(small(a), small(b), settings.dense)
             if found.votes >= settings.candidates.votes or places:
                 out.append(Candidate(a, b, found, places))
@@ -78,3 +80,9 @@ def _candidates(views: Sequence[View], settings: Settings, near: Callable[[int, 
     every = [candidate for part in rows for candidate in part]
     every.sort(key=lambda c: (-c.vote.votes, -(c.places[0].score if c.places else 0.0), c.a, c.b))
     return every[: settings.candidates.most]
+
+
+def _says_something(v: View, spread: float) -> bool:
+    """Say whether a panel is more than blank, saturated or annotated ground."""
+    ground = v.tones[0][~v.annotated]
+    return ground.size >= 100 and float(ground.std()) > spread and float(v.usable.mean()) > 0.02
