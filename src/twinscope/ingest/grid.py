@@ -1,0 +1,248 @@
+"""Regular arrangements of rectangles: panels of one size in rows and columns, and the cells of heat maps.
+
+A picture whose edge has the colour of the paper cannot be seen whole by itself. Where its neighbours have one size and
+one pitch, its place is known from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from twinscope.ingest import drawings
+from twinscope.ingest.drawings import area, common
+
+Image = NDArray[np.uint8]
+Rect = tuple[int, int, int, int]
+
+_LEAST_CELLS = 5
+_WIDEST_PITCH = 1.35
+_CONTENT = 12
+"""A pixel farther from the paper's colour than this is content; JPEG leaves less in a gutter."""
+
+
+class _Lattice(NamedTuple):
+    """Places of panels of one size, px: where they start in x and y, and how far gutters are wide (0: not known)."""
+
+    size: tuple[int, int]
+    columns: list[int]
+    rows: list[int]
+    gutter: int
+
+
+def heat_maps(rgb: Image, rects: Sequence[Rect]) -> list[Rect]:
+    """Return the boxes of heat maps among solid rectangles of a figure (HxWx3 uint8).
+
+    Their cells touch, each has one colour, and together they have several.
+    """
+    if len(rects) < _LEAST_CELLS:
+        return []
+    cells = [(rect, colour) for rect in rects if (colour := _cell_colour(rgb, rect)) is not None]
+    found: list[Rect] = []
+    for hull in drawings.merged([rect for rect, _ in cells], 5):
+        inside = [(rect, colour) for rect, colour in cells if common(rect, hull) == area(rect)]
+        if len(inside) < _LEAST_CELLS:
+            continue
+        colours = np.array([colour for _, colour in inside])
+        sizes = np.array([[r[2] - r[0], r[3] - r[1]] for r, _ in inside])
+        usual = np.abs(sizes - np.median(sizes, axis=0)).max(axis=1) <= 3 + 0.1 * sizes.max(axis=1)
+        others = sum(area(r) for r in rects if common(r, hull) > 0.5 * area(r))
+        calm = sum(area(r) for r, _ in inside)
+        if colours.std(axis=0).max() > 12 and usual.mean() > 0.5 and calm > 0.4 * others:
+            found.append(hull)
+    return found
+
+
+def _cell_colour(rgb: Image, rect: Rect) -> NDArray[np.float64] | None:
+    """Return the colour of a cell, None where there is more in the rectangle than one colour and what JPEG adds."""
+    x0, y0, x1, y1 = rect
+    rim = max(2, min(x1 - x0, y1 - y0) // 6)
+    inner = rgb[y0 + rim : y1 - rim, x0 + rim : x1 - rim]
+    if min(inner.shape[:2]) < 4:
+        return None
+    step = max(1, min(inner.shape[:2]) // 60)
+    mean, deviation = cv2.meanStdDev(np.ascontiguousarray(inner[::step, ::step]))
+    return np.asarray(mean[:, 0], np.float64) if float(deviation.max()) < 9 else None
+
+
+def with_bright(away: Image, parts: list[Rect], bright: list[Rect]) -> list[Rect]:
+    """Return the parts of a figure on black paper, with those resolved that hold bright panels and black paper.
+
+    away: HxW uint8, how far each pixel is from the paper's colour. parts: what straight cuts gave; bright: rectangles
+    full of content.
+    """
+    kept: list[Rect] = []
+    for part in parts:
+        inside = [r for r in bright if common(r, part) > 0.9 * area(r)]
+        covered = sum(area(r) for r in inside)
+        if not inside or covered > 0.9 * area(part) or not _is_paper_beside(away, part, inside):
+            kept.append(part)
+    lost = [r for r in bright if all(common(r, part) < 0.5 * area(r) for part in kept)]
+    return kept + lost
+
+
+def _is_paper_beside(away: Image, part: Rect, inside: list[Rect]) -> bool:
+    """Tell whether a part is several panels of one size, or nearly all paper beside its bright panels."""
+    sizes = [(r[2] - r[0], r[3] - r[1]) for r in inside]
+    if any(_alike(a, b) for i, a in enumerate(sizes) for b in sizes[i + 1 :]):
+        return True
+    shown = away[part[1] : part[3], part[0] : part[2]] > 3
+    for x0, y0, x1, y1 in inside:
+        shown[max(0, y0 - part[1] - 3) : y1 - part[1] + 3, max(0, x0 - part[0] - 3) : x1 - part[0] + 3] = False
+    return float(shown.sum()) < 0.03 * (area(part) - sum(map(area, inside)))
+
+
+def _alike(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    return max(abs(a[0] - b[0]), abs(a[1] - b[1])) <= 2 + 0.015 * max(a)
+
+
+def completed(away: Image, found: list[Rect], dark: bool) -> tuple[list[Rect], list[Rect]]:
+    """Return the panels that the grid of the others asks for, and those of `found` that these replace.
+
+    away: HxW uint8, how far each pixel is from the paper's colour; dark: whether the paper is black.
+    """
+    added: list[Rect] = []
+    replaced: list[Rect] = []
+    left = sorted(found, key=area)
+    while left:
+        seed = max(left, key=lambda r: (len(_twins(r, left)), area(r)))
+        twins = _twins(seed, left)
+        left = [r for r in left if r not in twins]
+        lattice = _lattice(twins, away.shape, dark) if len(twins) >= 2 else None
+        if lattice is None:
+            if len(twins) < 2:
+                break
+            continue
+        for cell in _cells(lattice, away.shape):
+            taken = [r for r in found if r in twins] + added
+            if any(common(cell, r) > 0.04 * area(cell) for r in taken):
+                continue
+            others = [r for r in found if r not in twins and common(cell, r) > 0.04 * min(area(cell), area(r))]
+            if _is_panel(away, cell, others, lattice.gutter, dark):
+                added.append(cell)
+                replaced += [r for r in others if r not in replaced]
+    return added, replaced
+
+
+def _twins(rect: Rect, others: list[Rect]) -> list[Rect]:
+    size = (rect[2] - rect[0], rect[3] - rect[1])
+    return [r for r in others if _alike(size, (r[2] - r[0], r[3] - r[1]))]
+
+
+def _lattice(twins: list[Rect], shape: tuple[int, ...], dark: bool) -> _Lattice | None:
+    """Return the lattice of panels of one size, None where they have no common pitch."""
+    width = round(float(np.median([r[2] - r[0] for r in twins])))
+    height = round(float(np.median([r[3] - r[1] for r in twins])))
+    columns, rows = _distinct([r[0] for r in twins]), _distinct([r[1] for r in twins])
+    across, down = _pitch(columns, width), _pitch(rows, height)
+    if across is None and down is None:
+        return None
+    gutter = round(min(p - s for p, s in ((across, width), (down, height)) if p is not None))
+    if dark:
+        across = across or float(width + gutter)
+        down = down or float(height + gutter)
+    return _Lattice(
+        (width, height),
+        _extended(columns, across, width, shape[1]),
+        _extended(rows, down, height, shape[0]) if dark else rows,
+        gutter,
+    )
+
+
+def _distinct(values: list[int]) -> list[int]:
+    """Return the values, those at most 4 apart as one (their median)."""
+    groups: list[list[int]] = []
+    for value in sorted(values):
+        if groups and value - groups[-1][-1] <= 4:
+            groups[-1].append(value)
+        else:
+            groups.append([value])
+    return [round(float(np.median(group))) for group in groups]
+
+
+def _pitch(starts: list[int], length: int) -> float | None:
+    """Return the step by which panels of a length follow each other, None where no two of them tell."""
+    steps = [b - a for i, a in enumerate(starts) for b in starts[i + 1 :]]
+    guesses = [
+        step / k
+        for step in steps
+        for k in (1, 2, 3, 4)
+        if length <= step / k <= min(_WIDEST_PITCH * length, length + 80)
+    ]
+    if not guesses:
+        return None
+
+    def fits(pitch: float) -> int:
+        return sum(abs(step / pitch - round(step / pitch)) * pitch <= 4 for step in steps)
+
+    return max(guesses, key=lambda pitch: (fits(pitch), -pitch))
+
+
+def _extended(starts: list[int], pitch: float | None, length: int, most: int) -> list[int]:
+    """Return the starts, and those that the pitch adds inside [0, most)."""
+    if pitch is None:
+        return starts
+    out = list(starts)
+    for start in starts:
+        for k in range(-int(start / pitch) - 1, int((most - start) / pitch) + 1):
+            at = round(start + k * pitch)
+            if -2 <= at and at + length <= most + 2 and all(abs(at - other) > 4 for other in out):
+                out.append(max(0, at))
+    return out
+
+
+def _cells(lattice: _Lattice, shape: tuple[int, ...]) -> list[Rect]:
+    width, height = lattice.size
+    return [(x, y, min(shape[1], x + width), min(shape[0], y + height)) for y in lattice.rows for x in lattice.columns]
+
+
+def _is_panel(away: Image, cell: Rect, others: list[Rect], gutter: int, dark: bool) -> bool:
+    """Tell whether a cell of a lattice is a panel: something in it, nothing across its border."""
+    x0, y0, x1, y1 = cell
+    if dark and np.count_nonzero(away[y0 + 3 : y1 - 3, x0 + 3 : x1 - 3] > _CONTENT) < 12:
+        return False
+    if not _has_clear_ring(away, cell, gutter):
+        return False
+    inside = [r for r in others if common(r, cell) > 0.85 * area(r)]
+    rest = [r for r in others if r not in inside]
+    if any(common(r, cell) < 0.8 * area(cell) for r in rest) or (rest and not dark):
+        return False
+    if not inside:
+        return dark
+    if len(inside) == 1 and not _fades(away, inside[0], cell):
+        return False
+    beside = away[y0:y1, x0:x1] > 60
+    for a, b, c, d in inside:
+        beside[max(0, b - y0 - 2) : max(0, d - y0 + 2), max(0, a - x0 - 2) : max(0, c - x0 + 2)] = False
+    shares = any(abs(r[k] - cell[k]) <= 3 for r in inside for k in range(4))
+    return shares and (dark or len(inside) > 1 or float(beside.sum()) < 0.08 * area(cell))
+
+
+def _has_clear_ring(away: Image, cell: Rect, gutter: int) -> bool:
+    """Tell whether the gutter around a cell has the colour of the paper."""
+    height, width = away.shape
+    x0, y0, x1, y1 = cell
+    off = max(1, gutter // 2)
+    lines = []
+    if x0 - off >= 0:
+        lines.append(away[y0:y1, x0 - off])
+    if x1 + off - 1 < width:
+        lines.append(away[y0:y1, x1 + off - 1])
+    if y0 - off >= 0:
+        lines.append(away[y0 - off, x0:x1])
+    if y1 + off - 1 < height:
+        lines.append(away[y1 + off - 1, x0:x1])
+    limit = 24 if gutter >= 4 else 120
+    return all(float((line > limit).mean()) < 0.12 for line in lines)
+
+
+def _fades(away: Image, rect: Rect, cell: Rect) -> bool:
+    """Tell whether the sides of a rectangle that are not the cell's own fade into the paper."""
+    x0, y0, x1, y1 = rect
+    lines = (away[y0:y1, x0 + 1], away[y0 + 1, x0:x1], away[y0:y1, x1 - 2], away[y1 - 2, x0:x1])
+    free = [line for k, line in enumerate(lines) if abs(rect[k] - cell[k]) > 3]
+    return bool(free) and all(float((line > _CONTENT).mean()) < 0.75 for line in free)
