@@ -470,7 +470,7 @@ def _kept(cluster: _Cluster, caption: Block | None, size: tuple[float, float]) -
 
 
 def _found(cluster: _Cluster, caption: Block | None, texts: Sequence[Block]) -> Found:
-    rasters = tuple(g.raster for g in cluster.graphics if g.shape == "raster")
+    rasters = tuple(sorted(g.raster for g in cluster.graphics if g.shape == "raster"))
     if caption is None:
         weak = [m.group(1) for block in texts if len(block.text) < 40 and (m := _WEAK.search(block.text))]
         return Found(cluster.box, weak[0] if len(weak) == 1 else "", "", rasters)

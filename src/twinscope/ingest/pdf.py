@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from twinscope import pixels
 from twinscope.errors import BrokenError, InputError, RefusedError
-from twinscope.ingest import layout, letters, raster, sheet
+from twinscope.ingest import layout, letters, placed, raster, sheet
 from twinscope.ingest.job import Job, Note, Tell
 from twinscope.ingest.layout import Found, Graphic, common, hull
 from twinscope.ingest.panels import Piece, split
@@ -179,10 +179,10 @@ def _without_scans(
     area = on_page.size[0] * on_page.size[1]
     kept = []
     for figure in found:
-        placed = [on_page.rasters[i] for i in figure.rasters]
-        covered = sum(p.visible.area for p in placed)
+        parts = [on_page.rasters[i] for i in figure.rasters]
+        covered = sum(p.visible.area for p in parts)
         if covered > 0.75 * area:
-            bits = {p.bits for p in placed if p.visible.area > 0.02 * area}
+            bits = {p.bits for p in parts if p.visible.area > 0.02 * area}
             letters = sum(len(line.text) for line in on_page.lines)
             if bits == {1} or (letters > 200 and float(np.mean(small.min(axis=2) > 225)) > 0.6):
                 reason = "the page is a scan; figures inside a scanned page are not looked for"
@@ -311,11 +311,11 @@ def _natives(page: pdfium.PdfPage, on_page: Sheet, figure: Found, most_px: int) 
     natives: list[Native] = []
     reasons: list[str] = []
     for i in figure.rasters:
-        placed = on_page.rasters[i]
-        if min(placed.size) < 4:
+        part = on_page.rasters[i]
+        if min(part.size) < 4:
             continue
         try:
-            one = raster.native(page, placed, most_px)
+            one = raster.native(page, part, most_px)
         except InputError as error:
             reasons.append(str(error))
             continue
@@ -382,8 +382,8 @@ def _split_view(
         for one in natives
     ]
     cuts, pieces = [], []
-    found = split(view, [h for h in hints if min(h.width, h.height) >= LEAST_PX])
-    for piece in with_heat_maps(view, found):
+    hints = [hint for hint in hints if min(hint.width, hint.height) >= LEAST_PX]
+    for piece in placed.respect(with_heat_maps(view, split(view, hints)), hints):
         place = Box(*(start + side / scale for side, start in zip(piece.box, (box.x0, box.y0) * 2, strict=True)))
         part, _ = crop(view, piece.box)
         cut = _embedded(part, place, natives, 1.6 / scale, most_px)
