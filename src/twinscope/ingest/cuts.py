@@ -45,7 +45,9 @@ def rectangles(mask: Image, least: int) -> list[Rect]:
     total = float(np.count_nonzero(mask))
     held = float(sum(np.count_nonzero(mask[y0:y1, x0:x1]) for x0, y0, x1, y1 in parts))
     size = float(sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in parts))
-    clean = held > 0.95 * total and held > 0.95 * size
+    smallest = min(((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in parts), default=0)
+    least_held = 0.95 if smallest >= 0.08 * size else 0.985
+    clean = held > least_held * max(total, size)
     box = (whole[2] - whole[0]) * (whole[3] - whole[1])
     return [whole] if not clean and total > 0.75 * box else parts
 
@@ -300,17 +302,18 @@ def _seams(strip: Image) -> list[Cut]:
         usual = np.r_[energy[at - 12 : at - 3], energy[at + 4 : at + 13]]
         if energy[at] < 1.8 * np.median(usual) + 3 or energy[at] < 1.35 * usual.max():
             continue
-        if _steps_all_along(step, int(at)):
-            cuts.append(Cut(int(at) + 1, int(at) + 1))
+        if _steps_all_along(step, int(at), float(energy[at]) > 2.2 * float(usual.max())):
+            seam = int(at) + (2 if energy[at + 1] >= energy[at - 1] else 1)
+            cuts.append(Cut(seam, seam))
     return cuts
 
 
-def _steps_all_along(step: Image, at: int) -> bool:
+def _steps_all_along(step: Image, at: int, steep: bool) -> bool:
     """Tell whether the step at a column stands out from both sides, in most of ten stretches of its length."""
     around = np.maximum(step[:, at - 8 : at - 3].mean(axis=1), step[:, at + 4 : at + 9].mean(axis=1))
     clear = step[:, at] > 1.8 * around + 5
     parts = [float(part.mean()) for part in np.array_split(clear, 10)]
-    return float(clear.mean()) > 0.4 and sum(part > 0.25 for part in parts) >= 8
+    return float(clear.mean()) > (0.3 if steep else 0.4) and sum(p > 0.25 for p in parts) >= (6 if steep else 8)
 
 
 def _continues(grey: Floats, cut: Cut) -> bool:

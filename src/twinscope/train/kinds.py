@@ -151,7 +151,7 @@ def main() -> None:
     """Grow, measure and write the forest and its card."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--drawn", type=int, default=900, help="drawn panels of each sort")
+    parser.add_argument("--drawn", type=int, default=450, help="drawn panels of each sort")
     parser.add_argument("--views", type=int, default=3, help="panels from each micrograph")
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)

@@ -1,0 +1,79 @@
+"""Kinds: pictures are not taken for drawings, nor drawings for pictures."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tests.ingest import compose
+
+from twinscope.ingest import kinds
+
+TAKEN, DRAWN = ("micrograph", "blot", "photo"), ("graph", "diagram")
+
+
+@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("quality", [None, 80])
+def test_charts_are_graphs(seed: int, quality: int | None) -> None:
+    image = compose.chart(np.random.default_rng(seed), 220, 300)
+    assert kinds.classify(image if quality is None else compose.jpeg(image, quality)) in DRAWN
+
+
+@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("quality", [None, 80])
+def test_pictures_are_taken(seed: int, quality: int | None) -> None:
+    for kind in ("micrograph", "blot"):
+        image = compose.picture(np.random.default_rng(seed), kind, 120, 320)
+        assert kinds.classify(image if quality is None else compose.jpeg(image, quality)) in TAKEN
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_strips_are_blots(seed: int) -> None:
+    image = compose.picture(np.random.default_rng(seed), "blot", 60, 420)
+    assert kinds.classify(image) == "blot"
+
+
+def test_what_is_empty_or_tiny_is_other() -> None:
+    assert kinds.classify(np.full((80, 80, 3), 255, np.uint8)) == "other"
+    assert kinds.classify(np.zeros((4, 90), np.uint8)) == "other"
+
+
+def test_bars_and_colour_bars_are_no_pictures() -> None:
+    bar = np.full((120, 40, 3), 90, np.uint8)
+    assert kinds.is_flat(bar)
+    assert not kinds.is_flat(compose.picture(np.random.default_rng(0), "micrograph", 120, 120))
+    ramp = np.repeat(np.linspace(20, 240, 200).astype(np.uint8)[None, :, None], 30, axis=0).repeat(3, axis=2)
+    assert kinds.is_ruled(ramp)
+    assert kinds.classify(np.ascontiguousarray(ramp)) in DRAWN
+
+
+def test_a_dark_picture_with_little_in_it_is_not_flat() -> None:
+    rng = np.random.default_rng(1)
+    image = np.clip(rng.normal(6, 1, (200, 200)), 0, 255)
+    cv2.circle(image, (60, 80), 14, 40.0, -1)
+    cv2.circle(image, (140, 120), 14, 36.0, -1)
+    assert not kinds.is_flat(image.astype(np.uint8))
+
+
+def test_shares_add_up() -> None:
+    shares = kinds.shares(compose.chart(np.random.default_rng(2), 200, 240))
+    assert shares.shape == (len(kinds.KINDS),)
+    assert float(shares.sum()) == pytest.approx(1, abs=1e-4)
+
+
+def test_grey_and_colour_give_the_same_kind() -> None:
+    image = compose.picture(np.random.default_rng(3), "blot", 60, 300)
+    assert np.array_equal(kinds.features(image), kinds.features(np.ascontiguousarray(image[..., 0])))
+
+
+def test_real_micrographs_are_taken(shared: Path) -> None:
+    with (shared / "data" / "micrographs" / "manifest.csv").open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["split"] == "test"][::3]
+    seen = []
+    for row in rows:
+        image = cv2.imread(str(shared / "data" / "micrographs" / row["file"]))
+        seen.append(kinds.classify(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)))
+    assert np.mean([kind in TAKEN for kind in seen]) > 0.95
