@@ -82,7 +82,7 @@ class Dense(_Stage):
     pad_px: int = Field(108, ge=48, description="square to which pictures are padded for the Fourier transform")
     window_px: float = Field(8.0, gt=0, description="window of the local normalisation of the small picture")
     scale: float = Field(2.0, ge=1, description="largest change of scale between the panels' long sides")
-    steps: int = Field(7, ge=1, description="scales tried")
+    steps: int = Field(9, ge=1, description="scales tried")
     overlap: float = Field(0.3, gt=0, le=1, description="least common area, of the smaller panel")
     spread: float = Field(0.012, ge=0, description="spread of grey below which a panel is blank")
     energy: float = Field(0.05, ge=0, description="least mean square of the tone-free pictures in the common area")
@@ -111,6 +111,7 @@ class Evidence(_Stage):
 
     window_px: float = Field(10.0, gt=0, description="Gaussian window of the local normalisation, px of the frame")
     local_px: float = Field(6.0, gt=0, description="Gaussian window of the local correlation")
+    periodic: float = Field(0.88, gt=0, le=1, description="refused: as good at a shift as this share of the best")
     flat: float = Field(0.006, gt=0, description="local spread below which ground says nothing")
 
 

@@ -50,7 +50,10 @@ def judge(a: View, b: View, candidate: Candidate, settings: Settings) -> Judged 
 def measure(
     a: View, b: View, candidate: Candidate, settings: Settings
 ) -> list[tuple[Alignment, Frame, dict[str, float]]]:
-    """Align a candidate pair, by keypoints and by correlation where each proposes it, and measure each alignment."""
+    """Align a candidate pair, by keypoints and by correlation where each proposes it, and measure each alignment.
+
+    Alignments of repeated textures are refused.
+    """
     proposed: list[Alignment | None] = []
     if candidate.vote.votes >= settings.candidates.votes:
         start = align.from_vote(a, b, candidate.vote, settings.align)
@@ -62,6 +65,8 @@ def measure(
             continue
         frame = evidence.frame(a, b, alignment)
         numbers = evidence.measure(a, b, alignment, frame, settings.evidence)
+        if numbers["second"] > settings.evidence.periodic * numbers["correlation_1"]:
+            continue  # a repeated texture: it fits elsewhere nearly as well, so that fitting here says nothing
         numbers["votes"] = float(candidate.vote.votes)
         numbers["dense"] = float(alignment.matches == 0)
         out.append((alignment, frame, numbers))
