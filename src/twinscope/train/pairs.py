@@ -285,7 +285,7 @@ def _merge(image: Float, rng: Rng, other: Float) -> m.Manipulated:
 
 def soft(strip: Float, rng: Rng) -> Float:
     """Return a strip as a blurred, enlarged scan of few pixels: nearly no keypoints are left on it."""
-    height, width = strip.shape
+    _, width = strip.shape
     share = int(rng.integers(1, 4)) / max(1, round(width / 45))
     part = strip[:, : max(60, int(width * min(1.0, share)))]
     out = cv2.GaussianBlur(part, (0, 0), rng.uniform(2.0, 4.5))
