@@ -36,7 +36,8 @@ def drawing(x0: float, y0: float, x1: float, y1: float) -> list[Graphic]:
 
 @pytest.mark.parametrize(("text", "label"), [
     ("Figure 2. Cells", "Figure 2"), ("FIGURE 1. Rgt2", "FIGURE 1"), ("Fig 3. Dilution", "Fig 3"),
-    ("Figure 12", "Figure 12"), ("Fig. S4: More", "Fig. S4"), ("Figure 5 | Later", "Figure 5"),
+    ("Figure 12", "Figure 12"), ("Fig. S4: More", "Fig. S4"),
+    ("Figure 5 | Later", "Figure 5"),
     ("Scheme 1. A way", "Scheme 1"),
     ("Supplementary Figure 2. X", "Supplementary Figure 2"), ("Extended Data Fig. 3 | Y", "Extended Data Fig. 3"),
     ("Figure 4 Logarithmic scale", "Figure 4"),
