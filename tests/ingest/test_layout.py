@@ -8,7 +8,7 @@ import pytest
 from twinscope.ingest import layout, letters, placed
 from twinscope.ingest.layout import Graphic, Line
 from twinscope.ingest.panels import Piece
-from twinscope.ingest.pictures import crop, with_heat_maps
+from twinscope.ingest.pictures import crop
 from twinscope.types import Box
 
 SIZE = (792.0, 612.0)
@@ -110,27 +110,6 @@ def test_letters_run_on_from_a() -> None:
     assert letters.letter_of(Box(210, 70, 380, 180), places) == "B"
     assert letters.letter_of(Box(210, 210, 380, 390), places) == "C"
     assert letters.letters(lines[1:], Box(50, 50, 400, 400)) == []
-
-
-def _cells(colors: list[tuple[int, int, int]]) -> tuple[np.ndarray, list[Piece]]:  # type: ignore[type-arg]
-    image = np.full((100, 40 * len(colors) + 60, 3), 255, np.uint8)
-    pieces = []
-    for i, color in enumerate(colors):
-        image[20:55, 40 * i : 40 * i + 36] = color
-        pieces.append(Piece(Box(40 * i, 20, 40 * i + 36, 55), "micrograph", ""))
-    return image, pieces
-
-
-def test_cells_of_a_heat_map_are_one_graph() -> None:
-    reds = [(255, 40 * i, 40 * i) for i in range(4)]
-    blues = [(40 * i, 40 * i, 255) for i in range(4)]
-    image, pieces = _cells(reds + blues)
-    assert with_heat_maps(image, pieces) == [Piece(Box(0, 20, 316, 55), "graph", "")]
-
-
-def test_dark_controls_stay_pictures() -> None:
-    image, pieces = _cells([(i, i, i) for i in range(8)])
-    assert with_heat_maps(image, pieces) == pieces
 
 
 def test_cells_of_a_grid_of_rasters_are_panels() -> None:

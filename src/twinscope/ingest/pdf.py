@@ -20,7 +20,7 @@ from twinscope.ingest import layout, letters, placed, raster, sheet
 from twinscope.ingest.job import Job, Note, Tell
 from twinscope.ingest.layout import Found, Graphic, common, hull
 from twinscope.ingest.panels import Piece, split
-from twinscope.ingest.pictures import LEAST_PX, Budget, crop, save, with_heat_maps
+from twinscope.ingest.pictures import LEAST_PX, Budget, crop, save
 from twinscope.ingest.raster import Native
 from twinscope.ingest.sheet import Sheet
 from twinscope.types import Box, Figure, Origin, Page, Panel, Problem
@@ -350,7 +350,7 @@ def _split_raster(source: Native, box: Box) -> tuple[list[_Cut], list[Piece]]:
     image, at = raster.cut(source, box, 1.0)
     dx, dy = source.density
     cuts, pieces = [], []
-    for piece in with_heat_maps(image, split(image)):
+    for piece in split(image):
         part, inside = crop(image, piece.box)
         if min(part.shape[:2]) < LEAST_PX:
             continue
@@ -383,7 +383,7 @@ def _split_view(
     ]
     cuts, pieces = [], []
     hints = [hint for hint in hints if min(hint.width, hint.height) >= LEAST_PX]
-    for piece in placed.respect(with_heat_maps(view, split(view, hints)), hints):
+    for piece in placed.respect(split(view, hints), hints):
         place = Box(*(start + side / scale for side, start in zip(piece.box, (box.x0, box.y0) * 2, strict=True)))
         part, _ = crop(view, piece.box)
         cut = _embedded(part, place, natives, 1.6 / scale, most_px)

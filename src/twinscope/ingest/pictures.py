@@ -39,65 +39,12 @@ def whole_or_split(image: Image, divide: bool = True) -> list[Piece]:
     height, width = image.shape[:2]
     if not divide:
         return [Piece(Box(0, 0, width, height), classify(image), "")]
-    pieces = [p for p in with_heat_maps(image, split(image)) if min(p.box.width, p.box.height) >= LEAST_PX]
+    pieces = [p for p in split(image) if min(p.box.width, p.box.height) >= LEAST_PX]
     if not pieces:
         return [Piece(Box(0, 0, width, height), "other", "")] if min(height, width) >= LEAST_PX else []
     if len(pieces) == 1 and pieces[0].box.area >= 0.9 * width * height:
         return [pieces[0]._replace(box=Box(0, 0, width, height))]
     return pieces
-
-
-def with_heat_maps(image: Image, pieces: list[Piece]) -> list[Piece]:
-    """Return the panels with the cells of heat maps put together: neighbours of one flat colour each, of many colours.
-
-    Blank pictures side by side (dark controls) are not cells: their colours are alike.
-    """
-    colors = {i: color for i, piece in enumerate(pieces) if (color := _flat(image, piece)) is not None}
-    if len(colors) < 6:
-        return pieces
-    left, maps = set(colors), []
-    while left:
-        group, edge = set[int](), {left.pop()}
-        while edge:
-            one = edge.pop()
-            group.add(one)
-            near = {i for i in left if _beside(pieces[one].box, pieces[i].box)}
-            left -= near
-            edge |= near
-        tones = np.array([colors[i] for i in group])
-        spread = np.abs(tones[:, None] - tones[None]).max(axis=2) > 40
-        vivid = (tones.max(axis=1) - tones.min(axis=1) > 40).sum()
-        if len(group) >= 6 and vivid >= 2 and (spread.sum(axis=1) >= 2).sum() >= 3:
-            boxes = np.array([pieces[i].box for i in group])
-            maps.append(Box(*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()))
-    out: list[Piece] = []
-    for piece in pieces:
-        box = next((box for box in maps if _inside(piece.box, box)), None)
-        whole = piece if box is None else Piece(box, "graph", "")
-        if whole not in out:
-            out.append(whole)
-    return out
-
-
-def _flat(image: Image, piece: Piece) -> NDArray[np.float32] | None:
-    """Return the colour of a panel that has but one."""
-    x0, y0, x1, y1 = (round(v) for v in piece.box)
-    dx, dy = max(1, (x1 - x0) // 6), max(1, (y1 - y0) // 6)
-    part = image[y0 + dy : y1 - dy, x0 + dx : x1 - dx]
-    if part.size == 0:
-        return None
-    values = part.reshape(-1, 3 if image.ndim == 3 else 1).astype(np.float32)
-    return np.broadcast_to(values.mean(axis=0), (3,)).copy() if values.std(axis=0).max() < 8 else None
-
-
-def _beside(a: Box, b: Box) -> bool:
-    gap = max(a.x0 - b.x1, b.x0 - a.x1, a.y0 - b.y1, b.y0 - a.y1)
-    return gap < 0.35 * min(a.width, a.height, b.width, b.height)
-
-
-def _inside(box: Box, frame: Box) -> bool:
-    x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
-    return frame.x0 <= x < frame.x1 and frame.y0 <= y < frame.y1 and box.area <= frame.area
 
 
 def crop(image: Image, box: Box) -> tuple[Image, Box]:
