@@ -47,10 +47,10 @@ def test_prepare_resizes_any_aspect() -> None:
     wide = np.zeros((50, 400), np.uint8)
     wide[:, 200:] = 200
     out = prepare(wide)
-    assert out.shape == (128, 128)
-    assert out[:, 60].max() == 0
-    assert out[:, 67].min() == 200
-    assert np.array_equal(prepare(cells(0, 128, 128)), cells(0, 128, 128))
+    assert out.shape == (96, 96)
+    assert out[:, 45].max() == 0
+    assert out[:, 50].min() == 200
+    assert np.array_equal(prepare(cells(0, 96, 96)), cells(0, 96, 96))
 
 
 def test_same_answer_every_time_and_in_any_batch() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from twinscope import models
 
-SIDE_PX = 128
+SIDE_PX = 96
 """Every picture, whatever its size and aspect, is resized to this square before it is embedded."""
 
 
@@ -20,7 +20,7 @@ def embed(
 ) -> NDArray[np.float32]:
     """Return the points of pictures: HxW or HxWx3 RGB uint8 of any size and aspect -> (n, 128) float32.
 
-    A picture is turned to luma and resized to 128x128 (area filter when shrinking, bicubic when growing); the rest of
+    A picture is turned to luma and resized to 96x96 (area filter when shrinking, bicubic when growing); the rest of
     the preprocessing lies in the graph. Raises ModelError where the model is not the one of its card, and ValueError
     for an array that is no such picture.
     """
@@ -32,7 +32,7 @@ def embed(
 
 
 def prepare(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the 128x128 grey uint8 picture that the network sees."""
+    """Return the 96x96 grey uint8 picture that the network sees."""
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0 or image.shape[2:] not in ((), (3,)):
         raise ValueError(f"a picture is HxW or HxWx3 uint8, got {image.dtype} {image.shape}")
     grey = image if image.ndim == 2 else cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)

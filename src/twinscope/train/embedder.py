@@ -27,7 +27,7 @@ from twinscope.train.networks import Embedder
 SEED = 0
 WINDOWS = 80
 SIDE = 96
-"""The side in px of the views it trains on: half the cost of the 128 px that it is used and judged on."""
+"""The side in px of the views it sees, in training and in use: half the cost of 128 px, and no worse."""
 
 
 def main() -> None:
@@ -72,8 +72,9 @@ def look(network: nn.Module, looks: list[protocol.Classes]) -> dict[str, float]:
 
 @torch.inference_mode()
 def embed(network: nn.Module, views: NDArray[np.uint8], size: int = 100) -> NDArray[np.float32]:
-    """Return the points of (n, h, w) uint8 pictures, in evaluation mode."""
+    """Return the points of (n, h, w) uint8 pictures, resized to what the network sees, in evaluation mode."""
     network.eval()
+    views = np.stack([cv2.resize(view, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for view in views])
     parts = [
         network(torch.as_tensor(views[k : k + size])[:, None].float().contiguous(memory_format=torch.channels_last))
         for k in range(0, len(views), size)

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from twinscope import metrics
 from twinscope.models.card import CARDS, WEIGHTS, Card, Probe, probe_input, write
 from twinscope.train import protocol
-from twinscope.train.embedder import embed
+from twinscope.train.embedder import SIDE, embed
 from twinscope.train.networks import Embedder
 
 LIMITS = (
-    "Sees 128x128 px of grey: small details of a large picture are lost, and aspect is not kept.",
+    "Sees 96x96 px of grey: small details of a large picture are lost, and aspect is not kept.",
     "Made for the whole picture against the whole picture: a small crop of a large panel lies outside the border.",
     "Learned from micrographs and drawn pictures; other kinds (blots, photographs) are further from their copies.",
     "Different fields of the same slide and near-empty pictures lie close to one another: a distance is no evidence.",
@@ -41,7 +41,7 @@ ATTRIBUTION = (
 
 
 class Graph(nn.Module):
-    """The network as it ships: (n, 128, 128) uint8 grey in, (n, 128) float32 out."""
+    """The network as it ships: (n, 96, 96) uint8 grey in, (n, 128) float32 out."""
 
     def __init__(self, network: Embedder) -> None:
         super().__init__()
@@ -65,7 +65,9 @@ def main() -> None:
     path = WEIGHTS / f"{arguments.id}.onnx"
     save_graph(network, path)
     record = json.loads((arguments.run / "run.json").read_text())
-    card = make_card(arguments.id, path, record | {"step": saved["row"]["step"]}, chosen)
+    card = make_card(
+        arguments.id, path, record | {"step": saved["row"]["step"], "train_s": saved["row"]["seconds"]}, chosen
+    )
     write(card, CARDS / f"{arguments.id}.json")
     print(f"{path.name}: {path.stat().st_size / 2**20:.1f} MiB, sha256 {card.sha256}, {chosen}")
 
@@ -86,7 +88,7 @@ def choose_border(network: Embedder) -> dict[str, float]:
 
 def save_graph(network: Embedder, path: Path) -> None:
     """Write the ONNX graph, the weights inside, and check it against torch on the probe."""
-    graph, example = Graph(network).eval(), torch.as_tensor(probe_input((2, 128, 128), "uint8"))
+    graph, example = Graph(network).eval(), torch.as_tensor(probe_input((2, SIDE, SIDE), "uint8"))
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.onnx.export(
         graph, (example,), str(path), input_names=["grey"], output_names=["points"], opset_version=18, verbose=False,
@@ -116,21 +118,21 @@ def make_card(id: str, path: Path, record: dict[str, Any], chosen: dict[str, flo
     """Return the card of an exported graph; test metrics are added by `python -m twinscope.train.evaluate ID`."""
     graph = path.read_bytes()
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    probe = session.run(None, {"grey": probe_input((2, 128, 128), "uint8")})[0].ravel()[:16]
+    probe = session.run(None, {"grey": probe_input((2, SIDE, SIDE), "uint8")})[0].ravel()[:16]
     return Card(
         id=id,
         file=path.name,
         sha256=hashlib.sha256(graph).hexdigest(),
         task="embed pictures: two views of one picture lie within distance 1",
-        input="grey: (n, 128, 128) uint8",
-        preprocessing="outside: luma, resized to 128x128 (area filter when shrinking, bicubic when growing); "
+        input="grey: (n, 96, 96) uint8",
+        preprocessing="outside: luma, resized to 96x96 (area filter when shrinking, bicubic when growing); "
         "inside the graph: three tones, each standardised over the picture",
         output="points: (n, 128) float32, on a sphere; Euclidean distance",
         border=1.0,
         border_chosen="the best accuracy (same and different pairs weigh alike) on windows of the validation groups, "
         f"v02 and stronger manipulations: {chosen['accuracy']}, with {chosen['fpr']} of different pairs inside",
         training={"data": "micrographs (train split) and drawn pictures", **record},
-        probe=Probe(shape=(2, 128, 128), dtype="uint8", first=tuple(round(float(v), 6) for v in probe), atol=2e-3),
+        probe=Probe(shape=(2, SIDE, SIDE), dtype="uint8", first=tuple(round(float(v), 6) for v in probe), atol=2e-3),
         limits=LIMITS,
         licence="Apache-2.0; the sources of attribution ask to be named with the weights",
         attribution=ATTRIBUTION,
