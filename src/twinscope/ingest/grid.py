@@ -80,9 +80,37 @@ def with_bright(away: Image, parts: list[Rect], bright: list[Rect]) -> list[Rect
         inside = [r for r in bright if common(r, part) > 0.9 * area(r)]
         covered = sum(area(r) for r in inside)
         if not inside or covered > 0.9 * area(part) or not _is_paper_beside(away, part, inside):
-            kept.append(part)
-    lost = [r for r in bright if all(common(r, part) < 0.5 * area(r) for part in kept)]
-    return kept + lost
+            kept += next((cells for r in inside if (cells := _repeated(away, part, r))), [part])
+    for one in bright:
+        inside = [part for part in kept if common(one, part) > 0.9 * area(part)]
+        if any(common(one, part) >= 0.5 * area(one) for part in kept if part not in inside):
+            continue
+        torn = len(inside) > 1 and len(_twins(inside[0], inside)) < len(inside)
+        if torn or sum(map(area, inside)) < 0.9 * area(one):
+            kept = [part for part in kept if part not in inside] + [one]
+    return kept
+
+
+def _repeated(away: Image, part: Rect, one: Rect) -> list[Rect]:
+    """Return the panels that a part falls into when all have the size of one, if their gutters hold only paper."""
+    width, height = one[2] - one[0], one[3] - one[1]
+    guesses = [
+        (start - low) / k - length
+        for low, start, length in ((part[0], one[0], width), (part[1], one[1], height))
+        for k in range(1, 9)
+    ]
+    for gutter in sorted(g for g in guesses if 2 <= g <= 0.15 * min(width, height)):
+        columns = _extended([one[0] - part[0]], width + gutter, width, part[2] - part[0])
+        rows = _extended([one[1] - part[1]], height + gutter, height, part[3] - part[1])
+        beside = away[part[1] : part[3], part[0] : part[2]] > 2 * _CONTENT
+        cells = []
+        for x0, y0, x1, y1 in ((x, y, x + width, y + height) for y in rows for x in columns):
+            if np.count_nonzero(beside[y0 + 3 : y1 - 3, x0 + 3 : x1 - 3]) >= 12:
+                cells.append((x0 + part[0], y0 + part[1], min(x1 + part[0], part[2]), min(y1 + part[1], part[3])))
+            beside[max(0, y0 - 1) : y1 + 1, max(0, x0 - 1) : x1 + 1] = False
+        if len(cells) >= 2 and float(beside.mean()) < 0.001:
+            return cells
+    return []
 
 
 def _is_paper_beside(away: Image, part: Rect, inside: list[Rect]) -> bool:
@@ -96,6 +124,12 @@ def _is_paper_beside(away: Image, part: Rect, inside: list[Rect]) -> bool:
     return float(shown.sum()) < 0.03 * (area(part) - sum(map(area, inside)))
 
 
+def is_regular(rects: Sequence[Rect]) -> bool:
+    """Tell whether most of three or more rectangles, by area, have one size."""
+    twins = max((_twins(r, rects) for r in rects), key=len, default=[])
+    return len(twins) >= 3 and sum(map(area, twins)) > 0.6 * sum(map(area, rects))
+
+
 def _alike(a: tuple[int, int], b: tuple[int, int]) -> bool:
     return max(abs(a[0] - b[0]), abs(a[1] - b[1])) <= 2 + 0.015 * max(a)
 
@@ -105,30 +139,32 @@ def completed(away: Image, found: list[Rect], dark: bool) -> tuple[list[Rect], l
 
     away: HxW uint8, how far each pixel is from the paper's colour; dark: whether the paper is black.
     """
+    least = 0.05 * max(away.shape)
     added: list[Rect] = []
     replaced: list[Rect] = []
-    left = sorted(found, key=area)
+    settled: list[Rect] = []
+    left = [r for r in found if least <= min(r[2] - r[0], r[3] - r[1]) > 0.15 * max(r[2] - r[0], r[3] - r[1])]
     while left:
-        seed = max(left, key=lambda r: (len(_twins(r, left)), area(r)))
-        twins = _twins(seed, left)
+        twins = max((_twins(r, left) for r in left), key=lambda some: sum(map(area, some)))
         left = [r for r in left if r not in twins]
         lattice = _lattice(twins, away.shape, dark) if len(twins) >= 2 else None
         if lattice is None:
-            if len(twins) < 2:
-                break
             continue
+        settled += twins
+        replaced += [r for r in found if r not in settled and any(common(r, t) > 0.9 * area(r) for t in twins)]
         for cell in _cells(lattice, away.shape):
-            taken = [r for r in found if r in twins] + added
-            if any(common(cell, r) > 0.04 * area(cell) for r in taken):
+            if any(common(cell, r) > 0.04 * min(area(cell), area(r)) for r in settled):
                 continue
-            others = [r for r in found if r not in twins and common(cell, r) > 0.04 * min(area(cell), area(r))]
+            others = [r for r in found if r not in settled and common(cell, r) > 0.04 * min(area(cell), area(r))]
             if _is_panel(away, cell, others, lattice.gutter, dark):
                 added.append(cell)
+                settled.append(cell)
                 replaced += [r for r in others if r not in replaced]
+        left = [r for r in left if r not in replaced]
     return added, replaced
 
 
-def _twins(rect: Rect, others: list[Rect]) -> list[Rect]:
+def _twins(rect: Rect, others: Sequence[Rect]) -> list[Rect]:
     size = (rect[2] - rect[0], rect[3] - rect[1])
     return [r for r in others if _alike(size, (r[2] - r[0], r[3] - r[1]))]
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from twinscope.ingest import cuts, drawings, grid, kinds
+from twinscope.ingest import cuts, drawings, faint, grid, kinds
 from twinscope.ingest.annotations import annotation_mask
 from twinscope.types import Box, PanelKind
 
@@ -123,6 +123,8 @@ def _pieces(rgb: Image, hints: list[Rect]) -> list[tuple[Rect, PanelKind]]:
     mask = _foreground(rgb, paper, 10)
     em = _em(drawings.components(mask), rgb.shape)
     blocks = _blocks(mask, hints, em, dark_paper=bool(paper.max() < 250))
+    if paper.min() >= 250:
+        blocks = faint.widened(rgb, blocks, em)
     pictures = _pictures(rgb, paper, blocks, em)
     pictures = drawings.without_bars(mask, _joined(rgb, pictures, em) if paper.min() >= 250 else pictures)
     pictures = _on_grid(rgb, paper, pictures)
@@ -156,7 +158,7 @@ def _away(rgb: Image, paper: NDArray[np.int16]) -> Image:
 def _is_compound(rgb: Image, rects: list[Rect]) -> bool:
     """Tell whether most of the area of the pictures found has edges of its own: sharp, or the image's border."""
     clear = sum(_area(rect) for rect in rects if _has_edges(rgb, rect))
-    return bool(clear > max(0, 0.5 * sum(map(_area, rects))))
+    return grid.is_regular(rects) or bool(clear > max(0, 0.5 * sum(map(_area, rects))))
 
 
 def _has_edges(rgb: Image, rect: Rect) -> bool:
@@ -295,7 +297,9 @@ def _is_text_on_paper(rgb: Image, rect: Rect, paper: NDArray[np.int16]) -> bool:
 def _is_spliced_strip(rgb: Image, block: Rect, parts: list[Rect]) -> bool:
     """Tell whether a block is one blot strip with seams across, and no gutter in them: one panel, if a pieced one."""
     width, height = block[2] - block[0], block[3] - block[1]
-    if width < 2.2 * height or sum(map(_area, parts)) < 0.985 * _area(block):
+    widths = [part[2] - part[0] for part in parts]
+    least = 2.2 if max(widths) <= 1.25 * min(widths) else 1.4
+    if width < least * height or sum(map(_area, parts)) < 0.985 * _area(block):
         return False
     if any(part[3] - part[1] < 0.97 * height for part in parts):
         return False
