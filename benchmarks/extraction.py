@@ -131,7 +131,9 @@ def _total(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> None:
     """Print the table."""
-    print(f"{'pdf':32} {'figures':>9} {'extra':>5} {'panels':>6} {'got':>4} {'IoU.5':>5} {'.75':>4} {'kind':>4} {'s':>6}")
+    print(
+        f"{'pdf':32} {'figures':>9} {'extra':>5} {'panels':>6} {'got':>4} {'IoU.5':>5} {'.75':>4} {'kind':>4} {'s':>6}"
+    )
     for row in [*result["rows"], {"pdf": "all", **result["total"]}]:
         print(
             f"{row['pdf']:32} {row['figures_found']:>4}/{row['figures']:<4} {row['figures_extra']:>5} {row['panels']:>6}"

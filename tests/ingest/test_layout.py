@@ -8,7 +8,7 @@ import pytest
 from twinscope.ingest import layout, letters, placed
 from twinscope.ingest.layout import Graphic, Line
 from twinscope.ingest.panels import Piece
-from twinscope.ingest.pictures import crop
+from twinscope.ingest.pictures import crop, refined
 from twinscope.types import Box
 
 SIZE = (792.0, 612.0)
@@ -138,3 +138,16 @@ def test_crop_rounds_and_stays_inside() -> None:
     part, box = crop(image, Box(-3, 2.4, 4.6, 99))
     assert box == (0, 2, 5, 10)
     assert np.array_equal(part, image[2:10, 0:5])
+
+
+def test_edges_are_found_again_on_flat_ground() -> None:
+    image = np.full((400, 400), 255, np.uint8)
+    image[103:297, 98:301] = np.random.default_rng(0).integers(40, 160, (194, 203), np.uint8)
+    assert refined(image, Box(100, 100, 300, 300), 5) == (98, 103, 301, 297)
+    assert refined(image, Box(97, 105, 303, 294), 5) == (98, 103, 301, 297)
+
+
+def test_edges_at_a_neighbour_stay() -> None:
+    image = np.random.default_rng(0).integers(40, 160, (400, 400), np.uint8)
+    assert refined(image, Box(100, 100, 300, 300), 5) == (100, 100, 300, 300)
+    assert refined(image, Box(0, 0, 400, 400), 5) == (0, 0, 400, 400)

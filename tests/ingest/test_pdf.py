@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from twinscope import pixels
-from twinscope.ingest import pdf
+from twinscope.ingest import pdf, pictures
 from twinscope.ingest.job import Job, Note
 from twinscope.ingest.panels import Piece
 from twinscope.settings import Ingest
@@ -33,6 +33,7 @@ def _one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
         return [Piece(Box(0, 0, image.shape[1], image.shape[0]), "micrograph", "")]
 
     monkeypatch.setattr(pdf, "split", whole)
+    monkeypatch.setattr(pictures, "split", whole)
 
 
 def texture(height: int = 90, width: int = 120, channels: int = 3, seed: int = 0) -> Image:
@@ -297,3 +298,11 @@ def test_two_figures_two_captions(tmp_path: Path) -> None:
 def test_raster_over_the_limit_is_a_problem(tmp_path: Path) -> None:
     got = read(tmp_path, page(place(100, 400, 340, 580), [raster(texture())]), limits={"image_px": 10_000})
     assert got.problems == ["a picture of 120 x 90 px is over the limit of 10000 px"]
+
+
+def test_without_splitting_a_figure_is_one_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf, "split", lambda image, hints=(): [])
+    monkeypatch.setattr(pictures, "split", lambda image: [])
+    got = read(tmp_path, page(place(100, 400, 340, 580), [raster(texture())]), split=False)
+    assert [p.kind for p in got.panels] == ["other"]
+    assert np.array_equal(got.images[0], texture())

@@ -20,9 +20,10 @@ from twinscope.ingest import layout, letters, placed, raster, sheet
 from twinscope.ingest.job import Job, Note, Tell
 from twinscope.ingest.layout import Found, Graphic, common, hull
 from twinscope.ingest.panels import Piece, split
-from twinscope.ingest.pictures import LEAST_PX, Budget, crop, save
+from twinscope.ingest.pictures import LEAST_PX, Budget, crop, panels_of, save, whole
 from twinscope.ingest.raster import Native
 from twinscope.ingest.sheet import Sheet
+from twinscope.settings import Ingest
 from twinscope.types import Box, Figure, Origin, Page, Panel, Problem
 
 Image = NDArray[np.uint8]
@@ -247,10 +248,10 @@ def _tell_figure(
     how = "rendered"
     alone = _alone(natives, box, view)
     if alone is not None:
-        cuts, pieces = _split_raster(alone, box)
+        cuts, pieces = _split_raster(alone, box, job.ingest)
         how = "embedded"
     else:
-        cuts, pieces = _split_view(page, on_page.size, view, box, dpi, natives, limits.image_px)
+        cuts, pieces = _split_view(page, on_page.size, view, box, dpi, natives, job.ingest)
     origin = Origin(path=job.path, sha256=job.sha256, page=number, box_pt=_tidy(box), how=how)  # type: ignore[arg-type]
     record = Figure(id=name, source=origin, label=figure.label, caption=figure.caption)
     tell(Note(event="figure", figure=record))
@@ -345,12 +346,12 @@ def _alone(natives: Sequence[Native], box: Box, view: Image) -> Native | None:
     return None
 
 
-def _split_raster(source: Native, box: Box) -> tuple[list[_Cut], list[Piece]]:
+def _split_raster(source: Native, box: Box, ingest: Ingest) -> tuple[list[_Cut], list[Piece]]:
     """Split a figure that is one raster on the raster itself."""
     image, at = raster.cut(source, box, 1.0)
     dx, dy = source.density
     cuts, pieces = [], []
-    for piece in split(image):
+    for piece in panels_of(image, ingest):
         part, inside = crop(image, piece.box)
         if min(part.shape[:2]) < LEAST_PX:
             continue
@@ -373,7 +374,7 @@ def _split_view(
     box: Box,
     dpi: float,
     natives: Sequence[Native],
-    most_px: int,
+    ingest: Ingest,
 ) -> tuple[list[_Cut], list[Piece]]:
     """Split a figure on its rendering; pixels come from the rasters below wherever they show the same."""
     scale = dpi / 72
@@ -383,10 +384,11 @@ def _split_view(
     ]
     cuts, pieces = [], []
     hints = [hint for hint in hints if min(hint.width, hint.height) >= LEAST_PX]
-    for piece in placed.respect(split(view, hints), hints):
+    found = placed.respect(split(view, hints), hints) if ingest.split else [whole(view)]
+    for piece in found:
         place = Box(*(start + side / scale for side, start in zip(piece.box, (box.x0, box.y0) * 2, strict=True)))
         part, _ = crop(view, piece.box)
-        cut = _embedded(part, place, natives, 1.6 / scale, most_px)
+        cut = _embedded(part, place, natives, 1.6 / scale, ingest.limits.image_px)
         if cut is None and min(part.shape[:2]) >= LEAST_PX:
             cut = _Cut(part, place, None)
         if cut is not None:

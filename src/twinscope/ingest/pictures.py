@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,20 @@ from numpy.typing import NDArray
 from twinscope import pixels
 from twinscope.errors import RefusedError
 from twinscope.ingest.job import Job, Note, Tell
-from twinscope.ingest.kinds import classify
 from twinscope.ingest.panels import Piece, split
+from twinscope.settings import Ingest
 from twinscope.types import Box, Figure, Origin, Panel, Problem
 
 Image = NDArray[np.uint8]
 
 LEAST_PX = 16
 """A panel with a shorter side than this is not kept: there is nothing to compare on it."""
+
+
+_SPLIT_PX = 2400
+"""Longer pictures are split on a copy of this size, so that edges are only about right."""
+
+_PICTURED = ("micrograph", "blot", "photo")
 
 
 class Budget:
@@ -34,17 +41,66 @@ class Budget:
             raise RefusedError(f"the document has more than {self.most} pictures; the rest is not read")
 
 
-def whole_or_split(image: Image, divide: bool = True) -> list[Piece]:
-    """Return the panels of a picture; one that covers nearly all of it, or `divide=False`, gives the whole picture."""
+def whole_or_split(image: Image, ingest: Ingest) -> list[Piece]:
+    """Return the panels of a picture; one that covers nearly all of it becomes the whole picture."""
     height, width = image.shape[:2]
-    if not divide:
-        return [Piece(Box(0, 0, width, height), classify(image), "")]
-    pieces = [p for p in split(image) if min(p.box.width, p.box.height) >= LEAST_PX]
+    if min(height, width) < LEAST_PX:
+        return []
+    pieces = [p for p in panels_of(image, ingest) if min(p.box.width, p.box.height) >= LEAST_PX]
     if not pieces:
-        return [Piece(Box(0, 0, width, height), "other", "")] if min(height, width) >= LEAST_PX else []
+        return [whole(image)]
     if len(pieces) == 1 and pieces[0].box.area >= 0.9 * width * height:
         return [pieces[0]._replace(box=Box(0, 0, width, height))]
     return pieces
+
+
+def panels_of(image: Image, ingest: Ingest) -> list[Piece]:
+    """Return the panels of a picture; where they were found on a smaller copy, their edges are found again."""
+    if not ingest.split:
+        return [whole(image)]
+    pieces = split(image)
+    scale = max(image.shape[:2]) / _SPLIT_PX
+    if scale <= 1:
+        return pieces
+    reach = math.ceil(scale) + 1
+    return [p._replace(box=refined(image, p.box, reach)) if p.kind in _PICTURED else p for p in pieces]
+
+
+def whole(image: Image) -> Piece:
+    """Return a picture as one panel of no known kind."""
+    return Piece(Box(0, 0, image.shape[1], image.shape[0]), "other", "")
+
+
+def refined(image: Image, box: Box, reach: int) -> Box:
+    """Return a box whose edges, at most `reach` px away, lie where the flat ground around the panel ends.
+
+    An edge without flat ground beyond it (a neighbour touches) stays where it is.
+    """
+    x0, y0, x1, y1 = (round(v) for v in box)
+    inner = image[y0:y1, x0:x1]
+    if min(inner.shape[:2]) <= 4 * reach:
+        return box
+    left = _edge(image[y0 + reach : y1 - reach, max(0, x0 - reach - 2) : x0 + reach].swapaxes(0, 1))
+    right = _edge(image[y0 + reach : y1 - reach, x1 - reach : x1 + reach + 2][:, ::-1].swapaxes(0, 1))
+    top = _edge(image[max(0, y0 - reach - 2) : y0 + reach, x0 + reach : x1 - reach])
+    bottom = _edge(image[y1 - reach : y1 + reach + 2, x0 + reach : x1 - reach][::-1])
+    height, width = image.shape[:2]
+    return Box(
+        x0 if left is None else max(0, x0 - reach - 2) + left,
+        y0 if top is None else max(0, y0 - reach - 2) + top,
+        x1 if right is None else min(width, x1 + reach + 2) - right,
+        y1 if bottom is None else min(height, y1 + reach + 2) - bottom,
+    )
+
+
+def _edge(band: Image) -> int | None:
+    """Return the first row of a band that is not the flat ground of its first rows; None without such ground."""
+    values = band.reshape(band.shape[0], band.shape[1], -1).astype(np.int16)
+    ground = np.median(values[:2], axis=(0, 1))
+    other = (np.abs(values - ground).max(axis=2) > 24).mean(axis=1)
+    if other[:2].max() > 0.02 or not (other > 0.2).any():
+        return None
+    return int(np.argmax(other > 0.2))
 
 
 def crop(image: Image, box: Box) -> tuple[Image, Box]:
@@ -70,7 +126,7 @@ def tell_picture(
     budget.take()
     height, width = image.shape[:2]
     origin = Origin(path=job.path, sha256=job.sha256, page=page, box_px=(0, 0, width, height), how="image")
-    pieces = whole_or_split(image, job.ingest.split)
+    pieces = whole_or_split(image, job.ingest)
     if not pieces:
         reason = f"a picture of {width} x {height} px is too small to compare"
         tell(Note(event="problem", problem=Problem(path=job.path, page=page, reason=reason)))
