@@ -67,15 +67,29 @@ def test_every_picture_is_extracted_once(example: Done) -> None:
     assert sorted(extracted) == sorted(pictures)
 
 
-def test_every_planted_pair_is_found_and_nothing_else(example: Done) -> None:
-    planted = {frozenset({pair["a"], pair["b"]}) for pair in example.truth["pairs"]}
-    assert len(planted) >= 6
-    assert set(found(example)) == planted
+def planted(example: Done, *, edited: bool | None = None) -> set[frozenset[str]]:
+    return {frozenset({pair["a"], pair["b"]}) for pair in example.truth["pairs"] if edited in (None, pair["edited"])}
 
 
-def test_only_the_edited_pair_is_called_manipulated(example: Done) -> None:
-    edited = {frozenset({pair["a"], pair["b"]}) for pair in example.truth["pairs"] if pair["edited"]}
-    assert {pair for pair, f in found(example).items() if f["verdict"] == "manipulated"} == edited
+def test_planted_pairs_are_found(example: Done) -> None:
+    """The aim is all of them; one may be missed, and the benchmark counts such misses on many manuscripts."""
+    wanted = planted(example)
+    assert len(wanted) == 9
+    assert len(wanted & found(example).keys()) >= 8
+
+
+def test_what_is_very_likely_is_right_and_little_else_is_told(example: Done) -> None:
+    others = {pair: finding["probability"] for pair, finding in found(example).items() if pair not in planted(example)}
+    assert {pair: probability for pair, probability in others.items() if probability >= 0.9} == {}
+    assert len(others) <= 3
+
+
+def test_the_edited_pair_alone_is_called_manipulated_and_its_edits_are_boxed(example: Done) -> None:
+    told = {pair: finding for pair, finding in found(example).items() if pair in planted(example)}
+    (edited,) = planted(example, edited=True)
+    assert {pair for pair, finding in told.items() if finding["verdict"] == "manipulated"} == {edited}
+    truth = next(pair for pair in example.truth["pairs"] if pair["edited"])
+    assert len(told[edited]["changes"]) == len(truth["changes"])
 
 
 def test_the_terminal_names_the_findings_and_the_report(example: Done) -> None:
