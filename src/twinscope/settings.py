@@ -103,7 +103,7 @@ class Align(_Stage):
     dense_anisotropy: float = Field(1.2, gt=1, description="largest stretch of an alignment found by correlation")
     overlap: float = Field(0.12, gt=0, lt=1, description="least shared area, of the smaller panel")
     ecc_steps: int = Field(40, ge=1, description="most steps of the sub-pixel refinement")
-    climb_steps: int = Field(120, ge=10, description="correlations tried when a place found by correlation is refined")
+    climb_steps: int = Field(150, ge=10, description="correlations tried when a place found by correlation is refined")
 
 
 class Evidence(_Stage):

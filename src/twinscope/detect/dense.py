@@ -125,7 +125,8 @@ def alignments(a: View, b: View, places: Sequence[Place], settings: Align) -> li
         current = Alignment(place.transform, place.inverted, 0, none, none)
         if not align.sound(current.transform, a.shape, b.shape, settings):
             continue
-        current = _climb(a, b, current, 4.0, settings)
+        for level in (4.0, 2.0):
+            current = _climb(a, b, current, level, settings)
         current = align.refine(a, b, current, settings)
         parts = geometry.take_apart(current.transform, (0.0, 0.0, float(a.shape[1]), float(a.shape[0])))
         if parts.anisotropy <= settings.dense_anisotropy and _agrees(a, b, current):
