@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from twinscope.ingest import cuts, drawings, faint, grid, kinds
+from twinscope.ingest import cuts, drawings, grid, kinds
 from twinscope.ingest.annotations import annotation_mask
 from twinscope.types import Box, PanelKind
 
@@ -123,8 +123,6 @@ def _pieces(rgb: Image, hints: list[Rect]) -> list[tuple[Rect, PanelKind]]:
     mask = _foreground(rgb, paper, 10)
     em = _em(drawings.components(mask), rgb.shape)
     blocks = _blocks(mask, hints, em, dark_paper=bool(paper.max() < 250))
-    if paper.min() >= 250:
-        blocks = faint.widened(rgb, blocks, em)
     pictures = _pictures(rgb, paper, blocks, em)
     pictures = drawings.without_bars(mask, _joined(rgb, pictures, em) if paper.min() >= 250 else pictures)
     pictures = _on_grid(rgb, paper, pictures)
@@ -238,6 +236,7 @@ def _pictures(rgb: Image, paper: NDArray[np.int16], blocks: list[Rect], em: floa
             for rect in parts
             if min(rect[2] - rect[0], rect[3] - rect[1]) >= max(12, em) and _area(rect) >= 6 * em * em
         ]
+        solids = [solid for solid in solids if not _is_button(rgb, solid.rect, em)]
         if _is_tiled(rgb, parts):
             continue
         empty = [solid for solid in solids if _is_text_on_paper(rgb, solid.rect, paper)]
@@ -268,6 +267,22 @@ def _with_bright(rgb: Image, paper: NDArray[np.int16], parts: list[Rect], em: fl
     least = max(4 * em, 0.04 * max(mask.shape))
     solid = _blocks(mask, [], em, dark_paper=False)
     return grid.with_bright(away, parts, [r for r in solid if min(r[2] - r[0], r[3] - r[1]) >= least])
+
+
+def _is_button(rgb: Image, rect: Rect, em: float) -> bool:
+    """Tell whether a small rectangle is a box of a scheme: one calm light colour with a few letters on it."""
+    x0, y0, x1, y1 = rect
+    if x1 - x0 > 14 * em or y1 - y0 > 8 * em or min(x1 - x0, y1 - y0) < 12:
+        return False
+    part = rgb[y0 + 3 : y1 - 3, x0 + 3 : x1 - 3]
+    middle = np.median(part.reshape(-1, 3), axis=0)
+    away = part.astype(np.int16) - middle.astype(np.int16)
+    near = np.abs(away).max(axis=2) <= 6
+    if middle.max() < 150 or float(near.mean()) < 0.5:
+        return False
+    calm = cv2.morphologyEx(part, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).max(axis=2) <= 5
+    ink = away[~near].mean(axis=1)
+    return bool(calm[near].mean() > 0.4 and (len(ink) < 12 or float((ink < 4).mean()) > 0.8))
 
 
 def _is_tiled(rgb: Image, parts: list[Rect]) -> bool:
