@@ -75,6 +75,11 @@ def with_bright(away: Image, parts: list[Rect], bright: list[Rect]) -> list[Rect
     away: HxW uint8, how far each pixel is from the paper's colour. parts: what straight cuts gave; bright: rectangles
     full of content.
     """
+    whole = (0, 0, away.shape[1], away.shape[0])
+    for one in bright:
+        cells = _repeated(away, whole, one)
+        if len(cells) > len(parts):
+            return cells
     kept: list[Rect] = []
     for part in parts:
         inside = [r for r in bright if common(r, part) > 0.9 * area(r)]
@@ -128,6 +133,14 @@ def is_regular(rects: Sequence[Rect]) -> bool:
     """Tell whether most of three or more rectangles, by area, have one size."""
     twins = max((_twins(r, rects) for r in rects), key=len, default=[])
     return len(twins) >= 3 and sum(map(area, twins)) > 0.6 * sum(map(area, rects))
+
+
+def is_torn(block: Rect, blocks: Sequence[Rect], parts: Sequence[Rect]) -> bool:
+    """Tell whether cuts tore a block: others have its size, and few of its parts have that of another, or a block's."""
+    if len(parts) < 2 or len(_twins(block, blocks)) < 2:
+        return False
+    usual = [r for r in parts if len(_twins(r, parts)) > 1 or _twins(r, blocks)]
+    return sum(map(area, usual)) < 0.5 * sum(map(area, parts))
 
 
 def _alike(a: tuple[int, int], b: tuple[int, int]) -> bool:

@@ -229,6 +229,8 @@ def _pictures(rgb: Image, paper: NDArray[np.int16], blocks: list[Rect], em: floa
     for block in blocks:
         parts = cuts.subdivide(rgb, block, paper.astype(np.float32), max(12, round(em)))
         cells += parts
+        if grid.is_torn(block, blocks, parts):
+            parts = [block]
         if paper.max() < 40:
             parts = _with_bright(rgb, paper, parts, em)
         solids = [
@@ -270,7 +272,7 @@ def _with_bright(rgb: Image, paper: NDArray[np.int16], parts: list[Rect], em: fl
 
 
 def _is_button(rgb: Image, rect: Rect, em: float) -> bool:
-    """Tell whether a small rectangle is a box of a scheme: one calm light colour with a few letters on it."""
+    """Tell whether a small rectangle is a box of a scheme: one calm light colour with letters, not bands, on it."""
     x0, y0, x1, y1 = rect
     if x1 - x0 > 14 * em or y1 - y0 > 8 * em or min(x1 - x0, y1 - y0) < 12:
         return False
@@ -282,7 +284,10 @@ def _is_button(rgb: Image, rect: Rect, em: float) -> bool:
         return False
     calm = cv2.morphologyEx(part, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).max(axis=2) <= 5
     ink = away[~near].mean(axis=1)
-    return bool(calm[near].mean() > 0.4 and (len(ink) < 12 or float((ink < 4).mean()) > 0.8))
+    if calm[near].mean() <= 0.4:
+        return False
+    written = annotation_mask(part)[~near]
+    return len(ink) < 12 or bool(float((ink < 4).mean()) > 0.8 and float(written.mean()) > 0.6)
 
 
 def _is_tiled(rgb: Image, parts: list[Rect]) -> bool:
