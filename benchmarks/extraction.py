@@ -136,8 +136,8 @@ def show(result: dict[str, Any]) -> None:
     )
     for row in [*result["rows"], {"pdf": "all", **result["total"]}]:
         print(
-            f"{row['pdf']:32} {row['figures_found']:>4}/{row['figures']:<4} {row['figures_extra']:>5} {row['panels']:>6}"
-            f" {row['panels_extracted']:>4} {row['matched_50']:>5} {row['matched_75']:>4} {row['kind_right']:>4}"
+            f"{row['pdf']:32} {row['figures_found']:>4}/{row['figures']:<4} {row['figures_extra']:>5}"
+            f" {row['panels']:>6} {row['panels_extracted']:>4} {row['matched_50']:>5} {row['matched_75']:>4} {row['kind_right']:>4}"
             f" {row['seconds']:>6.1f}"
         )
     total = result["total"]

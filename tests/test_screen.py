@@ -24,9 +24,7 @@ def folder(where: Path) -> Path:
     where.mkdir()
     first, second = scene(31), scene(32)
     turned = m.rotate(real(first)[:, ::-1], np.random.default_rng(0), 90).image
-    erased = m.erase(
-        real(second), np.random.default_rng(0), centre=(90, 120), radius_px=20, ramp_px=2, value=0.5
-    ).image
+    erased = m.erase(real(second), np.random.default_rng(0), centre=(90, 120), radius_px=20, ramp_px=2, value=0.5).image
     pictures = {
         "a-first": first,
         "b-first turned": byte(turned),
