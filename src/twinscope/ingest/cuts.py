@@ -172,7 +172,7 @@ def _gutters(strip: Image, paper: Floats) -> list[Cut]:
             if (sides[0] is None) != (sides[1] is None):
                 half.append((at, stop, sides[1] is None))
         if np.abs(colour - paper).max() <= (14 if paper.min() >= 250 else 9) or colour.min() >= 240:
-            cut = _paper_gutter(strip, spread, at, stop, colour)
+            cut = _paper_gutter(strip, spread, at, stop, colour, paper)
         else:
             cut = _colour_gutter(strip, spread, at, stop, colour)
         if cut is not None and cut.stop - cut.start < width:
@@ -210,13 +210,15 @@ def _runs(quiet: NDArray[np.bool_], mean: Floats) -> list[tuple[int, int]]:
     return runs
 
 
-def _paper_gutter(strip: Image, spread: Floats, start: int, stop: int, colour: Floats) -> Cut | None:
+def _paper_gutter(strip: Image, spread: Floats, start: int, stop: int, colour: Floats, paper: Floats) -> Cut | None:
     """Check a band in the colour of the paper: it may lie at the border, and a flat picture may lie beside it."""
     width = strip.shape[1]
     inside = float(spread[start:stop].min())
     if inside > 4 and stop - start > 12:
         return None
     level, share = (4.0, 0.35) if colour.max() >= 40 else (6.0, 0.5)
+    if paper.min() >= 250:
+        level = max(level, 3 * float(255 - colour.min()) - 9)
     left = _edge(strip, start - 1, -1, colour, max(level, 3 * inside), share)
     right = _edge(strip, stop, 1, colour, max(level, 3 * inside), share)
     return None if left is None or right is None else Cut(max(0, left + 1), min(width, right))
