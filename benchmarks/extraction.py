@@ -137,8 +137,8 @@ def show(result: dict[str, Any]) -> None:
     for row in [*result["rows"], {"pdf": "all", **result["total"]}]:
         print(
             f"{row['pdf']:32} {row['figures_found']:>4}/{row['figures']:<4} {row['figures_extra']:>5}"
-            f" {row['panels']:>6} {row['panels_extracted']:>4} {row['matched_50']:>5} {row['matched_75']:>4} {row['kind_right']:>4}"
-            f" {row['seconds']:>6.1f}"
+            f" {row['panels']:>6} {row['panels_extracted']:>4} {row['matched_50']:>5} {row['matched_75']:>4}"
+            f" {row['kind_right']:>4} {row['seconds']:>6.1f}"
         )
     total = result["total"]
     print(f"\nfigures found at IoU .7: {total['figure_recall']:.3f} (aim .95)")
