@@ -88,8 +88,12 @@ def with_bright(away: Image, parts: list[Rect], bright: list[Rect]) -> list[Rect
             kept += next((cells for r in inside if (cells := _repeated(away, part, r))), [part])
     for one in bright:
         inside = [part for part in kept if common(one, part) > 0.9 * area(part)]
-        if any(common(one, part) >= 0.5 * area(one) for part in kept if part not in inside):
+        across = [part for part in kept if part not in inside and common(one, part) > 0.1 * area(one)]
+        if any(common(one, part) > 0.9 * area(one) for part in across):
             continue
+        if any(not _is_paper_beside(away, part, [r for r in bright if common(r, part)]) for part in across):
+            continue
+        inside += across
         torn = len(inside) > 1 and len(_twins(inside[0], inside)) < len(inside)
         if torn or sum(map(area, inside)) < 0.9 * area(one):
             kept = [part for part in kept if part not in inside] + [one]
