@@ -107,13 +107,18 @@ def subdivide(rgb: Image, rect: Rect, paper: Floats, least: int, depth: int = _D
     if not upright and not level:
         return [rect]
     found: list[Rect] = []
-    if len(upright) >= len(level):
+    if _weight(upright) >= _weight(level):
         for a, b in _between(upright, part.shape[1]):
             found += subdivide(rgb, (x0 + a, y0, x0 + b, y1), paper, least, depth - 1)
     else:
         for a, b in _between(level, part.shape[0]):
             found += subdivide(rgb, (x0, y0 + a, x1, y0 + b), paper, least, depth - 1)
     return found
+
+
+def _weight(cuts: list[Cut]) -> tuple[int, int]:
+    """Return how good cuts are to begin with: those with gutters before mere seams, then the more the better."""
+    return min(1, sum(cut.stop > cut.start > 3 for cut in cuts)), len(cuts)
 
 
 def _between(cuts: list[Cut], length: int) -> list[tuple[int, int]]:
@@ -315,7 +320,7 @@ def _steps_all_along(step: Image, at: int, steep: bool) -> bool:
     around = np.maximum(step[:, at - 8 : at - 3].mean(axis=1), step[:, at + 4 : at + 9].mean(axis=1))
     clear = step[:, at] > 1.8 * around + 5
     parts = [float(part.mean()) for part in np.array_split(clear, 10)]
-    return float(clear.mean()) > (0.3 if steep else 0.4) and sum(p > 0.25 for p in parts) >= (6 if steep else 8)
+    return float(clear.mean()) > (0.35 if steep else 0.4) and sum(p > 0.25 for p in parts) >= (7 if steep else 8)
 
 
 def _continues(grey: Floats, cut: Cut) -> bool:

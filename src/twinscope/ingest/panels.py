@@ -268,7 +268,9 @@ def _with_bright(rgb: Image, paper: NDArray[np.int16], parts: list[Rect], em: fl
     mask = np.asarray(cv2.threshold(away, 10, 255, cv2.THRESH_BINARY)[1], np.uint8)
     least = max(4 * em, 0.04 * max(mask.shape))
     solid = _blocks(mask, [], em, dark_paper=False)
-    return grid.with_bright(away, parts, [r for r in solid if min(r[2] - r[0], r[3] - r[1]) >= least])
+    large = [r for r in solid if min(r[2] - r[0], r[3] - r[1]) >= least]
+    filled = [r for r in large if cv2.countNonZero(mask[r[1] : r[3], r[0] : r[2]]) > 0.9 * _area(r)]
+    return grid.with_bright(away, parts, filled)
 
 
 def _is_button(rgb: Image, rect: Rect, em: float) -> bool:
@@ -286,8 +288,9 @@ def _is_button(rgb: Image, rect: Rect, em: float) -> bool:
     ink = away[~near].mean(axis=1)
     if calm[near].mean() <= 0.4:
         return False
-    written = annotation_mask(part)[~near]
-    return len(ink) < 12 or bool(float((ink < 4).mean()) > 0.8 and float(written.mean()) > 0.6)
+    if len(ink) < 12 or float((ink < 4).mean()) <= 0.8:
+        return len(ink) < 12
+    return bool(middle.max() - middle.min() >= 10 or annotation_mask(part)[~near].mean() > 0.6)
 
 
 def _is_tiled(rgb: Image, parts: list[Rect]) -> bool:
