@@ -70,7 +70,7 @@ class Candidates(_Stage):
     dimensions: int = Field(48, ge=8, le=128, description="principal components of the descriptors")
     ratio: float = Field(0.9, gt=0, lt=1, description="nearest / second nearest descriptor distance")
     votes: int = Field(4, ge=2, description="keypoint matches that agree on one similarity")
-    distance: float = Field(1.0, gt=0, description="embedding distance below which a pair is looked at")
+    distance: float = Field(0.5, gt=0, description="embedding distance below which a pair is searched by correlation")
     most: int = Field(400, ge=1, description="pairs looked at in one manuscript, best first")
 
 
@@ -133,7 +133,7 @@ class Compare(_Stage):
 class Findings(_Stage):
     """What is told as a finding."""
 
-    probability: float = Field(0.5, ge=0, le=1, description="least calibrated probability of a finding")
+    probability: float = Field(0.6, ge=0, le=1, description="least calibrated probability of a finding")
     most: float = Field(0.999, ge=0.5, le=1, description="no finding is told as more certain than this")
     duplicate: float = Field(0.85, gt=0, le=1, description="shared share of both panels above which it is no overlap")
     least_side_px: int = Field(24, ge=8, description="smaller panels are not compared")

@@ -88,11 +88,19 @@ def field(source: Pool, rng: Rng, file: str | None = None) -> Float:
     return best
 
 
-def blot(rng: Rng, lanes: int | None = None, layout: Float | None = None, even: float = 1.0) -> Float:
+def _band(rng: Rng) -> tuple[float, float, float, float, float]:
+    """Draw the shape of a band: half width, thickness, sag, and how its ends and its edges fall off."""
+    sizes = float(rng.uniform(0.3, 0.45)), float(rng.uniform(0.07, 0.17)), float(rng.normal(0, 0.2))
+    return *sizes, float(rng.uniform(2.5, 6)), float(rng.uniform(1.6, 2.6))
+
+
+def blot(
+    rng: Rng, lanes: int | None = None, layout: Float | None = None, even: float = 1.0, shape: int | None = None
+) -> Float:
     """Draw a blot strip: dark bands on light ground with smears, uneven ground, dust and film grain.
 
     `layout` (lanes,) in [0, 1] sets the strength of each band, so that two strips can look alike and not be the same;
-    `even` below 1 makes the bands of all strips more alike in place and shape.
+    `even` below 1 makes the bands more alike in place and shape; `shape` is the seed of the shape that they share.
     """
     count = lanes or int(rng.integers(3, 10))
     height, width = int(rng.integers(40, 110)), int(count * rng.integers(30, 60))
@@ -100,16 +108,18 @@ def blot(rng: Rng, lanes: int | None = None, layout: Float | None = None, even: 
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     dark = np.zeros((height, width), np.float32)
     lane = width / len(strengths)
-    tilt = rng.normal(0, 0.02)
+    tilt = even * rng.normal(0, 0.02)
+    usual = _band(np.random.default_rng(int(rng.integers(2**31)) if shape is None else shape))
     for k, strength in enumerate(strengths):
         cx = (k + 0.5) * lane + even * rng.normal(0, 0.05 * lane)
         cy = height * 0.5 + tilt * (cx - width / 2) + even * rng.normal(0, 0.04 * height)
-        half, thick = lane * rng.uniform(0.3, 0.45), height * rng.uniform(0.07, 0.16)
-        sag = rng.normal(0, 0.12) * thick
+        mixed = [even * own + (1 - even) * same for own, same in zip(_band(rng), usual, strict=True)]
+        wide, tall, bend, edge, fall = mixed
+        half, thick = lane * wide, height * tall
+        sag = bend * thick
         u = (x - cx) / half
         v = (y - cy - sag * u * u) / thick
-        edge = rng.uniform(2.5, 6)
-        band = np.exp(-(np.abs(u) ** edge)) * np.exp(-(np.abs(v) ** rng.uniform(1.6, 2.6)))
+        band = np.exp(-(np.abs(u) ** edge)) * np.exp(-(np.abs(v) ** fall))
         dark += strength * rng.uniform(0.7, 1.1) * band.astype(np.float32)
     texture = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), rng.uniform(1.2, 4))
     texture /= texture.std() + 1e-6
@@ -221,7 +231,11 @@ def planted(source: Pool, rng: Rng, category: str) -> Pair:
     strip = category in ("blot", "soft blot", "spots")
     image = field(source, rng)
     if strip:
-        image = blot(rng) if category != "spots" else spots(rng, int(rng.integers(2, 4)), int(rng.integers(3, 6)), 0.5)
+        image = (
+            blot(rng, even=float(rng.choice([0.1, 0.5, 1.0])))
+            if category != "spots"
+            else spots(rng, int(rng.integers(2, 4)), int(rng.integers(3, 6)), 0.5)
+        )
     if category == "soft blot":
         image = soft(image, rng)
     if category == "channel":
@@ -327,8 +341,9 @@ def _blots(source: Pool, rng: Rng) -> tuple[Float, Float]:
     layout = rng.uniform(0.1, 1, count).astype(np.float32)
     if rng.random() < 0.3:
         layout = np.full(count, 0.9, np.float32)
-    even = float(rng.choice([0.2, 0.6, 1.0]))
-    return blot(rng, count, layout, even), blot(rng, count, layout, even)
+    even = float(rng.choice([0.1, 0.2, 0.6, 1.0]))
+    seed = int(rng.integers(2**31))  # the strips of one paper have bands of one shape
+    return blot(rng, count, layout, even, seed), blot(rng, count, layout, even, seed)
 
 
 def _blank(source: Pool, rng: Rng) -> tuple[Float, Float]:
