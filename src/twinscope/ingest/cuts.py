@@ -118,7 +118,7 @@ def subdivide(rgb: Image, rect: Rect, paper: Floats, least: int, depth: int = _D
 
 def _weight(cuts: list[Cut]) -> tuple[int, int]:
     """Return how good cuts are to begin with: those with gutters before mere seams, then the more the better."""
-    return min(1, sum(cut.stop > cut.start > 3 for cut in cuts)), len(cuts)
+    return sum(cut.stop > cut.start for cut in cuts), len(cuts)
 
 
 def _between(cuts: list[Cut], length: int) -> list[tuple[int, int]]:
