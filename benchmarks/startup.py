@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -42,6 +43,7 @@ def main() -> int:
         "least_s": round(runs[0], 3),
         "most_s": round(runs[-1], 3),
         "limit_s": MOST_S,
+        "load": round(os.getloadavg()[0], 1),
         **common.circumstances(),
     }
     given.output.parent.mkdir(parents=True, exist_ok=True)
