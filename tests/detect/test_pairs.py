@@ -207,3 +207,13 @@ def test_tone_in_words(curve: object, told: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_pictures_propose_nothing(count: int) -> None:
     assert candidates.candidates(views(*[scene(1)] * count), SETTINGS) == []
+
+
+def test_correlation_counts_no_border_pixels() -> None:
+    """A shift by part of a pixel mixes the border into the outermost pixels: they must not count."""
+    rng = np.random.default_rng(0)
+    plane = cv2.GaussianBlur(rng.standard_normal((120, 120)).astype(np.float32), (0, 0), 3)
+    shift = np.array([[1, 0, 0.37], [0, 1, 20.21], [0, 0, 1.0]])
+    moved = cv2.warpPerspective(plane, shift, (120, 120), flags=cv2.INTER_CUBIC)
+    everywhere = np.full(plane.shape, 255, np.uint8)
+    assert align.correlation_at(plane, moved, align.inverse(shift), everywhere) > 0.99

@@ -21,6 +21,8 @@ from twinscope.detect.keypoints import Vote
 from twinscope.settings import Align
 
 Points = NDArray[np.float64]
+OUTSIDE, INSIDE = 1e9, 1e3
+"""Border value of warped tone-free pictures, and what lies below it: a border pixel with any share of it is outside."""
 
 
 class Alignment(NamedTuple):
@@ -220,8 +222,8 @@ def correlation_at(plane_a: Floats, plane_b: Floats, back: geometry.Transform, m
     """Return the correlation of b with a warped onto it, over their overlap; `back` maps b px to a px."""
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     size = (plane_b.shape[1], plane_b.shape[0])
-    warped = cv2.warpPerspective(plane_a, back, size, flags=flags, borderValue=1e4)
-    inside = (warped < 1e3) & (mask > 0)
+    warped = cv2.warpPerspective(plane_a, back, size, flags=flags, borderValue=OUTSIDE)
+    inside = (warped < INSIDE) & (mask > 0)
     if inside.sum() < 64:
         return -1.0
     x, y = warped[inside], plane_b[inside]

@@ -179,8 +179,8 @@ def agreement(plane_a: Floats, plane_b: Floats, back: geometry.Transform) -> flo
     """Return Fisher's transform of the correlation of b with a warped onto it, times the root of their common area."""
     size = (plane_b.shape[1], plane_b.shape[0])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped = cv2.warpPerspective(plane_a, back, size, flags=flags, borderValue=1e4)
-    inside = warped < 1e3
+    warped = cv2.warpPerspective(plane_a, back, size, flags=flags, borderValue=align.OUTSIDE)
+    inside = warped < align.INSIDE
     count = int(inside.sum())
     if count < 64:
         return -1e3

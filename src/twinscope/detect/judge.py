@@ -52,7 +52,7 @@ def measure(
 ) -> list[tuple[Alignment, Frame, dict[str, float]]]:
     """Align a candidate pair, by keypoints and by correlation where each proposes it, and measure each alignment.
 
-    Alignments of repeated textures are refused.
+    Alignments where the pictures do not agree, and those of repeated textures, are refused.
     """
     proposed: list[Alignment | None] = []
     if candidate.vote.votes >= settings.candidates.votes:
@@ -65,6 +65,8 @@ def measure(
             continue
         frame = evidence.frame(a, b, alignment)
         numbers = evidence.measure(a, b, alignment, frame, settings.evidence)
+        if numbers["correlation_1"] < settings.evidence.least:
+            continue  # the pictures do not agree here, whatever the keypoints say
         if numbers["second"] > settings.evidence.periodic * numbers["correlation_1"]:
             continue  # a repeated texture: it fits elsewhere nearly as well, so that fitting here says nothing
         numbers["votes"] = float(candidate.vote.votes)
