@@ -86,7 +86,7 @@ class Dense(_Stage):
     overlap: float = Field(0.3, gt=0, le=1, description="least common area, of the smaller panel")
     spread: float = Field(0.012, ge=0, description="spread of grey below which a panel is blank")
     energy: float = Field(0.05, ge=0, description="least mean square of the tone-free pictures in the common area")
-    score: float = Field(0.85, gt=0, le=1, description="least correlation of a candidate")
+    score: float = Field(0.9, gt=0, le=1, description="least correlation of a candidate")
 
 
 class Align(_Stage):
@@ -100,6 +100,7 @@ class Align(_Stage):
     error_px: float = Field(2.5, gt=0, description="MAGSAC++ threshold, working px")
     scale: float = Field(4.5, gt=1, description="largest change of scale between working sizes")
     anisotropy: float = Field(2.2, gt=1, description="largest stretch or shear")
+    dense_agreement: float = Field(0.4, ge=0, lt=1, description="least correlation when found by correlation")
     dense_anisotropy: float = Field(1.2, gt=1, description="largest stretch of an alignment found by correlation")
     overlap: float = Field(0.12, gt=0, lt=1, description="least shared area, of the smaller panel")
     ecc_steps: int = Field(40, ge=1, description="most steps of the sub-pixel refinement")

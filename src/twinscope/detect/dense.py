@@ -118,28 +118,28 @@ def search(a: Small, b: Small, settings: Dense) -> tuple[Place, ...]:
 
 
 def alignments(a: View, b: View, places: Sequence[Place], settings: Align) -> list[Alignment]:
-    """Refine places from coarse to fine; return those that reach a sound alignment without much stretch."""
+    """Refine places from coarse to fine, the best two all the way; return the sound ones where the views agree."""
     none = np.zeros((0, 2))
+    started = [Alignment(place.transform, place.inverted, 0, none, none) for place in places]
+    coarse = [
+        _climb(a, b, one, 4.0, settings) for one in started if align.sound(one.transform, a.shape, b.shape, settings)
+    ]
+    coarse.sort(key=lambda one: -_agreement(a, b, one))
     reached = []
-    for place in places:
-        current = Alignment(place.transform, place.inverted, 0, none, none)
-        if not align.sound(current.transform, a.shape, b.shape, settings):
-            continue
-        for level in (4.0, 2.0):
-            current = _climb(a, b, current, level, settings)
-        current = align.refine(a, b, current, settings)
-        parts = geometry.take_apart(current.transform, (0.0, 0.0, float(a.shape[1]), float(a.shape[0])))
-        if parts.anisotropy <= settings.dense_anisotropy and _agrees(a, b, current):
-            reached.append(current)
+    for one in coarse[:2]:
+        found = align.refine(a, b, _climb(a, b, one, 2.0, settings), settings)
+        parts = geometry.take_apart(found.transform, (0.0, 0.0, float(a.shape[1]), float(a.shape[0])))
+        if parts.anisotropy <= settings.dense_anisotropy and _agreement(a, b, found) > settings.dense_agreement:
+            reached.append(found)
     return reached
 
 
-def _agrees(a: View, b: View, found: Alignment) -> bool:
-    """Say whether two views agree at all under an alignment, so that it is worth measuring."""
+def _agreement(a: View, b: View, found: Alignment) -> float:
+    """Return the correlation of two views under an alignment, in [-1, 1]."""
     plane_a, plane_b = align.best_planes(a, b, found)
     mask = (~b.annotated).astype(np.uint8) * 255
     sign = -1 if found.inverted else 1
-    return align.correlation_at(plane_a, sign * plane_b, align.inverse(found.transform), mask) > 0.25
+    return align.correlation_at(plane_a, sign * plane_b, align.inverse(found.transform), mask)
 
 
 def _climb(a: View, b: View, current: Alignment, level: float, settings: Align) -> Alignment:
