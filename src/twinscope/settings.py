@@ -135,7 +135,7 @@ class Compare(_Stage):
 class Findings(_Stage):
     """What is told as a finding."""
 
-    probability: float = Field(0.5, ge=0, le=1, description="least calibrated probability of a finding")
+    probability: float = Field(0.6, ge=0, le=1, description="least calibrated probability of a finding")
     most: float = Field(0.999, ge=0.5, le=1, description="no finding is told as more certain than this")
     duplicate: float = Field(0.85, gt=0, le=1, description="shared share of both panels above which it is no overlap")
     least_side_px: int = Field(24, ge=8, description="smaller panels are not compared")
