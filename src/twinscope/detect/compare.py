@@ -48,8 +48,7 @@ def compare(a: View, b: View, alignment: Alignment, shared: Frame, settings: Com
     changes = tuple(
         geometry.clip(geometry.bounds(geometry.apply(to_b, geometry.corners(box))), b.size) for box in boxes
     )
-    smaller = min(a.size[0] * a.size[1], 10**12)
-    cropped = region_a.area < 0.97 * smaller or region_b.area < 0.97 * b.size[0] * b.size[1]
+    cropped = region_a.area < 0.97 * a.size[0] * a.size[1] or region_b.area < 0.97 * b.size[0] * b.size[1]
     steps = [*geometry.words(transform, region_a, cropped), *_planes(shared.planes, a, b), *curve.steps]
     if _drawn_over(shared, heat, disagreeing):
         steps.append("letters or marks drawn over")

@@ -160,10 +160,6 @@ def _perspective(image: Float, rng: Rng) -> m.Manipulated:
     return m.perspective(image, rng, shift=rng.uniform(0.04, 0.14), fill=0.0)
 
 
-def _two_overlap(image: Float, rng: Rng) -> m.Manipulated:
-    return _crop(image, rng)
-
-
 def _channel(image: Float, rng: Rng) -> m.Manipulated:
     if image.ndim == 3:
         strongest = int(image.reshape(-1, 3).std(0).argmax())
