@@ -250,6 +250,61 @@ def test_keys_move_between_findings(visit: Callable[..., Visit]) -> None:
     assert page.evaluate("() => document.querySelector('#finding-4').getBoundingClientRect().top") < 450
 
 
+@pytest.fixture(scope="module")
+def linked(tmp_path_factory: pytest.TempPathFactory, build_case: Callable[..., Screening]) -> Path:
+    """A report where finding 4 shares a panel with finding 1, so that both make a group, and two stand alone."""
+    folder = tmp_path_factory.mktemp("linked")
+    screening = build_case(folder)
+    findings = tuple(
+        f.model_copy(update={"b": "d1-p2-f1-1", "region_b": (0, 0, 300, 300)}) if f.id == "bent" else f
+        for f in screening.findings
+    )
+    return html.write(screening.model_copy(update={"findings": findings}), folder)
+
+
+def test_a_group_is_seen_and_walked_through_one_by_one(linked: Path, visit: Callable[..., Visit]) -> None:
+    seen = visit(linked)
+    page = seen.page
+    assert page.locator(".group").count() == 1
+    assert page.locator(".group .finding").count() == 2
+    assert page.locator(".group .members svg").count() == 3
+    sizes = page.eval_on_selector_all(".members svg", "all => all.map(s => s.getBoundingClientRect().height)")
+    assert min(sizes) > 40
+    inside = "() => document.activeElement.closest('.finding').dataset.number"
+    for number in "1234":
+        page.keyboard.press("j")
+        assert page.evaluate(inside) == number
+        assert page.get_attribute(".list a[aria-current]", "data-number") == number
+    for number in "321":
+        page.keyboard.press("k")
+        assert page.evaluate(inside) == number
+    assert "The same picture in 3 places. Finding 1 of 4" in page.text_content("#live")
+    top = "s => document.querySelector(s).getBoundingClientRect().top"
+    assert 0 <= page.evaluate(top, "#group-1") < 60
+    assert page.evaluate(top, "#finding-1") < 600
+    page.click(".members li:nth-child(3) a")
+    assert 0 <= page.evaluate(top, "#finding-2") < 60
+    assert check(page, "axe") == []
+    assert seen.noise == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_group_can_be_read_on_any_screen(linked: Path, visit: Callable[..., Visit], scheme: str) -> None:
+    for width in (360, 1280):
+        page = visit(linked, viewport={"width": width, "height": 800}, color_scheme=scheme).page
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+        assert check(page, "contrast") == []
+
+
+def test_a_group_prints_with_its_first_finding(linked: Path, tmp_path: Path, visit: Callable[..., Visit]) -> None:
+    visit(linked).page.pdf(path=str(tmp_path / "report.pdf"), prefer_css_page_size=True, print_background=True)
+    with pypdfium2.PdfDocument(tmp_path / "report.pdf") as document:
+        texts = [sheet.get_textpage().get_text_range() for sheet in document]
+    assert "in 3 places" in texts[1]
+    for number in range(1, 5):
+        assert f"Finding {number} of 4" in texts[number]
+
+
 def test_keys_switch_the_views(visit: Callable[..., Visit]) -> None:
     page = visit().page
     page.keyboard.press("j")

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from twinscope import geometry
 from twinscope.pixels import Image
 from twinscope.report import overlay, pictures, words
-from twinscope.report.table import ordered
+from twinscope.report.groups import groups, ordered
 from twinscope.types import PICTURE_KINDS, Box, Figure, Finding, Page, Panel, Screening
 
 BUDGET = 23_000_000
@@ -121,6 +121,7 @@ def render(screening: Screening, case: Path) -> str:
     return environment.get_template("report.html").render(
         screening=screening,
         findings=findings,
+        groups=_groups(screening, findings, names, pool),
         gallery=_gallery(screening, findings, names, pool),
         pool=pool.items,
         troubles=words.troubles(screening),
@@ -189,6 +190,29 @@ def _findings(screening: Screening, names: dict[str, str], pool: _Pool) -> list[
                 "picture": picture,
             }
         )
+    return out
+
+
+def _groups(
+    screening: Screening, findings: list[dict[str, Any]], names: dict[str, str], pool: _Pool
+) -> list[dict[str, Any]]:
+    """Return the groups with what the report says of each; a finding that shares no panel has a group of its own."""
+    panels = {panel.id: panel for panel in screening.panels}
+    rest = iter(findings)
+    out = []
+    for number, group in enumerate(groups(screening), 1):
+        told = [next(rest) for _ in group.findings]
+        members = [
+            {
+                "name": names.get(name) or words.visible(name),
+                "panel": panels.get(name),
+                "picture": pool.panel(panels.get(name)),
+                "findings": [one["number"] for one in told if name in (one["finding"].a, one["finding"].b)],
+            }
+            for name in group.panels
+        ]
+        title, explanation = words.together(group)
+        out.append({"number": number, "findings": told, "panels": members, "title": title, "explanation": explanation})
     return out
 
 

@@ -7,10 +7,11 @@ import io
 import json
 from pathlib import Path
 
-from twinscope.types import Box, Finding, Panel, Screening
+from twinscope.report.groups import groups
+from twinscope.types import Box, Panel, Screening
 
 COLUMNS = (
-    "finding", "probability", "expected_false", "verdict", "kind", "distance",
+    "finding", "group", "probability", "expected_false", "verdict", "kind", "distance",
     "a", "a_file", "a_page", "a_figure", "a_label", "a_kind", "a_region_px",
     "b", "b_file", "b_page", "b_figure", "b_label", "b_kind", "b_region_px",
     "steps", "changes", "transform",
@@ -26,15 +27,16 @@ def harmless(text: str) -> str:
 
 
 def write(screening: Screening, case: Path) -> Path:
-    """Write findings.csv (UTF-8 with a byte-order mark, CRLF lines, findings by probability) and return its path."""
+    """Write findings.csv (UTF-8 with a byte-order mark, CRLF lines, findings group by group) and return its path."""
     labels = {figure.id: figure.label for figure in screening.figures}
     panels = {panel.id: panel for panel in screening.panels}
     text = io.StringIO(newline="")
     rows = csv.writer(text, dialect="excel")
     rows.writerow(COLUMNS)
-    for finding in ordered(screening):
+    told = [(number, finding) for number, group in enumerate(groups(screening), 1) for finding in group.findings]
+    for number, finding in told:
         cells = [
-            finding.id, f"{finding.probability:.6g}", f"{finding.expected_false:.6g}", finding.verdict, finding.kind,
+            finding.id, str(number), f"{finding.probability:.6g}", f"{finding.expected_false:.6g}", finding.verdict, finding.kind,
             "" if finding.distance is None else f"{finding.distance:.6g}",
             *_panel_cells(finding.a, panels.get(finding.a), labels, Box(*finding.region_a)),
             *_panel_cells(finding.b, panels.get(finding.b), labels, Box(*finding.region_b)),
@@ -45,11 +47,6 @@ def write(screening: Screening, case: Path) -> Path:
     path = case / "findings.csv"
     path.write_text("\ufeff" + text.getvalue(), encoding="utf-8", newline="")
     return path
-
-
-def ordered(screening: Screening) -> list[Finding]:
-    """Return the findings, the most probable first; ties in the order of the screening."""
-    return sorted(screening.findings, key=lambda finding: -finding.probability)
 
 
 def _panel_cells(name: str, panel: Panel | None, labels: dict[str, str], region: Box) -> list[str]:

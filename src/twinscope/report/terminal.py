@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twinscope.report.table import ordered
-from twinscope.report.words import count, number, panel_names, troubles, visible
+from twinscope.report.groups import Group, groups
+from twinscope.report.words import count, number, panel_names, together, troubles, visible
 from twinscope.types import PICTURE_KINDS, Screening
 
 MOST = 20
@@ -18,7 +18,7 @@ def has_problems(screening: Screening) -> bool:
 
 
 def summary(screening: Screening, page: Path) -> list[str]:
-    """Return lines: the counts, the findings by probability, every problem, and where the report (`page`) is.
+    """Return lines: the counts, the findings group by group, every problem, and where the report (`page`) is.
 
     Names and captions are hostile text: no line holds a control character.
     """
@@ -37,14 +37,26 @@ def _findings(screening: Screening) -> list[str]:
     for panel in screening.panels:
         if panel.source.page is not None and not names[panel.id].startswith("Page "):
             names[panel.id] += f" (page {panel.source.page})"
-    lines = []
-    for finding in ordered(screening)[:MOST]:
-        a, b = (names.get(panel, visible(panel)) for panel in (finding.a, finding.b))
-        percent = number(finding.probability).replace("\N{NO-BREAK SPACE}", " ")
-        lines.append(f"{percent:>8}  {a} = {b}")
-        lines.append(f"          {finding.verdict}: {visible(', '.join(finding.steps) or 'as it is')}")
+    lines, left = [], MOST
+    for group in groups(screening):
+        lines += _group(group, names, left)
+        left = max(0, left - len(group.findings))
     if len(screening.findings) > MOST:
         lines.append(f"          and {len(screening.findings) - MOST} more in the report")
+    return lines
+
+
+def _group(group: Group, names: dict[str, str], most: int) -> list[str]:
+    """Return lines for at most `most` findings of a group; one of several findings has a title."""
+    shown = group.findings[:most]
+    many = len(group.findings) > 1
+    lines = [f"    {together(group)[0]}:"] if shown and many else []
+    margin = "    " if many else ""
+    for finding in shown:
+        a, b = (names.get(panel, visible(panel)) for panel in (finding.a, finding.b))
+        percent = number(finding.probability).replace("\N{NO-BREAK SPACE}", " ")
+        lines.append(f"{margin}{percent:>8}  {a} = {b}")
+        lines.append(f"{margin}          {finding.verdict}: {visible(', '.join(finding.steps) or 'as it is')}")
     return lines
 
 

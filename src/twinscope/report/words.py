@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from typing import NamedTuple
 
+from twinscope.report.groups import Group
 from twinscope.types import Finding, Screening
 
 STATUS = {
@@ -104,6 +105,24 @@ def verdict(finding: Finding) -> tuple[str, str]:
         "Look at the outlined places: something may have been added, removed or copied there, "
         "or a label, an arrow or an inset lies over one of the pictures.",
     )
+
+
+def together(group: Group) -> tuple[str, str]:
+    """Return what holds a group of findings together: a short title, and how firmly in plain words."""
+    places = len(group.panels)
+    same = all(finding.kind == "duplicate" for finding in group.findings)
+    title = f"The same picture in {places} places" if same else f"Parts of the same picture in {places} places"
+    possible = places * (places - 1) // 2
+    if group.complete:
+        how = "Each two of these panels were found to show the same source."
+    else:
+        how = f"{group.pairs} of {possible} possible pairs were found; the other pairs are tied by a panel between them."
+    least, most = number(group.findings[-1].probability), number(group.findings[0].probability)
+    span = f"at {most}" if least == most else f"from {most} down to {least}"
+    told = f"{count(len(group.findings), 'finding')}, {span}. {how}"
+    if group.findings[-1].probability < 0.9 and not group.complete:
+        told += " One weak pair can tie together what does not belong together: look at each."
+    return title, told
 
 
 def count(n: int, noun: str, plural: str = "") -> str:

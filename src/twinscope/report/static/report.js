@@ -270,9 +270,12 @@
     const next = findings[Math.min(findings.length - 1, Math.max(0, at + step))];
     if (blinking && blinking.card !== next) stopBlink();
     setCurrent(next);
-    next.scrollIntoView({ block: "start" });
+    const group = next.closest(".group");
+    const leads = group && group.querySelector(".finding") === next;
+    (leads ? group : next).scrollIntoView({ block: "start" });
     next.querySelector("h3").focus({ preventScroll: true });
-    say(`Finding ${next.dataset.number} of ${findings.length}: ${nameOf(next)}.`);
+    const told = leads ? `${group.querySelector("h3").textContent}. ` : "";
+    say(`${told}Finding ${next.dataset.number} of ${findings.length}: ${nameOf(next)}.`);
   }
 
   const seen = new Map();
