@@ -7,6 +7,7 @@ Points are (x, y), the centre of the first pixel is (0, 0). A transform maps sou
 where local content was edited; outside it a purely local edit changes nothing.
 """
 
+from twinscope.manipulate.figure import figure, figure_transform, panel_letter, repeated_jpeg, screenshot, sharpen
 from twinscope.manipulate.geometric import (
     corner_transform,
     crop,
@@ -64,6 +65,8 @@ __all__ = [
     "crop",
     "erase",
     "false_colour",
+    "figure",
+    "figure_transform",
     "gamma",
     "invert",
     "jpeg",
@@ -73,13 +76,17 @@ __all__ = [
     "noise",
     "one_channel",
     "outline",
+    "panel_letter",
     "perspective",
     "reflect",
+    "repeated_jpeg",
     "resample",
     "retouch",
     "rotate",
     "scale",
     "scale_bar",
+    "screenshot",
+    "sharpen",
     "similarity",
     "splice",
     "v02",

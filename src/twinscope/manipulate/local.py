@@ -24,7 +24,7 @@ def letters(
     y = int(rng.integers(min(up, image.shape[0] - 1), max(up + 1, image.shape[0] - down)))
     cover = np.zeros(image.shape[:2], np.uint8)
     cv2.putText(cover, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, factor, (255, 255, 255), thick, cv2.LINE_AA)
-    return _painted(image, cover, _ink(rng, value))
+    return painted(image, cover, _ink(rng, value))
 
 
 def scale_bar(image: Image, rng: Rng, length_px: int | None = None, value: float | None = None) -> Manipulated:
@@ -35,7 +35,7 @@ def scale_bar(image: Image, rng: Rng, length_px: int | None = None, value: float
     x0 = width - margin - length if rng.random() < 0.7 else margin
     cover = np.zeros((height, width), np.uint8)
     cover[max(0, height - margin - thick) : height - margin, max(0, x0) : max(0, x0 + length)] = 255
-    return _painted(image, cover, _ink(rng, value))
+    return painted(image, cover, _ink(rng, value))
 
 
 def arrow(image: Image, rng: Rng, length_px: float | None = None, value: float | None = None) -> Manipulated:
@@ -47,7 +47,7 @@ def arrow(image: Image, rng: Rng, length_px: float | None = None, value: float |
     tail = (round(tip[0] + length * np.cos(angle)), round(tip[1] + length * np.sin(angle)))
     cover = np.zeros((height, width), np.uint8)
     cv2.arrowedLine(cover, tail, tip, (255, 255, 255), max(1, round(length / 12)), cv2.LINE_AA, 0, 0.4)
-    return _painted(image, cover, _ink(rng, value))
+    return painted(image, cover, _ink(rng, value))
 
 
 def outline(
@@ -60,7 +60,7 @@ def outline(
         box = (x0, y0, x0 + int(rng.uniform(1 / 3, 1 / 2) * width), y0 + int(rng.uniform(1 / 3, 1 / 2) * height))
     cover = np.zeros((height, width), np.uint8)
     cv2.rectangle(cover, box[:2], (box[2] - 1, box[3] - 1), (255, 255, 255), int(rng.integers(1, 3)))
-    return _painted(image, cover, float(rng.uniform(0, 1)) if value is None else value)
+    return painted(image, cover, float(rng.uniform(0, 1)) if value is None else value)
 
 
 def clutter(image: Image, rng: Rng) -> Manipulated:
@@ -163,12 +163,13 @@ def retouch(
     return done(blend(image, other, alpha), mask=alpha > 0)
 
 
+def painted(image: Image, cover: NDArray[np.uint8], value: float) -> Manipulated:
+    """Blend the grey `value` in where `cover` (uint8 HxW) is set: 255 hides the picture."""
+    return done(blend(image, np.float32(value), cover.astype(np.float32) / np.float32(255)), mask=cover > 0)
+
+
 def _ink(rng: Rng, value: float | None) -> float:
     return float(rng.integers(0, 2)) if value is None else float(value)
-
-
-def _painted(image: Image, cover: NDArray[np.uint8], value: float) -> Manipulated:
-    return done(blend(image, np.float32(value), cover.astype(np.float32) / np.float32(255)), mask=cover > 0)
 
 
 def _disc(image: Image, rng: Rng, centre: tuple[float, float] | None, radius_px: float | None) -> Image:

@@ -137,16 +137,32 @@ def _drawn(rng: Rng, families: int, first: int) -> tuple[Bytes, list[Window]]:
 # ---------------------------------------------------------------------------------------------------- views
 
 
-def view(window: Bytes, rng: Rng, how: str, size: int) -> Bytes:
-    """Return a view (size x size grey uint8) of a 256 px window: "anchor", "v02" or "strong"."""
+def view(window: Bytes, rng: Rng, how: str, size: int, donor: Bytes | None = None) -> Bytes:
+    """Return a view (size x size grey uint8) of a 256 px window: "anchor", "v02", "strong" or "figure".
+
+    `donor`, another window, gives the pieces that "figure" splices in.
+    """
     if how == "strong":
         image = _strong(_mixed_grey(window, rng), rng)
+    elif how == "figure":
+        image = _figure(window, rng, donor)
     else:
         grey = _luma(window)
         image = manipulate.v02(grey, rng, deformed=how == "v02").image
     if size != image.shape[0]:
         image = np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), np.float32)
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def _figure(window: Bytes, rng: Rng, donor: Bytes | None) -> NDArray[np.float32]:
+    """Return a 128 px grey view by the `figure` preset of about the middle half of a window."""
+    colour = rng.random() < 0.2 and bool((window[..., 0] != window[..., 1]).any())
+    image = window.astype(np.float32) / np.float32(255) if colour else _mixed_grey(window, rng)
+    half = int(rng.uniform(0.4, 0.65) * SIDE / 2)
+    frame = (SIDE // 2 - half, SIDE // 2 - half, SIDE // 2 + half, SIDE // 2 + half)
+    piece = None if donor is None else _luma(donor)
+    out = manipulate.figure(image, rng, frame=frame, size=(128, 128), donor=piece).image
+    return out if out.ndim == 2 else np.asarray(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), np.float32)
 
 
 def _luma(window: Bytes) -> NDArray[np.float32]:

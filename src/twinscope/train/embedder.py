@@ -1,8 +1,9 @@
-"""The recipe of `embedder-0`: `python -m twinscope.train.embedder --out RUN`. One command, one seed, resumable.
+"""The recipe of `embedder-1`: `python -m twinscope.train.embedder --name embedder-1`. One seed, resumable.
 
-It builds the pool (train split of the micrographs, drawn families), trains, and leaves in RUN: curve.csv, best.pt,
-last.pt and run.json (plan, seed, data hash, commit, wall time). Then `python -m twinscope.train.export RUN` writes
-the graph and its card.
+It builds the stock (train split of the micrographs, drawn families), trains, and leaves in `.cache/train/NAME`:
+curve.csv, best.pt, last.pt and run.json (plan, seed, data hash, commit, wall time). `--minutes` of loop time or
+`--until HH:MM` of the wall clock end it, with the learning rate's cosine. Then `python -m twinscope.train.export RUN`
+writes the graph and its card.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import json
 import subprocess
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from twinscope.train import data, loop, protocol
+from twinscope.train import loop, protocol, stock
 from twinscope.train.losses import Contrast
 from twinscope.train.networks import Embedder
 
-SEED = 0
-WINDOWS = 80
+SEED = 1
+WINDOWS = 54
 SIDE = 96
 """The side in px of the views it sees, in training and in use: half the cost of 128 px, and no worse."""
 
@@ -33,28 +35,42 @@ SIDE = 96
 def main() -> None:
     """Train from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path(".cache/train/embedder-0"))
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--minutes", type=float, default=90.0)
+    parser.add_argument("--name", default="embedder-1")
+    parser.add_argument("--runs", type=Path, default=Path(".cache/train"))
+    parser.add_argument("--steps", type=int, default=20000)
+    parser.add_argument("--minutes", type=float, default=120.0)
+    parser.add_argument("--until", help="end at this wall clock time (HH:MM) instead of after --minutes")
     parser.add_argument("--windows", type=int, default=WINDOWS)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     started = time.monotonic()
     torch.manual_seed(SEED)
     cv2.setNumThreads(1)  # before its first use: OpenCV's threads do not survive the fork of the loader's worker
-    source = data.pool(arguments.out.parent, SEED)
-    batches = data.Batches(source, SEED, arguments.windows, SIDE, arguments.steps)
-    plan = loop.Plan(arguments.steps, arguments.minutes, threads=arguments.threads)
+    out: Path = arguments.runs / arguments.name
+    source = stock.stock(arguments.runs, SEED)
+    batches = stock.FreshBatches(source, SEED, arguments.windows, SIDE, arguments.steps)
+    minutes = arguments.minutes if arguments.until is None else minutes_until(arguments.until, out)
+    plan = loop.Plan(arguments.steps, minutes, threads=arguments.threads)
     network = Embedder()
     record = {"recipe": "twinscope.train.embedder", "seed": SEED, "windows": arguments.windows, "commit": commit(),
-              "data_sha256": source.sha256, "pool_windows": len(source.windows), "plan": plan._asdict(),
-              "parameters": sum(p.numel() for p in network.parameters()), "torch": torch.__version__}  # fmt: skip
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "run.json").write_text(json.dumps(record, indent=1))
+              "data_sha256": source.sha256, "pictures": len(source.pictures), "drawn": source.drawn.shape[:2],
+              "plan": plan._asdict(), "parameters": sum(p.numel() for p in network.parameters()),
+              "torch": torch.__version__}  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "run.json").write_text(json.dumps(record, indent=1))
     looks = [protocol.classes("val", 140, 3, how, seed=1) for how in ("v02", "strong")]
-    loop.train(network, Contrast(), batches, plan, arguments.out, lambda net: look(net, looks))
+    loop.train(network, Contrast(), batches, plan, out, lambda net: look(net, looks))
     record["wall_s"] = round(time.monotonic() - started)
-    (arguments.out / "run.json").write_text(json.dumps(record, indent=1))
+    (out / "run.json").write_text(json.dumps(record, indent=1))
+
+
+def minutes_until(clock: str, run: Path) -> float:
+    """Return the minutes of loop time at which the clock will show HH:MM, those of an interrupted run included."""
+    hour, minute = (int(part) for part in clock.split(":"))
+    now = datetime.now().astimezone()
+    left = (now.replace(hour=hour, minute=minute, second=0, microsecond=0) - now) % timedelta(days=1)
+    done = torch.load(run / "last.pt", weights_only=True)["state"]["seconds"] if (run / "last.pt").exists() else 0.0
+    return float(left.total_seconds() + done) / 60
 
 
 def look(network: nn.Module, looks: list[protocol.Classes]) -> dict[str, float]:

@@ -12,29 +12,35 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from twinscope.train.data import Batch, Batches
+from twinscope.train.data import Batch
 from twinscope.train.losses import Contrast
 
 
 class Plan(NamedTuple):
     """How a run goes: `steps` in all or `minutes` of wall time, whichever is over first; the peak learning rate, the
-    decay of weights and of the averaged copy; `every` so many steps a look.
+    decay of weights and of the averaged copy; `every` so many steps a look, every `save_s` seconds a checkpoint.
     """
 
     steps: int
     minutes: float = 90.0
     rate: float = 2e-3
     decay: float = 0.03
-    average: float = 0.995
+    average: float = 0.998
     every: int = 150
+    save_s: float = 180.0
     threads: int = 1
     bf16: bool = True
 
 
 def train(
-    network: nn.Module, loss: Contrast, batches: Batches, plan: Plan, folder: Path, look: Callable[[nn.Module], Any]
+    network: nn.Module,
+    loss: Contrast,
+    batches: Dataset[Batch],
+    plan: Plan,
+    folder: Path,
+    look: Callable[[nn.Module], Any],
 ) -> Path:
     """Train to the end of the plan, going on from `folder`/last.pt where there is one; return the best checkpoint.
 
@@ -53,9 +59,9 @@ def train(
         loss.load_state_dict(saved["loss"])
         optimiser.load_state_dict(saved["optimiser"])
         average, state = saved["average"], saved["state"]
-    todo: Subset[Batch] = Subset(batches, range(state["step"], plan.steps))  # type: ignore[arg-type]
+    todo = Subset(batches, range(state["step"], plan.steps))
     loader = DataLoader(todo, batch_size=None, num_workers=1, prefetch_factor=4)
-    start, running = time.monotonic() - state["seconds"], 0.0
+    start, running, saved_at = time.monotonic() - state["seconds"], 0.0, time.monotonic()
     for step, batch in enumerate(loader, state["step"] + 1):
         progress = min(1.0, max(step / plan.steps, (time.monotonic() - start) / (60 * plan.minutes)))
         value = _step(network, loss, optimiser, batch, plan, _rate(plan, step, progress))
@@ -68,10 +74,13 @@ def train(
             row |= {"slope": float(loss.log_slope.detach().exp()), "border": float(loss.border.detach())}
             _write_row(folder / "curve.csv", row)
             print(row, flush=True)
-            parts = {"network": network.state_dict(), "loss": loss.state_dict(), "optimiser": optimiser.state_dict()}
-            _save(folder / "last.pt", {**parts, "average": average, "state": state})
             if seen["score"] >= state["best"]:
                 _save(folder / "best.pt", {"network": average, "radius": loss.radius(), "row": row})
+        if step % plan.every == 0 or progress == 1 or time.monotonic() - saved_at > plan.save_s:
+            state |= {"step": step, "seconds": time.monotonic() - start}
+            parts = {"network": network.state_dict(), "loss": loss.state_dict(), "optimiser": optimiser.state_dict()}
+            _save(folder / "last.pt", {**parts, "average": average, "state": state})
+            saved_at = time.monotonic()
         if progress == 1:
             break
     return folder / "best.pt"

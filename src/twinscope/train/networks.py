@@ -25,11 +25,33 @@ class Residual(nn.Module):
         return F.relu(self.branch(x) + self.short(x))
 
 
+class Bottleneck(nn.Module):
+    """A 3x3 convolution between two 1x1 ones at half the width, added to its input: reach at a fifth of the cost."""
+
+    def __init__(self, wide: int) -> None:
+        super().__init__()
+        inner = wide // 2
+        self.branch = nn.Sequential(
+            nn.Conv2d(wide, inner, 1, bias=False),
+            nn.BatchNorm2d(inner),
+            nn.ReLU(),
+            nn.Conv2d(inner, inner, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(inner),
+            nn.ReLU(),
+            nn.Conv2d(inner, wide, 1, bias=False),
+            nn.BatchNorm2d(wide),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.branch(x) + x)
+
+
 class Embedder(nn.Module):
     """Map (n, 1, h, w) grey in [0, 255] to (n, 128) points.
 
     Inside: three tones of the picture (as it is, shadows spread, lights spread), each standardised over the picture;
-    a trunk of 5x5 stem and residual blocks down to 1/16; GeM pooling (learned power) beside the mean; a linear layer;
+    a trunk of 5x5 stem and residual blocks down to 1/16, with two more at that size, so that every place has seen the
+    whole picture; GeM pooling (learned power) of the last two sizes beside the mean of the last; a linear layer;
     points on a sphere whose radius puts the border between same and different at distance 1.
     """
 
@@ -38,9 +60,10 @@ class Embedder(nn.Module):
         self.radius: Tensor
         stem, *wide = widths
         self.stem = nn.Sequential(nn.Conv2d(3, stem, 5, 2, 2, bias=False), nn.BatchNorm2d(stem), nn.ReLU())
-        self.trunk = nn.Sequential(*(Residual(a, b, 2) for a, b in zip(widths[:-1], wide, strict=True)))
+        self.trunk = nn.Sequential(*(Residual(a, b, 2) for a, b in zip(widths[:-2], wide[:-1], strict=True)))
+        self.top = nn.Sequential(Residual(widths[-2], widths[-1], 2), Bottleneck(widths[-1]), Bottleneck(widths[-1]))
         self.power = nn.Parameter(torch.tensor(3.0))
-        self.head = nn.Linear(2 * widths[-1], dimensions)
+        self.head = nn.Linear(widths[-2] + 2 * widths[-1], dimensions)
         self.register_buffer("radius", torch.tensor(1.0))
 
     def forward(self, grey: Tensor) -> Tensor:
@@ -49,9 +72,13 @@ class Embedder(nn.Module):
 
     def directions(self, grey: Tensor) -> Tensor:
         """Return the points on the unit sphere."""
-        maps = self.trunk(self.stem(tones(grey))).float()
-        gem = maps.clamp(min=1e-4).pow(self.power).mean((2, 3)).pow(1 / self.power)
-        return F.normalize(self.head(torch.cat([gem, maps.mean((2, 3))], 1)), dim=1)
+        middle = self.trunk(self.stem(tones(grey)))
+        last = self.top(middle).float()
+        pooled = [self._gem(middle.float()), self._gem(last), last.mean((2, 3))]
+        return F.normalize(self.head(torch.cat(pooled, 1)), dim=1)
+
+    def _gem(self, maps: Tensor) -> Tensor:
+        return maps.clamp(min=1e-4).pow(self.power).mean((2, 3)).pow(1 / self.power)
 
 
 def tones(grey: Tensor) -> Tensor:

@@ -1,0 +1,210 @@
+"""The stock of training pictures, and batches of windows cut from it afresh at every step.
+
+Real pictures are kept whole, so that no window is seen twice: place, size and aspect are drawn anew. Half of the
+windows come in clusters: neighbouring tiles of one image that do not overlap, fields of one group, members of one
+drawn family. Those are the look-alikes that a metric has to learn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from twinscope.train import data, drawn
+from twinscope.train.data import SIDE, Batch, Bytes, Rng, Window
+
+MEMBERS = 4
+DRAWN_SHARE = 0.35
+VIEWS = ((0.45, 0.35, 0.2, 0.0), (0.0, 0.6, 0.2, 0.2), (0.0, 0.15, 0.6, 0.25))
+"""The odds of "anchor", "v02", "figure" and "strong", for each view of a window."""
+
+
+class Picture(NamedTuple):
+    """Where a whole picture lies in the stock, and where it comes from."""
+
+    offset: int
+    height: int
+    width: int
+    source: str
+    group: int
+    modality: str
+
+
+class Stock(NamedTuple):
+    """`pixels` flat uint8 (RGB pictures one after the other), `drawn` (families, 4, 256, 256) grey uint8."""
+
+    pixels: Bytes
+    pictures: list[Picture]
+    drawn: Bytes
+    sha256: str
+
+    def picture(self, number: int) -> Bytes:
+        """Return picture `number`, HxWx3 RGB uint8."""
+        one = self.pictures[number]
+        flat = self.pixels[one.offset : one.offset + one.height * one.width * 3]
+        return flat.reshape(one.height, one.width, 3)
+
+
+def stock(folder: Path, seed: int, families: int = 2500) -> Stock:
+    """Return the stock from `folder`, building it there first when it is missing or made of other data."""
+    rows = data.micrographs("train")
+    key = json.dumps([seed, families, MEMBERS, SIDE, [row["sha256"] for row in rows]])
+    digest = hashlib.sha256(key.encode() + Path(drawn.__file__).read_bytes()).hexdigest()
+    table, pixels, shapes = (folder / name for name in ("stock.json", "stock.npy", "stock-drawn.npy"))
+    if not table.exists() or json.loads(table.read_text())["sha256"] != digest:
+        folder.mkdir(parents=True, exist_ok=True)
+        images = [data.read_rgb(row["path"]) for row in rows]
+        groups = {name: k for k, name in enumerate(sorted({row["source"] + row["group"] for row in rows}))}
+        starts = np.cumsum([0, *(image.size for image in images)])
+        pictures = [
+            Picture(
+                int(start),
+                len(image),
+                image.shape[1],
+                row["source"],
+                groups[row["source"] + row["group"]],
+                row["modality"],
+            )
+            for start, image, row in zip(starts[:-1], images, rows, strict=True)
+        ]
+        np.save(pixels, np.concatenate([image.ravel() for image in images]))
+        np.save(shapes, _families(np.random.default_rng(seed), families))
+        table.write_text(json.dumps({"sha256": digest, "pictures": pictures}))
+    record = json.loads(table.read_text())
+    pictures = [Picture._make(row) for row in record["pictures"]]
+    return Stock(np.load(pixels, mmap_mode="r"), pictures, np.load(shapes, mmap_mode="r"), digest)
+
+
+def _families(rng: Rng, count: int) -> Bytes:
+    out = np.empty((count, MEMBERS, SIDE, SIDE), np.uint8)
+    for number in range(count):
+        style, seeds = np.random.default_rng(rng.integers(2**32)), [int(s) for s in rng.integers(2**32, size=MEMBERS)]
+        out[number] = drawn.family(style, seeds)
+    return out
+
+
+class FreshBatches(Dataset[Batch]):
+    """Batch `step` of a run, from (seed, step) alone: three views of each of `windows` fresh windows."""
+
+    def __init__(self, source: Stock, seed: int, windows: int, side: int, steps: int) -> None:
+        self.source, self.seed, self.windows, self.side, self.steps = source, seed, windows, side, steps
+        self.odds = _odds(source.pictures)
+        self.fields: dict[int, list[int]] = {}
+        for number, one in enumerate(source.pictures):
+            self.fields.setdefault(one.group, []).append(number)
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng([self.seed, step])
+        parts, windows = self.draw(rng)
+        kinds = ["anchor", "v02", "figure", "strong"]
+        views = []
+        for odds in VIEWS:
+            for k, how in enumerate(rng.choice(kinds, len(parts), p=odds)):
+                views.append(data.view(parts[k], rng, str(how), self.side, parts[(k + 7) % len(parts)]))
+        same, unsure = data.relations(windows)
+        times = (len(VIEWS), len(VIEWS))
+        return Batch(np.stack(views), np.tile(same, times), np.tile(unsure, times))
+
+    def draw(self, rng: Rng) -> tuple[list[Bytes], list[Window]]:
+        """Return fresh windows (256x256 RGB uint8) and what they are; `level` numbers the clusters."""
+        parts: list[Bytes] = []
+        windows: list[Window] = []
+        families: set[int] = set()
+        cluster = 0
+        while len(parts) < self.windows:
+            cluster += 1
+            many = int(rng.integers(3, 8)) if rng.random() < 0.3 else 1
+            if rng.random() < (DRAWN_SHARE if len(self.source.pictures) else 1.0):
+                family = int(rng.integers(len(self.source.drawn)))
+                if family in families:
+                    continue
+                families.add(family)
+                found = self._drawn(rng, family, min(many, MEMBERS), cluster)
+            else:
+                found = self._real(rng, int(rng.choice(len(self.odds), p=self.odds)), many, cluster)
+            for part, window in found[: self.windows - len(parts)]:
+                parts.append(part)
+                windows.append(window)
+        return parts, windows
+
+    def _real(self, rng: Rng, number: int, many: int, cluster: int) -> list[tuple[Bytes, Window]]:
+        one = self.source.pictures[number]
+        fields = self.fields[one.group]
+        numbers = [number]
+        if many > 1 and one.source in data.NEIGHBOURS_ARE_APART and len(fields) > 1:
+            others = [k for k in rng.permutation(fields) if k != number]
+            numbers += [int(k) for k in others[: many - 1]]
+        each = -(-many // len(numbers))
+        out = []
+        for k in numbers:
+            picture = self.source.picture(k)
+            for box in fresh_tiles((picture.shape[0], picture.shape[1]), rng)[: each + 2]:
+                part = picture[box[1] : box[3], box[0] : box[2]]
+                if not data.blank(part):
+                    how = cv2.INTER_AREA if part.shape[0] * part.shape[1] > SIDE**2 else cv2.INTER_CUBIC
+                    window = Window(k, one.group, cluster, one.source, one.modality, box)
+                    out.append((np.asarray(cv2.resize(part, (SIDE, SIDE), interpolation=how), np.uint8), window))
+                if sum(w.image == k for _, w in out) == each:
+                    break
+        return out[:many]
+
+    def _drawn(self, rng: Rng, family: int, many: int, cluster: int) -> list[tuple[Bytes, Window]]:
+        first, total = len(self.source.pictures), len(self.source.drawn)
+        other, share = int(rng.integers(total)), rng.uniform(0.25, 0.6)
+        mixed = rng.random() < 0.3 and other != family
+        out = []
+        for k in rng.permutation(MEMBERS)[:many]:
+            grey = self.source.drawn[family, k]
+            if mixed:
+                grey = cv2.addWeighted(grey, 1 - share, self.source.drawn[other, k], share, 0)
+            grey = np.rot90(grey, int(rng.integers(4)))
+            side = int(rng.integers(160, SIDE + 1))
+            x, y = (int(v) for v in rng.integers(0, SIDE - side + 1, 2))
+            grey = cv2.resize(
+                np.ascontiguousarray(grey[y : y + side, x : x + side]), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC
+            )
+            window = Window(first + MEMBERS * family + int(k), 10**6 + family, cluster, "drawn", "drawn", (0, 0, 1, 1))
+            out.append((np.asarray(np.repeat(grey[..., None], 3, 2), np.uint8), window))
+        return out
+
+
+def fresh_tiles(shape: tuple[int, int], rng: Rng) -> list[tuple[int, int, int, int]]:
+    """Return boxes of one random size and aspect that do not overlap, on a grid at a random place, in random order.
+
+    Sides: 256 px (.4), the whole shorter side (.2), or log-uniform in 160-800 px; half of the boxes are not square.
+    """
+    height, width = shape
+    short, draw = min(shape), rng.random()
+    side = 256.0 if draw < 0.4 else (float(short) if draw < 0.6 else float(np.exp(rng.uniform(*np.log((160, 800))))))
+    aspect = float(np.exp(rng.normal(0, 0.2))) if rng.random() < 0.5 else 1.0
+    wide = int(np.clip(side * np.sqrt(aspect), 32, width))
+    tall = int(np.clip(side / np.sqrt(aspect), 32, height))
+    nx, ny = width // wide, height // tall
+    left, top = int(rng.integers(0, width - nx * wide + 1)), int(rng.integers(0, height - ny * tall + 1))
+    corners = [(left + x * wide, top + y * tall) for y in range(ny) for x in range(nx)]
+    return [(x, y, x + wide, y + tall) for x, y in (corners[k] for k in rng.permutation(len(corners)))]
+
+
+def _odds(pictures: list[Picture]) -> NDArray[np.float64]:
+    """Return each picture's odds: a modality has the root of its windows' number as its share, a group likewise."""
+    count = np.array([min(24, max(1, p.height * p.width // SIDE**2)) for p in pictures], np.float64)
+    modality, group = np.array([p.modality for p in pictures]), np.array([p.group for p in pictures])
+    odds = np.zeros(len(pictures))
+    for name in np.unique(modality):
+        for g in np.unique(group[modality == name]):
+            mine = (modality == name) & (group == g)
+            odds[mine] = count[mine] / np.sqrt(count[mine].sum())
+        inside = modality == name
+        odds[inside] *= np.sqrt(count[inside].sum()) / odds[inside].sum()
+    return np.asarray(odds / max(1e-12, float(odds.sum())))
