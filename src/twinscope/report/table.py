@@ -36,7 +36,8 @@ def write(screening: Screening, case: Path) -> Path:
     told = [(number, finding) for number, group in enumerate(groups(screening), 1) for finding in group.findings]
     for number, finding in told:
         cells = [
-            finding.id, str(number), f"{finding.probability:.6g}", f"{finding.expected_false:.6g}", finding.verdict, finding.kind,
+            finding.id, str(number), f"{finding.probability:.6g}", f"{finding.expected_false:.6g}",
+            finding.verdict, finding.kind,
             "" if finding.distance is None else f"{finding.distance:.6g}",
             *_panel_cells(finding.a, panels.get(finding.a), labels, Box(*finding.region_a)),
             *_panel_cells(finding.b, panels.get(finding.b), labels, Box(*finding.region_b)),

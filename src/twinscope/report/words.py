@@ -116,7 +116,9 @@ def together(group: Group) -> tuple[str, str]:
     if group.complete:
         how = "Each two of these panels were found to show the same source."
     else:
-        how = f"{group.pairs} of {possible} possible pairs were found; the other pairs are tied by a panel between them."
+        how = (
+            f"{group.pairs} of {possible} possible pairs were found; the other pairs are tied by a panel between them."
+        )
     least, most = number(group.findings[-1].probability), number(group.findings[0].probability)
     span = f"at {most}" if least == most else f"from {most} down to {least}"
     told = f"{count(len(group.findings), 'finding')}, {span}. {how}"
