@@ -71,9 +71,13 @@ def test_nothing_found_makes_no_group() -> None:
 @pytest.mark.parametrize(
     ("links", "title", "how"),
     [
-        ([("a", "b", 0.99), ("b", "c", 0.95), ("a", "c", 0.93)], "The same picture in 3 places", "Each two of these"),
+        (
+            [("a", "b", 0.99), ("b", "c", 0.95), ("a", "c", 0.93)],
+            "The same picture in 3 places",
+            "Every pair of these panels was",
+        ),
         ([("a", "b", 0.99), ("b", "c", 0.95)], "The same picture in 3 places", "2 of 3 possible pairs were found"),
-        ([("a", "b", 0.99), ("b", "a", 0.95)], "The same picture in 2 places", "Each two of these"),
+        ([("a", "b", 0.99), ("b", "a", 0.95)], "The same picture in 2 places", "Every pair of these panels was"),
     ],
 )
 def test_a_group_says_how_firmly_it_holds(links: list[Link], title: str, how: str) -> None:

@@ -202,3 +202,21 @@ def test_two_hundred_findings_fit_in_25_megabytes(tmp_path: Path, monkeypatch: p
     screening = Screening(inputs=(read(),), panels=panels, findings=findings, seconds=1, provenance=MADE_BY)
     size = html.write(screening, tmp_path).stat().st_size
     assert 12_000_000 < size <= 25_000_000
+
+
+def test_findings_name_their_documents_where_there_are_several(
+    tmp_path: Path, build_case: Callable[..., Screening]
+) -> None:
+    screening = build_case(tmp_path)
+    assert "the same picture twice · manuscript" not in plain(html.render(screening, tmp_path))
+    moved = {"d1-p2-f1-1", "d1-p2-f2-1", "d1-p2-f2-2"}
+    panels = tuple(
+        one.model_copy(update={"source": one.source.model_copy(update={"path": "x/supplement.pdf"})})
+        if one.id in moved
+        else one
+        for one in screening.panels
+    )
+    words = plain(html.render(screening.model_copy(update={"panels": panels}), tmp_path))
+    assert "Finding 1 of 4 · the same picture twice · manuscript.pdf and supplement.pdf" in words
+    assert "Finding 2 of 4 · the same picture twice · supplement.pdf" in words
+    assert "Finding 3 of 4 · overlapping pictures · manuscript.pdf" in words

@@ -53,3 +53,20 @@ def test_one_is_not_told_as_many() -> None:
 )
 def test_what_was_not_read_is_a_problem(status: str, problems: int, told: bool) -> None:
     assert terminal.has_problems(screening(0, status, problems)) is told
+
+
+def test_panels_of_several_documents_are_told_with_their_file() -> None:
+    from twinscope.types import Figure, Origin, Panel
+
+    one = screening(1)
+    origins = {name: Origin(path=f"in/{file}", sha256="0" * 64, page=page)
+               for name, file, page in (("a0", "x.pdf", 3), ("b0", "y.pdf", 4))}  # fmt: skip
+    panels = tuple(Panel(id=n, figure=n, kind="photo", size=(9, 9), source=o) for n, o in origins.items())
+    figures = tuple(Figure(id=n, source=o, label="Figure 1") for n, o in origins.items())
+    told = one.model_copy(update={"panels": panels, "figures": figures})
+    lines = terminal.summary(told, Path("report.html"))
+    assert lines[1].endswith("  Figure 1 (page 3) in x.pdf = Figure 1 (page 4) in y.pdf")
+    link = told.findings[0].model_copy(update={"b": "c0"})
+    third = panels[0].model_copy(update={"id": "c0"})
+    lines = terminal.summary(told.model_copy(update={"panels": (*panels, third), "findings": (link,)}), Path("r.html"))
+    assert lines[1].endswith("  Figure 1, panel 1 (page 3) = Figure 1, panel 2 (page 3) in x.pdf")

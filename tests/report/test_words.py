@@ -31,8 +31,8 @@ def test_probability_in_words(probability: float, said: str, number: str) -> Non
     ("expected", "said"),
     [
         (2.34, "about 2.3 false findings"),
-        (0.05, "in 20 manuscripts"),
-        (0.0004, "in 2,500 manuscripts"),
+        (0.05, "in 20 screenings"),
+        (0.0004, "in 2,500 screenings"),
         (0, "in 10,000"),
     ],
 )
@@ -68,11 +68,28 @@ def test_panels_of_equal_label_are_told_apart(case: tuple[Path, Screening]) -> N
     panels[1] = panels[1].model_copy(update={"source": other})
     figures = [figure.model_copy(update={"label": "Figure 1"}) for figure in screening.figures]
     names = words.panel_names(screening.model_copy(update={"panels": tuple(panels), "figures": tuple(figures)}))
-    assert names["d1-p2-f1-1"] == "Figure 1 A (supplement.pdf)"
-    assert names["d1-p1-f1-1"] == "Figure 1 A (manuscript.pdf) (d1-p1-f1-1)"
-    first = screening.model_copy(update={"panels": tuple(panels[2:]), "figures": tuple(figures)})
-    assert words.panel_names(first)["d1-p1-f1-2"] == "Figure 1 A (d1-p1-f1-2)"
+    assert names["d1-p2-f1-1"] == "Figure 1 A"
+    assert names["d1-p1-f1-1"] == "Figure 1 A, panel 1"
+    assert names["d1-p1-f1-2"] == "Figure 1 A, panel 2"
     assert len(set(names.values())) == len(names)
+
+
+def test_files_are_named_only_where_they_must_be(case: tuple[Path, Screening]) -> None:
+    _, screening = case
+    other = [
+        panel.model_copy(update={
+            "id": f"o{panel.id}", "source": panel.source.model_copy(update={"path": "other/supplement.pdf"})
+        })
+        for panel in screening.panels[:1]
+    ]  # fmt: skip
+    both = screening.model_copy(update={"panels": (*screening.panels, *other)})
+    names = words.panel_names(both)
+    assert names["d1-p1-f1-1"] == "Figure 1 A (manuscript.pdf)"
+    assert names["od1-p1-f1-1"] == "Figure 1 A (supplement.pdf)"
+    assert names["d1-p1-f1-2"] == "Figure 1 B"
+    assert len(set(names.values())) == len(names)
+    within = words.panel_names(both, across=False)
+    assert within["d1-p1-f1-1"] == within["od1-p1-f1-1"] == "Figure 1 A"
 
 
 @pytest.mark.parametrize(
@@ -94,19 +111,27 @@ def test_problems_are_told_once_and_pages_together() -> None:
             InputFile(path="a.pdf", sha256="1" * 64, kind="pdf", status="refused", reason="encrypted"),
             InputFile(path="b.pdf", sha256="2" * 64, kind="pdf", status="partial"),
             InputFile(path="c.pdf", sha256="3" * 64, kind="pdf", status="ok"),
+            InputFile(
+                path="d.pdf", sha256="4" * 64, kind="pdf", status="partial", reason="2 problems; the first: torn"
+            ),
+            InputFile(path="e.pdf", sha256="5" * 64, kind="pdf", status="partial", reason="over the limit of time"),
         ),
         problems=(
             Problem(path="a.pdf", reason="encrypted"),
             Problem(path="b.pdf", page=7, reason="too slow"),
             Problem(path="b.pdf", page=3, reason="too slow"),
             Problem(path="b.pdf", reason="a font is broken"),
+            Problem(path="d.pdf", page=1, reason="torn"),
+            Problem(path="e.pdf", page=1, reason="torn"),
         ),
         seconds=1,
         provenance=Provenance(twinscope="0", settings_sha256="0"),
     )
     assert words.troubles(screening) == [
         ("a.pdf", "refused", "", "encrypted"),
-        ("b.pdf", "read in part", "", ""),
+        ("e.pdf", "read in part", "", "over the limit of time"),
         ("b.pdf", "", "pages 3, 7", "too slow"),
         ("b.pdf", "", "", "a font is broken"),
+        ("d.pdf", "", "page 1", "torn"),
+        ("e.pdf", "", "page 1", "torn"),
     ]

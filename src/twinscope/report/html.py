@@ -169,10 +169,14 @@ def _command(screening: Screening) -> str:
 def _findings(screening: Screening, names: dict[str, str], pool: _Pool) -> list[dict[str, Any]]:
     panels = {panel.id: panel for panel in screening.panels}
     figures = {figure.id: figure for figure in screening.figures}
+    within = words.panel_names(screening, across=False)
+    many = len({panel.source.path for panel in screening.panels}) > 1
     pages = {(page.sha256, page.page): page for page in screening.pages}
     out = []
     for number, finding in enumerate(ordered(screening), 1):
-        sides = {side: _side(side, finding, panels, figures, names, pool) for side in ("a", "b")}
+        files = _files((finding.a, finding.b), panels)
+        called = within if len(files) == 1 else names
+        sides = {side: _side(side, finding, panels, figures, called, pool) for side in ("a", "b")}
         _place(sides, pages, pool)
         title, explanation = words.verdict(finding)
         picture = _registered(finding, sides, pool)
@@ -181,7 +185,7 @@ def _findings(screening: Screening, names: dict[str, str], pool: _Pool) -> list[
                 "number": number,
                 "finding": finding,
                 "sides": sides,
-                "title": f"{sides['a']['name']} and {sides['b']['name']}",
+                "files": files if many and not sides["a"]["name"].startswith(files[0]) else [],
                 "one_caption": sides["a"]["caption"] if sides["a"]["caption"] == sides["b"]["caption"] else "",
                 "verdict": title,
                 "explanation": explanation,
@@ -193,18 +197,26 @@ def _findings(screening: Screening, names: dict[str, str], pool: _Pool) -> list[
     return out
 
 
+def _files(ids: tuple[str, ...], panels: dict[str, Panel]) -> list[str]:
+    """Return the names of the files that panels come from, each path once."""
+    paths = dict.fromkeys(panels[name].source.path for name in ids if name in panels)
+    return [words.file_name(path) for path in paths] or [""]
+
+
 def _groups(
     screening: Screening, findings: list[dict[str, Any]], names: dict[str, str], pool: _Pool
 ) -> list[dict[str, Any]]:
     """Return the groups with what the report says of each; a finding that shares no panel has a group of its own."""
     panels = {panel.id: panel for panel in screening.panels}
+    within = words.panel_names(screening, across=False)
     rest = iter(findings)
     out = []
     for number, group in enumerate(groups(screening), 1):
         told = [next(rest) for _ in group.findings]
+        called = within if len(_files(group.panels, panels)) == 1 else names
         members = [
             {
-                "name": names.get(name) or words.visible(name),
+                "name": called.get(name) or words.visible(name),
                 "panel": panels.get(name),
                 "picture": pool.panel(panels.get(name)),
                 "findings": [one["number"] for one in told if name in (one["finding"].a, one["finding"].b)],

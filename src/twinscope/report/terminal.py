@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from twinscope.report.groups import Group, groups
-from twinscope.report.words import count, number, panel_names, together, troubles, visible
+from twinscope.report.words import count, file_name, number, panel_names, together, troubles, visible
 from twinscope.types import PICTURE_KINDS, Screening
 
 MOST = 20
@@ -33,29 +33,40 @@ def _counts(screening: Screening) -> str:
 
 
 def _findings(screening: Screening) -> list[str]:
-    names = panel_names(screening)
-    for panel in screening.panels:
-        if panel.source.page is not None and not names[panel.id].startswith("Page "):
-            names[panel.id] += f" (page {panel.source.page})"
+    names, files = _names(screening)
     lines, left = [], MOST
     for group in groups(screening):
-        lines += _group(group, names, left)
+        lines += _group(group, names, files, left)
         left = max(0, left - len(group.findings))
     if len(screening.findings) > MOST:
         lines.append(f"          and {len(screening.findings) - MOST} more in the report")
     return lines
 
 
-def _group(group: Group, names: dict[str, str], most: int) -> list[str]:
+def _names(screening: Screening) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the name of each panel with its page, and its file where there are several and the name is not it."""
+    names, files = panel_names(screening, across=False), {}
+    many = len({panel.source.path for panel in screening.panels}) > 1
+    for panel in screening.panels:
+        file = file_name(panel.source.path)
+        if many and not names[panel.id].startswith(file):
+            files[panel.id] = file
+        if panel.source.page is not None and not names[panel.id].startswith("Page "):
+            names[panel.id] += f" (page {panel.source.page})"
+    return names, files
+
+
+def _group(group: Group, names: dict[str, str], files: dict[str, str], most: int) -> list[str]:
     """Return lines for at most `most` findings of a group; one of several findings has a title."""
     shown = group.findings[:most]
-    many = len(group.findings) > 1
-    lines = [f"    {together(group)[0]}:"] if shown and many else []
-    margin = "    " if many else ""
+    several = len(group.findings) > 1
+    lines = [f"    {together(group)[0]}:"] if shown and several else []
+    margin = "    " if several else ""
     for finding in shown:
         a, b = (names.get(panel, visible(panel)) for panel in (finding.a, finding.b))
+        file_a, file_b = (f" in {files[panel]}" if panel in files else "" for panel in (finding.a, finding.b))
         percent = number(finding.probability).replace("\N{NO-BREAK SPACE}", " ")
-        lines.append(f"{margin}{percent:>8}  {a} = {b}")
+        lines.append(f"{margin}{percent:>8}  {a}{file_a if file_a != file_b else ''} = {b}{file_b}")
         lines.append(f"{margin}          {finding.verdict}: {visible(', '.join(finding.steps) or 'as it is')}")
     return lines
 

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from twinscope.report.groups import Group
-from twinscope.types import Finding, Screening
+from twinscope.types import Finding, InputFile, Screening
 
 STATUS = {
     "ok": "read in full",
@@ -79,12 +79,12 @@ def number(probability: float) -> str:
 def expectation(expected_false: float) -> str:
     """Return the number of false findings to expect in words."""
     if expected_false >= 0.5:
-        return f"Expect about {expected_false:.1f} false findings at this level or above in a manuscript of this size."
+        return f"Expect about {expected_false:.1f} false findings at this level or above in a screening of this size."
     if expected_false < 1e-4:
-        return "Expect fewer than 1 false finding at this level or above in 10,000 manuscripts of this size."
+        return "Expect fewer than 1 false finding at this level or above in 10,000 screenings of this size."
     return (
         f"Expect about 1 false finding at this level or above in {_round(1 / expected_false):,} "
-        "manuscripts of this size."
+        "screenings of this size."
     )
 
 
@@ -114,7 +114,7 @@ def together(group: Group) -> tuple[str, str]:
     title = f"The same picture in {places} places" if same else f"Parts of the same picture in {places} places"
     possible = places * (places - 1) // 2
     if group.complete:
-        how = "Each two of these panels were found to show the same source."
+        how = "Every pair of these panels was found to show the same source."
     else:
         how = (
             f"{group.pairs} of {possible} possible pairs were found; the other pairs are tied by a panel between them."
@@ -133,8 +133,14 @@ def count(n: int, noun: str, plural: str = "") -> str:
 
 
 def troubles(screening: Screening) -> list[Trouble]:
-    """Return what was not screened in full: inputs first, then problems; one line for equal reasons in one file."""
-    inputs = [item for item in screening.inputs if item.status != "ok"]
+    """Return what was not screened in full: inputs first, then problems; one line for equal reasons in one file.
+
+    An input that was read in part is told by its problems alone, where its reason only repeats them.
+    """
+    reasons: dict[str, set[str]] = {}
+    for problem in screening.problems:
+        reasons.setdefault(problem.path, set()).add(problem.reason)
+    inputs = [item for item in screening.inputs if item.status != "ok" and not _repeats(item, reasons)]
     out = [Trouble(item.path, STATUS[item.status], "", item.reason) for item in inputs]
     said = {(item.path, item.reason) for item in inputs if item.reason}
     pages: dict[tuple[str, str], list[int | None]] = {}
@@ -148,11 +154,17 @@ def troubles(screening: Screening) -> list[Trouble]:
     return out
 
 
-def panel_names(screening: Screening) -> dict[str, str]:
-    """Return what people call each panel, no two alike: "Figure 2 A", "Figure 2, panel 3" where it has no label.
+def _repeats(item: InputFile, reasons: dict[str, set[str]]) -> bool:
+    """Say whether the reason of an input read in part is only the sum of its problems."""
+    told = reasons.get(item.path, set())
+    return item.status == "partial" and bool(told) and (not item.reason or any(map(item.reason.endswith, told)))
 
-    A panel of a figure without a label goes by its page or its file. Where documents or figures have equal labels, the
-    file's name and, if need be, the panel's id are added.
+
+def panel_names(screening: Screening, across: bool = True) -> dict[str, str]:
+    """Return what people call each panel: "Figure 2 A"; "Figure 2, panel 3" where it has no label.
+
+    Panels of one label are numbered ("Figure 2 A, panel 3"); those of a figure without a label go by its page or its
+    file. No two of one document are alike and, with `across`, no two at all: the file's name is added where it must.
     """
     labels = {figure.id: visible(figure.label).strip() for figure in screening.figures}
     keys = {}
@@ -160,12 +172,16 @@ def panel_names(screening: Screening) -> dict[str, str]:
         page = f"Page {panel.source.page}" if panel.source.page else file_name(panel.source.path)
         keys[panel.id] = (panel.source.path, labels.get(panel.figure) or page)
     total, sofar = Counter(keys.values()), Counter[tuple[str, str]]()
+    lettered = Counter((keys[panel.id], visible(panel.label).strip()) for panel in screening.panels)
     out = {}
     for panel in screening.panels:
         key, label = keys[panel.id], visible(panel.label).strip()
         sofar[key] += 1
-        alone = total[key] == 1 and not key[1].startswith("Page ")
-        out[panel.id] = f"{key[1]} {label}".strip() if label or alone else f"{key[1]}, panel {sofar[key]}"
+        alone = lettered[key, label] == 1 if label else total[key] == 1 and not key[1].startswith("Page ")
+        name = f"{key[1]} {label}".strip()
+        out[panel.id] = name if alone else f"{name}, panel {sofar[key]}"
+    if not across:
+        return out
     files = {panel.id: file_name(panel.source.path) for panel in screening.panels}
     ids = {panel.id: visible(panel.id) for panel in screening.panels}
     return _told_apart(_told_apart(out, files), ids)
