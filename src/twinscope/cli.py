@@ -34,7 +34,6 @@ STAGES = {
     "read": "reading documents",
     "features": "finding keypoints",
     "embed": "describing panels",
-    "candidates": "looking for candidates",
     "compare": "comparing pairs",
     "findings": "telling findings",
     "report": "writing the report",

@@ -10,12 +10,15 @@ tell      what is probable enough becomes a finding: steps in words, changes, he
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,8 +26,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from twinscope import __version__, geometry, ingest, models, pixels
-from twinscope.detect import candidates, embed, features, judge
+from twinscope.detect import candidates, embed, evidence, features, judge, pool
 from twinscope.detect import compare as comparing
+from twinscope.detect.align import Alignment
 from twinscope.detect.features import View
 from twinscope.detect.judge import Judged
 from twinscope.settings import Settings
@@ -52,8 +56,8 @@ def screen(
     chosen = [p for p in reading.panels if whole or (p.kind in PICTURE_KINDS and _large_enough(p, settings))]
     with threadpool_limits(1, "blas"):
         cv2.setNumThreads(1)
-        judged, distances = _detect(chosen, case, settings, tell)
-        findings = _findings(chosen, judged, distances, case, settings, tell)
+        views, judged, distances = _detect(chosen, case, settings, tell)
+        findings = _findings(_Found(chosen, views, distances, case, settings), judged, tell)
     screening = Screening(
         inputs=reading.inputs,
         pages=reading.pages,
@@ -86,40 +90,87 @@ def _large_enough(panel: Panel, settings: Settings) -> bool:
     return min(panel.size) >= settings.findings.least_side_px
 
 
+class _Compared(NamedTuple):
+    """What the processes that compare panels share."""
+
+    panels: Sequence[Panel]
+    ready: candidates.Panels
+    settings: Settings
+
+
 def _detect(
     panels: Sequence[Panel], case: Path, settings: Settings, tell: Progress
-) -> tuple[list[Judged], NDArray[np.float32]]:
-    """Return every judged candidate among the panels, and the embedding distances (n, n)."""
+) -> tuple[list[View], list[Judged], NDArray[np.float32]]:
+    """Return the views of the panels, every pair judged probable enough, and the embedding distances (n, n)."""
     done = 0
 
-    def prepare(panel: Panel) -> tuple[View, NDArray[np.uint8]]:
+    def prepare(panel: Panel) -> tuple[View, NDArray[np.uint8], bytes]:
         nonlocal done
         image = pixels.read_png(case / "panels" / f"{panel.id}.png")
-        out = features.view(image, settings.features), embed.prepare(image)
+        out = features.view(image, settings.features), embed.prepare(image), hashlib.sha256(image.tobytes()).digest()
         done += 1
         tell("features", done, len(panels))
         return out
 
-    with ThreadPoolExecutor(settings.threads) as pool:
-        prepared = list(pool.map(prepare, panels))
-    views = [view for view, _ in prepared]
+    with ThreadPoolExecutor(settings.threads) as threads:
+        prepared = list(threads.map(prepare, panels))
+    views = [view for view, _, _ in prepared]
     tell("embed", 0, 1)
-    points = embed.embed([small for _, small in prepared], EMBEDDER, settings.threads)
+    points = embed.embed([small for _, small, _ in prepared], EMBEDDER, settings.threads)
     tell("embed", 1, 1)
     distances = embed.distances(points, points)
-    tell("candidates", 0, 1)
-    border = settings.candidates.distance
-    pairs = candidates.candidates(views, settings, lambda a, b: bool(distances[a, b] <= border))
-    pairs = [c for c in pairs if not _same_place(panels[c.a], panels[c.b])]
-    tell("candidates", 1, 1)
-    judged: list[Judged] = []
-    with ThreadPoolExecutor(settings.threads) as pool:
-        work = pool.map(lambda c: judge.judge(views[c.a], views[c.b], c, settings), pairs)
-        for number, found in enumerate(work):
-            tell("compare", number + 1, len(pairs))
-            if found is not None and found.probability >= settings.findings.probability:
-                judged.append(found)
-    return judged, distances
+    known = [provenance(settings).model_dump_json(exclude={"command"}), *(p.model_dump_json() for p in panels)]
+    key = hashlib.sha256(b"".join([*(line.encode() for line in known), *(seen for _, _, seen in prepared)]))
+    kept = case / "cache" / f"compared-{key.hexdigest()[:32]}.jsonl"
+    ready = candidates.prepare(views, settings, distances <= settings.candidates.distance)
+    return views, _judge_all(_Compared(panels, ready, settings), kept, tell), distances
+
+
+def _judge_all(shared: _Compared, kept: Path, tell: Progress) -> list[Judged]:
+    """Judge every pair, panel by panel. A panel's line in the file `kept` is not computed again."""
+    settings, count = shared.settings, len(shared.panels)
+    lines = kept.read_text(encoding="utf-8").splitlines(keepends=True) if kept.is_file() else []
+    rows = [json.loads(line) for line in lines if line.endswith("\n")]  # an interrupted line has no end
+    judged = [_restored(row) for found in rows for row in found]
+    with kept.open("w", encoding="utf-8") as file:
+        file.writelines(lines[: len(rows)])
+        tell("compare", len(rows), count)
+        work = pool.each(_compare_panel, shared, range(len(rows), count), settings.threads)
+        for number, measured in enumerate(work, len(rows) + 1):
+            best = [judge.most_probable(candidate, found, settings.threads) for candidate, found in measured]
+            found = [one for one in best if one is not None and one.probability >= settings.findings.probability]
+            judged += found
+            file.write(json.dumps([_keepable(one) for one in found]) + "\n")
+            file.flush()
+            tell("compare", number, count)
+    return judged
+
+
+def _compare_panel(shared: _Compared, a: int) -> list[tuple[candidates.Candidate, list[judge.Measured]]]:
+    """Look for panel `a` in every later one; runs in a process of its own."""
+    views = shared.ready.views
+    return [
+        (candidate, judge.measure(views[a], views[candidate.b], candidate, shared.settings))
+        for candidate in candidates.of_panel(a, shared.ready, shared.settings)
+        if not _same_place(shared.panels[a], shared.panels[candidate.b])
+    ]
+
+
+def _keepable(found: Judged) -> dict[str, Any]:
+    return {
+        "a": found.a,
+        "b": found.b,
+        "transform": found.alignment.transform.tolist(),
+        "inverted": found.alignment.inverted,
+        "numbers": found.numbers,
+        "probability": found.probability,
+    }
+
+
+def _restored(row: dict[str, Any]) -> Judged:
+    none = np.zeros((0, 2))
+    alignment = Alignment(np.array(row["transform"]), row["inverted"], 0, none, none)
+    return Judged(row["a"], row["b"], alignment, row["numbers"], row["probability"])
 
 
 def _same_place(a: Panel, b: Panel) -> bool:
@@ -133,55 +184,59 @@ def _same_place(a: Panel, b: Panel) -> bool:
     return False
 
 
-def _findings(
-    panels: Sequence[Panel],
-    judged: Sequence[Judged],
-    distances: NDArray[np.float32],
-    case: Path,
-    settings: Settings,
-    tell: Progress,
-) -> tuple[Finding, ...]:
+class _Found(NamedTuple):
+    """What the processes that write findings share."""
+
+    panels: Sequence[Panel]
+    views: Sequence[View]
+    distances: NDArray[np.float32]
+    case: Path
+    settings: Settings
+
+
+def _findings(shared: _Found, judged: Sequence[Judged], tell: Progress) -> tuple[Finding, ...]:
     """Tell the judged pairs, most probable first, and write their heat-maps."""
-    folder = case / "heatmaps"
+    folder = shared.case / "heatmaps"
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("f*.png"):
         old.unlink()
-    ordered = sorted(
-        judged, key=lambda j: (-round(j.probability, 6), -j.numbers["inliers"], j.candidate.a, j.candidate.b)
-    )
-    pairs = len(panels) * (len(panels) - 1) // 2
+    ordered = sorted(judged, key=lambda j: (-round(j.probability, 6), -j.numbers["inliers"], j.a, j.b))
+    pairs = len(shared.panels) * (len(shared.panels) - 1) // 2
+    most = shared.settings.findings.most
+    expected = [judge.expected_false(min(round(one.probability, 4), most), pairs) for one in ordered]
+    items = list(zip(range(1, len(ordered) + 1), ordered, expected, strict=True))
     out = []
-    for number, found in enumerate(ordered, 1):
-        a, b = panels[found.candidate.a], panels[found.candidate.b]
-        distance = float(distances[found.candidate.a, found.candidate.b])
-        out.append(_finding(f"f{number}", a, b, found, distance, pairs, case, settings))
+    for number, finding in enumerate(pool.each(_finding, shared, items, shared.settings.threads), 1):
+        out.append(finding)
         tell("findings", number, len(ordered))
     return tuple(out)
 
 
-def _finding(
-    id: str, a: Panel, b: Panel, found: Judged, distance: float, pairs: int, case: Path, settings: Settings
-) -> Finding:
-    told = comparing.compare(found.a, found.b, found.alignment, found.frame, settings.compare)
+def _finding(shared: _Found, item: tuple[int, Judged, float]) -> Finding:
+    """Tell one pair and write its heat-maps; runs in a process of its own."""
+    number, found, expected = item
+    case, settings = shared.case, shared.settings
+    a, b = shared.panels[found.a], shared.panels[found.b]
+    views = shared.views[found.a], shared.views[found.b]
+    told = comparing.compare(*views, found.alignment, evidence.frame(*views, found.alignment), settings.compare)
     for side, heat in (("a", told.heat_a), ("b", told.heat_b)):
-        pixels.write_png(case / "heatmaps" / f"{id}-{side}.png", np.asarray(np.rint(heat * 255), np.uint8))
+        pixels.write_png(case / "heatmaps" / f"f{number}-{side}.png", np.asarray(np.rint(heat * 255), np.uint8))
     shares = (told.region_a.area / (a.size[0] * a.size[1]), told.region_b.area / (b.size[0] * b.size[1]))
-    probability = min(round(found.probability, 4), settings.findings.most)
     return Finding(
-        id=id,
+        id=f"f{number}",
         kind="duplicate" if min(shares) >= settings.findings.duplicate else "overlap",
         a=a.id,
         b=b.id,
         verdict=told.verdict,
-        probability=probability,
-        expected_false=round(judge.expected_false(probability, pairs), 6),
-        distance=round(distance, 4),
+        probability=min(round(found.probability, 4), settings.findings.most),
+        expected_false=round(expected, 6),
+        distance=round(float(shared.distances[found.a, found.b]), 4),
         region_a=told.region_a,
         region_b=told.region_b,
         transform=geometry.as_matrix(told.transform),
         steps=told.steps,
         changes=told.changes,
-        heatmap_a=f"heatmaps/{id}-a.png",
-        heatmap_b=f"heatmaps/{id}-b.png",
+        heatmap_a=f"heatmaps/f{number}-a.png",
+        heatmap_b=f"heatmaps/f{number}-b.png",
         evidence={key: round(float(value), 4) for key, value in sorted(found.numbers.items())},
     )

@@ -71,7 +71,7 @@ class Candidates(_Stage):
     ratio: float = Field(0.9, gt=0, lt=1, description="nearest / second nearest descriptor distance")
     votes: int = Field(4, ge=2, description="keypoint matches that agree on one similarity")
     distance: float = Field(0.5, gt=0, description="embedding distance below which a pair is searched by correlation")
-    most: int = Field(400, ge=1, description="pairs looked at in one manuscript, best first")
+    most: int = Field(60, ge=1, description="pairs of one panel with later ones that get a closer look, best first")
 
 
 class Dense(_Stage):
@@ -104,7 +104,7 @@ class Align(_Stage):
     dense_anisotropy: float = Field(1.2, gt=1, description="largest stretch of an alignment found by correlation")
     overlap: float = Field(0.12, gt=0, lt=1, description="least shared area, of the smaller panel")
     ecc_steps: int = Field(40, ge=1, description="most steps of the sub-pixel refinement")
-    climb_steps: int = Field(150, ge=10, description="correlations tried when a place found by correlation is refined")
+    climb_steps: int = Field(30, ge=5, description="steps tried when a place found by correlation is refined")
 
 
 class Evidence(_Stage):

@@ -29,7 +29,8 @@ def strip(seed: int, bands: int = 4) -> np.ndarray:
 
 def placed(a: np.ndarray, b: np.ndarray) -> tuple[features.View, features.View, tuple[dense.Place, ...]]:
     va, vb = features.view(byte(a), SETTINGS.features), features.view(byte(b), SETTINGS.features)
-    return va, vb, dense.search(dense.prepare(va, SETTINGS.dense), dense.prepare(vb, SETTINGS.dense), SETTINGS.dense)
+    turned = dense.turn(dense.prepare(va, SETTINGS.dense), SETTINGS.dense)
+    return va, vb, dense.search(turned, dense.prepare(vb, SETTINGS.dense), SETTINGS.dense)
 
 
 FLIPS = {

@@ -27,7 +27,8 @@ def found(a: np.ndarray, b: np.ndarray) -> tuple[judge.Judged, compare.Compariso
     judged = judge.judge(*pair, proposed[0], SETTINGS)
     if judged is None:
         return None
-    told = compare.compare(*pair, judged.alignment, judged.frame, SETTINGS.compare)
+    frame = evidence.frame(*pair, judged.alignment)
+    told = compare.compare(*pair, judged.alignment, frame, SETTINGS.compare)
     return judged, told
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from twinscope.detect import dense, features, keypoints
-from twinscope.detect.features import Floats, View
+from twinscope.detect.features import Bools, Floats, View
 from twinscope.settings import Candidates, Settings
 
 
@@ -45,41 +43,65 @@ def project(views: Sequence[View], settings: Candidates) -> tuple[list[Floats], 
     return [reduce(d) for d in stacked], [reduce(d) for d in strongest]
 
 
-def candidates(
-    views: Sequence[View], settings: Settings, near: Callable[[int, int], bool] | None = None
-) -> list[Candidate]:
-    """Return the pairs worth a closer look, most promising first.
+class Panels(NamedTuple):
+    """All panels of a manuscript, made ready to be looked for in each other; lists by panel.
 
-    A pair is kept for enough keypoint votes or, where a panel has few keypoints or `near(a, b)` says that the pair is
-    near in the embedding space, for a place where one correlates with the other. At most `candidates.most` are kept.
+    `stacked` (4, N, D) and `plain` (N, D) are reduced descriptors; `says` is False for blank panels; `poor` is True
+    where keypoints are few; `near` (n, n) bool marks pairs near in the embedding space.
     """
+
+    views: Sequence[View]
+    stacked: Sequence[Floats]
+    plain: Sequence[Floats]
+    says: Sequence[bool]
+    poor: Sequence[bool]
+    small: Sequence[dense.Small]
+    near: Bools
+
+
+def prepare(views: Sequence[View], settings: Settings, near: Bools | None = None) -> Panels:
+    """Make panels ready for `of_panel`; without `near` (n, n) no pair counts as near in the embedding space."""
+    with threadpool_limits(1, "blas"):
+        stacked, plain = project(views, settings.candidates)
+        return Panels(
+            views,
+            stacked,
+            plain,
+            [_says_something(v, settings.dense.spread) for v in views],
+            [len(v.points) < settings.dense.keypoints for v in views],
+            [dense.prepare(v, settings.dense) for v in views],
+            np.zeros((len(views), len(views)), np.bool_) if near is None else near,
+        )
+
+
+def candidates(views: Sequence[View], settings: Settings, near: Bools | None = None) -> list[Candidate]:
+    """Return all pairs worth a closer look, panel by panel; see `of_panel`."""
+    panels = prepare(views, settings, near)
     with threadpool_limits(1, "blas"):  # small products: the threads of BLAS cost more than they bring
-        return _candidates(views, settings, near or (lambda a, b: False))
+        return [candidate for a in range(len(views)) for candidate in of_panel(a, panels, settings)]
 
 
-def _candidates(views: Sequence[View], settings: Settings, near: Callable[[int, int], bool]) -> list[Candidate]:
-    stacked, plain = project(views, settings.candidates)
-    says = [_says_something(v, settings.dense.spread) for v in views]
-    poor = [len(v.points) < settings.dense.keypoints for v in views]
-    small = functools.cache(lambda k: dense.prepare(views[k], settings.dense))
+def of_panel(a: int, panels: Panels, settings: Settings) -> list[Candidate]:
+    """Return the pairs of panel a with a later panel that are worth a closer look, most promising first.
 
-    def row(a: int) -> list[Candidate]:
-        out = []
-        for b in range(a + 1, len(views)):
-            found = keypoints.best_vote(views[a], views[b], stacked[a], plain[b], settings.candidates.ratio)
-            places: tuple[dense.Place, ...] = ()
-            worth = says[a] and says[b] and (poor[a] or poor[b] or near(a, b))
-            if worth and found.votes < 2 * settings.candidates.votes:
-                places = dense.search(small(a), small(b), settings.dense)
-            if found.votes >= settings.candidates.votes or places:
-                out.append(Candidate(a, b, found, places))
-        return out
-
-    with ThreadPoolExecutor(settings.threads) as pool:
-        rows = list(pool.map(row, range(len(views))))
-    every = [candidate for part in rows for candidate in part]
-    every.sort(key=lambda c: (-c.vote.votes, -(c.places[0].score if c.places else 0.0), c.a, c.b))
-    return every[: settings.candidates.most]
+    A pair is kept for enough keypoint votes or, where a panel has few keypoints or both are near in the embedding
+    space, for a place where one correlates with the other. At most `candidates.most` are kept.
+    """
+    out = []
+    turned: dense.Turned | None = None
+    for b in range(a + 1, len(panels.views)):
+        found = keypoints.best_vote(
+            panels.views[a], panels.views[b], panels.stacked[a], panels.plain[b], settings.candidates
+        )
+        places: tuple[dense.Place, ...] = ()
+        worth = panels.says[a] and panels.says[b] and (panels.poor[a] or panels.poor[b] or panels.near[a, b])
+        if worth and found.votes < 2 * settings.candidates.votes:
+            turned = turned or dense.turn(panels.small[a], settings.dense)
+            places = dense.search(turned, panels.small[b], settings.dense)
+        if found.votes >= settings.candidates.votes or places:
+            out.append(Candidate(a, b, found, places))
+    out.sort(key=lambda c: (-c.vote.votes, -(c.places[0].score if c.places else 0.0), c.b))
+    return out[: settings.candidates.most]
 
 
 def _says_something(v: View, spread: float) -> bool:

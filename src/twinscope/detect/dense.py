@@ -7,36 +7,47 @@ from coarse to fine by ECC.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, optimize
+from scipy import fft
 
 from twinscope import geometry
 from twinscope.detect import align, features
 from twinscope.detect.align import Alignment
-from twinscope.detect.features import Floats, View
+from twinscope.detect.features import Bools, Floats, View
 from twinscope.settings import Align, Dense
 
 Spectra = NDArray[np.complex64]
+FLIPS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
+"""Steps (across, down) through the pixels: as it is, mirrored, upside down, both."""
 
 
 class Small(NamedTuple):
-    """A panel made ready for the search; all spectra are of pictures padded to one square.
+    """A panel made ready for the search: its small tone-free picture and mask, and how working px map to it.
 
-    `to_small` maps working px to px of the small picture. `fixed` are the spectra (3, ...) of the picture, its square
-    and its mask. `turned` has those of the picture and its square for each scale and flip (s, f, 2, ...), `masks` those
-    of the mask for each scale (s, ...); `areas` the masks' areas (s,). `moves` (s, f, 3, 3) map working px to the
-    turned picture.
+    `spectra` (3, ...) are those of the picture, its square and its mask, conjugated, padded to one square.
     """
 
+    picture: Floats
+    mask: Floats
     to_small: geometry.Transform
     area: float
-    fixed: Spectra
-    turned: Spectra
+    spectra: Spectra
+
+
+class Turned(NamedTuple):
+    """A panel at each scale and flip, ready to be laid on others.
+
+    `pictures` (2, s, f, ...) are the spectra of the picture and of its square, `masks` (s, ...) those of the mask;
+    `areas` the masks' areas (s,). `moves` (s, f, 3, 3) map working px to the turned picture.
+    """
+
+    pictures: Spectra
     masks: Spectra
     areas: Floats
     moves: NDArray[np.float64]
@@ -53,68 +64,78 @@ class Place(NamedTuple):
 def prepare(v: View, settings: Dense) -> Small:
     """Return the small picture of a view and its spectra."""
     picture, mask, to_small = _small(v, settings)
-    fixed = np.stack([_spectrum(p, settings) for p in (picture, picture * picture, mask)])
-    turned, masks, areas, moves = [], [], [], []
+    stacked = np.stack([_padded(p, settings.pad_px) for p in (picture, picture * picture, mask)])
+    return Small(picture, mask, to_small, float(mask.sum()), np.conj(_spectrum(stacked)))
+
+
+def turn(small: Small, settings: Dense) -> Turned:
+    """Return a small picture at each scale, as it is, mirrored, upside down and both, with spectra."""
+    picture, mask = small.picture, small.mask
+    pictures, masks, moves = [], [], []
     for factor in np.geomspace(1 / settings.scale, settings.scale, settings.steps):
         size = (max(6, round(picture.shape[1] * factor)), max(6, round(picture.shape[0] * factor)))
-        if max(size) > settings.pad_px - 8 or min(size) < 6:
-            factor = (settings.pad_px - 8) / max(picture.shape) if max(size) > settings.pad_px - 8 else factor
+        if max(size) > settings.pad_px - 8:
+            factor = (settings.pad_px - 8) / max(picture.shape)
             size = (max(6, round(picture.shape[1] * factor)), max(6, round(picture.shape[0] * factor)))
         how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
         scaled = np.asarray(cv2.resize(picture, size, interpolation=how), np.float32)
         flat = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_AREA), np.float32)
-        base = geometry.scaling(size[0] / picture.shape[1], size[1] / picture.shape[0]) @ to_small
-        flips, places = [], []
-        for across, down in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
-            flipped = scaled[::down, ::across]
-            flips.append(np.stack([_spectrum(flipped, settings), _spectrum(flipped * flipped, settings)]))
+        base = geometry.scaling(size[0] / picture.shape[1], size[1] / picture.shape[0]) @ small.to_small
+        for across, down in FLIPS:
+            pictures.append(_padded(scaled[::down, ::across], settings.pad_px))
             move = np.array(
                 [[across, 0, 0 if across > 0 else size[0] - 1], [0, down, 0 if down > 0 else size[1] - 1], [0, 0, 1.0]]
             )
-            places.append(move @ base)
-        turned.append(np.stack(flips))
-        masks.append(_spectrum(flat, settings))
-        areas.append(flat.sum())
-        moves.append(np.stack(places))
-    return Small(
-        to_small,
-        float(mask.sum()),
-        fixed,
-        np.stack(turned),
-        np.stack(masks),
-        np.array(areas, np.float32),
-        np.stack(moves),
+            moves.append(move @ base)
+        masks.append(_padded(flat, settings.pad_px))
+    grid = np.stack(pictures).reshape(len(masks), len(FLIPS), settings.pad_px, settings.pad_px)
+    flats = np.stack(masks)
+    return Turned(
+        np.stack([_spectrum(grid), _spectrum(grid * grid)]),
+        _spectrum(flats),
+        np.asarray(flats.sum((1, 2)), np.float32),
+        np.stack(moves).reshape(len(masks), len(FLIPS), 3, 3),
     )
 
 
-def search(a: Small, b: Small, settings: Dense) -> tuple[Place, ...]:
+def search(a: Turned, b: Small, settings: Dense) -> tuple[Place, ...]:
     """Return where a fits b over all shifts and scales: the best place of each flip that is nearly as good as the best.
 
     Bands are nearly symmetrical, so that only the fine detail tells the flips apart.
     """
-    size = (settings.pad_px, settings.pad_px)
-    b_picture, b_square, b_mask = (np.conj(part) for part in b.fixed)
-    top = fft.irfft2(a.turned[:, :, 0] * b_picture, size, axes=(-2, -1))
-    ours = fft.irfft2(a.turned[:, :, 1] * b_mask, size, axes=(-2, -1))
-    theirs = fft.irfft2(a.masks * b_square, size, axes=(-2, -1))[:, None]
-    common = fft.irfft2(a.masks * b_mask, size, axes=(-2, -1))[:, None]
+    pad = settings.pad_px
+    b_picture, b_square, b_mask = b.spectra
+    common = _back(a.masks * b_mask, pad)[:, None]
+    theirs = _back(a.masks * b_square, pad)[:, None]
+    top = _back(a.pictures[0] * b_picture, pad)
+    energy = _back(a.pictures[1] * b_mask, pad)
+    np.maximum(energy, 1e-3, out=energy)
+    energy *= np.maximum(theirs, 1e-3)
+    np.sqrt(energy, out=energy)
     least = settings.overlap * np.minimum(a.areas, b.area)[:, None, None, None]
-    energy = np.sqrt(np.maximum(ours, 1e-3) * np.maximum(theirs, 1e-3))
-    enough = (common >= least) & (energy > settings.energy * common)
-    surface = np.where(enough, top / np.maximum(energy, 1e-3), 0)
-    weighed = np.arctanh(np.minimum(np.abs(surface), 0.98)) * np.sqrt(common.clip(0))  # Fisher: a large area says more
+    enough = energy > np.where(common >= least, settings.energy * common, np.inf)
+    top /= energy
+    top *= enough
+    flat = np.flatnonzero(np.abs(top) >= settings.score)
+    if not len(flat):
+        return ()
+    scale, flip, y, x = np.unravel_index(flat, top.shape)
+    value, shared = top.ravel()[flat], np.broadcast_to(common, top.shape)[scale, flip, y, x]
+    weight = np.arctanh(np.minimum(np.abs(value), 0.98)) * np.sqrt(shared)  # Fisher: a large area says more
     places: list[tuple[float, Place]] = []
-    half = settings.pad_px // 2
-    for flip in range(surface.shape[1]):
-        s, y, x = np.unravel_index(int(weighed[:, flip].argmax()), weighed[:, flip].shape)
-        dy, dx = ((int(v) + half) % settings.pad_px - half for v in (y, x))
+    for number in range(top.shape[1]):
+        here = np.flatnonzero(flip == number)
+        if not len(here):
+            continue
+        k = here[weight[here].argmax()]
+        dy, dx = ((int(v) + pad // 2) % pad - pad // 2 for v in (y[k], x[k]))
         shift = np.array([[1, 0, -dx], [0, 1, -dy], [0, 0, 1.0]])
-        value = float(surface[s, flip, y, x])
-        place = Place(abs(value), value < 0, align.inverse(b.to_small) @ shift @ a.moves[s, flip])
-        places.append((float(weighed[s, flip, y, x]), place))
-    best = max(weight for weight, _ in places)
-    kept = [(weight, place) for weight, place in places if place.score >= settings.score and weight > 0.6 * best]
-    return tuple(place for _, place in sorted(kept, key=lambda row: -row[0]))
+        found = Place(
+            abs(float(value[k])), bool(value[k] < 0), align.inverse(b.to_small) @ shift @ a.moves[scale[k], flip[k]]
+        )
+        places.append((float(weight[k]), found))
+    best = max(w for w, _ in places)
+    return tuple(place for w, place in sorted(places, key=lambda row: -row[0]) if w > 0.6 * best)
 
 
 def alignments(a: View, b: View, places: Sequence[Place], settings: Align) -> list[Alignment]:
@@ -143,50 +164,85 @@ def _agreement(a: View, b: View, found: Alignment) -> float:
 
 
 def _climb(a: View, b: View, current: Alignment, level: float, settings: Align) -> Alignment:
-    """Improve a similarity by Nelder and Mead's simplex on pictures `level` times smaller.
+    """Improve a similarity by damped Gauss-Newton steps on pictures `level` times smaller.
 
-    ECC lets smooth bands run away; here only turn, scale and shift may change, and what is climbed is Fisher's
-    transform of the correlation times the root of the common area: it cannot grow by giving up common ground.
+    ECC lets smooth bands run away; here only turn, scale and shift may change, and a step is taken only where Fisher's
+    transform of the correlation times the root of the common area grows: it cannot grow by giving up common ground.
     """
     small_a, to_a = _shrunk(a.tones[0], level)
     small_b, to_b = _shrunk(b.tones[0], level)
     plane_a, plane_b = features.tone_free(small_a, 8), features.tone_free(small_b, 8)
     template = -plane_b if current.inverted else plane_b
-    base = to_b @ current.transform @ align.inverse(to_a)
-    height, width = plane_a.shape
-    centre = np.array([[1, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1.0]])
-    side = float(max(plane_b.shape))
-    around = align.inverse(centre)
-
-    def moved(step: NDArray[np.float64]) -> geometry.Transform:
-        c, s = np.exp(0.1 * step[0]) * np.cos(0.05 * step[1]), np.exp(0.1 * step[0]) * np.sin(0.05 * step[1])
-        turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
-        shift = np.array([[1, 0, 0.03 * side * step[2]], [0, 1, 0.03 * side * step[3]], [0, 0, 1.0]])
-        return np.asarray(shift @ base @ centre @ turn @ around, np.float64)
-
-    def loss(step: NDArray[np.float64]) -> float:
-        return -agreement(plane_a, template, align.inverse(moved(step)))
-
-    start = np.vstack([np.zeros(4), np.eye(4)])
-    options = {"initial_simplex": start, "maxfev": settings.climb_steps, "xatol": 0.02, "fatol": 1e-3}
-    best = optimize.minimize(loss, np.zeros(4), method="Nelder-Mead", options=options)
-    transform = align.inverse(to_b) @ moved(best.x) @ to_a
+    best = to_b @ current.transform @ align.inverse(to_a)
+    laid = _laid(plane_a, template, best)
+    damping = 0.01
+    for _ in range(settings.climb_steps):
+        if laid is None or damping > 100:
+            break
+        moved = _step(laid, template, damping) @ best
+        tried = _laid(plane_a, template, moved)
+        if tried is None or tried.value <= laid.value:
+            damping *= 10
+            continue
+        gained = tried.value - laid.value
+        best, laid, damping = moved, tried, damping / 4
+        if gained < 1e-3 * laid.value:
+            break
+    transform = align.inverse(to_b) @ best @ to_a
     transform /= transform[2, 2]
     return current._replace(transform=transform) if align.sound(transform, a.shape, b.shape, settings) else current
 
 
-def agreement(plane_a: Floats, plane_b: Floats, back: geometry.Transform) -> float:
-    """Return Fisher's transform of the correlation of b with a warped onto it, times the root of their common area."""
-    size = (plane_b.shape[1], plane_b.shape[0])
+class _Laid(NamedTuple):
+    """A picture warped onto another: the warped picture (0 outside), where it is, and how well it agrees."""
+
+    warped: Floats
+    inside: Bools
+    value: float
+
+
+def _laid(plane_a: Floats, plane_b: Floats, transform: geometry.Transform) -> _Laid | None:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped = cv2.warpPerspective(plane_a, back, size, flags=flags, borderValue=align.OUTSIDE)
+    size = (plane_b.shape[1], plane_b.shape[0])
+    warped = cv2.warpPerspective(plane_a, align.inverse(transform), size, flags=flags, borderValue=align.OUTSIDE)
     inside = warped < align.INSIDE
-    count = int(inside.sum())
+    count = int(np.count_nonzero(inside))
     if count < 64:
-        return -1e3
-    x, y = warped[inside], plane_b[inside]
-    correlation = float((x @ y) / np.sqrt(max(float((x @ x) * (y @ y)), 1e-9)))
-    return float(np.arctanh(np.clip(correlation, -0.995, 0.995)) * np.sqrt(count))
+        return None
+    warped = np.where(inside, warped, 0)
+    theirs = float(np.vdot(plane_b, np.where(inside, plane_b, 0)))
+    correlation = float(np.vdot(warped, plane_b)) / math.sqrt(max(float(np.vdot(warped, warped)) * theirs, 1e-9))
+    return _Laid(warped, inside, math.atanh(min(max(correlation, -0.995), 0.995)) * math.sqrt(count))
+
+
+def _step(laid: _Laid, template: Floats, damping: float) -> geometry.Transform:
+    """Return the similarity of the frame that brings the warped picture nearer to the template (Levenberg-Marquardt).
+
+    Minimised is |y/|y| - x/|x||^2 = 2 - 2 correlation over the common ground, by turn, scale and shift.
+    """
+    height, width = template.shape
+    inner = cv2.erode(laid.inside.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0).astype(np.float32)
+    x, y = laid.warped * inner, template * inner
+    norm_x, norm_y = (math.sqrt(max(float(np.vdot(z, z)), 1e-9)) for z in (x, y))
+    gx = cv2.Sobel(laid.warped, cv2.CV_32F, 1, 0, scale=0.125) * inner
+    gy = cv2.Sobel(laid.warped, cv2.CV_32F, 0, 1, scale=0.125) * inner
+    side = max(height, width) / 2  # turns and scales count in units of the half side, so that all four are alike
+    u = (np.arange(width, dtype=np.float32) - (width - 1) / 2) / side
+    v = ((np.arange(height, dtype=np.float32) - (height - 1) / 2) / side)[:, None]
+    slopes = np.stack([gx * u + gy * v, gy * u - gx * v, gx, gy]).reshape(4, -1) / np.float32(-norm_x)
+    unit = x.ravel() / np.float32(norm_x)
+    slopes -= (slopes @ unit)[:, None] * unit
+    rest = y.ravel() / np.float32(norm_y) - unit
+    normal = (slopes @ slopes.T).astype(np.float64)
+    normal += np.diag(damping * np.diag(normal) + 1e-9)
+    grow, turn, dx, dy = np.linalg.solve(normal, (slopes @ rest).astype(np.float64))
+    c, s = 1 + grow / side, turn / side
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    linear = np.array([[c, -s], [s, c]])
+    out = np.eye(3)
+    out[:2, :2] = linear
+    out[:2, 2] = centre - linear @ centre + (dx, dy)
+    return out
 
 
 def _shrunk(tone: Floats, level: float) -> tuple[Floats, geometry.Transform]:
@@ -206,7 +262,15 @@ def _small(v: View, settings: Dense) -> tuple[Floats, Floats, geometry.Transform
     return plane.astype(np.float32), mask, geometry.scaling(size[0] / width, size[1] / height)
 
 
-def _spectrum(picture: Floats, settings: Dense) -> Spectra:
-    padded = np.zeros((settings.pad_px, settings.pad_px), np.float32)
-    padded[: picture.shape[0], : picture.shape[1]] = picture
-    return np.asarray(fft.rfft2(padded), np.complex64)
+def _padded(picture: Floats, side: int) -> Floats:
+    out = np.zeros((side, side), np.float32)
+    out[: picture.shape[0], : picture.shape[1]] = picture
+    return out
+
+
+def _spectrum(pictures: Floats) -> Spectra:
+    return np.asarray(fft.rfft2(pictures), np.complex64)
+
+
+def _back(spectra: Spectra, side: int) -> Floats:
+    return np.asarray(fft.irfft2(spectra, (side, side), axes=(-2, -1)), np.float32)

@@ -8,6 +8,7 @@ same pictures shifted against each other (`peak`), which no smooth, periodic or 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -78,30 +79,57 @@ def _warped(v: View, plane: int, transform: geometry.Transform, size: tuple[int,
 def normalised(tone: Floats, mask: Bools, smooth: float, window: float) -> tuple[Floats, Floats]:
     """Return the picture smoothed and locally normalised inside a mask, and its local spread: float32 (h, w) both."""
     weight = mask.astype(np.float32)
-    held = np.where(mask, tone, 0).astype(np.float32)
-
-    def blur(x: Floats, sigma: float) -> Floats:
-        return np.asarray(cv2.GaussianBlur(x, (0, 0), sigma), np.float32)
-
-    smoothed = blur(held, smooth) / np.maximum(blur(weight, smooth), 1e-3)
-    fine = np.asarray(np.where(mask, smoothed, 0), np.float32)
-    share = np.maximum(blur(weight, window), 1e-3)
-    mean = blur(fine, window) / share
-    spread = np.sqrt(np.maximum(blur(fine * fine, window) / share - mean * mean, 0))
+    smoothed = _blur(tone * weight, smooth) / np.maximum(_blur(weight, smooth), 1e-3)
+    fine = np.asarray(smoothed * weight, np.float32)
+    share = np.maximum(_blur(weight, window), 1e-3)
+    mean = _blur(fine, window) / share
+    spread = np.sqrt(np.maximum(_blur(fine * fine, window) / share - mean * mean, 0))
     inside = fine[mask]
     floor = 0.1 * float(inside.std()) + 0.6 / 255 if inside.size else 1.0
-    return np.where(mask, (fine - mean) / (spread + floor), 0).astype(np.float32), spread.astype(np.float32)
+    return np.asarray((fine - mean) / (spread + floor) * weight, np.float32), np.asarray(spread, np.float32)
 
 
-def peak(x: Floats, y: Floats, mask: Bools, reach: int = 40) -> tuple[float, float, float, float]:
-    """Compare the agreement of two pictures (h, w) with that of the same pictures shifted against each other.
+def _blur(picture: Floats, sigma: float) -> Floats:
+    """Blur by a Gaussian, 0 outside the picture's ground; a wide one is computed on a smaller picture."""
+    if sigma < 6:
+        return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.float32)
+    height, width = picture.shape
+    step = min(4, int(sigma / 2.5))
+    size = (max(1, -(-width // step)), max(1, -(-height // step)))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), sigma * size[0] / width, None, sigma * size[1] / height)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
-    Returns (correlation, z, second, width): the correlation at no shift; how many spreads of the shifted correlations
-    it lies above them; the best correlation at a shift outside the peak; the peak's half width in px.
+
+class Peak(NamedTuple):
+    """How the agreement of two pictures compares with that of the same pictures shifted against each other.
+
+    `value` is the correlation at no shift, `z` how many spreads of the shifted correlations it lies above them,
+    `second` the best correlation at a shift outside the peak, `width` the peak's half width in px.
     """
-    w = mask.astype(np.float32)
-    x, y = x * w, y * w
-    h, n = (cv2.getOptimalDFTSize(max(side, reach + 2) + reach) for side in x.shape)
+
+    value: float
+    z: float
+    second: float
+    width: float
+
+
+REACH = 20
+"""Shifts looked at on either side, in px of the halved pictures."""
+_ROWS, _COLUMNS = np.mgrid[-REACH : REACH + 1, -REACH : REACH + 1]
+_RADIUS = np.hypot(_ROWS, _COLUMNS)
+
+
+def peak(x: Floats, y: Floats, mask: Bools) -> Peak:
+    """Compare the agreement of two pictures (h, w) inside a mask with that at every shift up to 40 px.
+
+    The pictures are smooth to some px and therefore halved first.
+    """
+    half = (-(-x.shape[1] // 2), -(-x.shape[0] // 2))
+    weight = mask.astype(np.float32)
+    whole = (x * weight, y * weight, weight)
+    x, y, w = (np.asarray(cv2.resize(z, half, interpolation=cv2.INTER_AREA), np.float32) for z in whole)
+    h, n = (cv2.getOptimalDFTSize(max(side, REACH + 2) + REACH) for side in x.shape)
 
     def spectrum(z: Floats) -> Floats:
         padded = np.zeros((h, n), np.float32)
@@ -111,26 +139,32 @@ def peak(x: Floats, y: Floats, mask: Bools, reach: int = 40) -> tuple[float, flo
     def cross(p: Floats, q: Floats) -> Floats:
         product = cv2.mulSpectrums(p, q, 0, conjB=True)
         full = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
-        rolled = np.roll(full, (reach, reach), (0, 1))
-        return np.asarray(rolled[: 2 * reach + 1, : 2 * reach + 1], np.float32)
+        around = np.arange(-REACH, REACH + 1)
+        return np.asarray(full[np.ix_(around, around)], np.float32)
 
     fx, fy, fw = spectrum(x), spectrum(y), spectrum(w)
     top = cross(fx, fy)
     energy = np.maximum(cross(spectrum(x * x), fw) * cross(fw, spectrum(y * y)), 1e-6)
     enough = cross(fw, fw) > 0.4 * max(float(w.sum()), 1.0)
     surface = np.where(enough, top / np.sqrt(energy), 0)
-    middle = surface[reach - 2 : reach + 3, reach - 2 : reach + 3]
-    value = float(middle.max())
-    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    radius = np.hypot(rows, columns)
-    profile = [float(surface[(radius >= k) & (radius < k + 1)].mean()) for k in range(2, 20)]
-    width = next((k + 2 for k, level in enumerate(profile) if level < 0.5 * value), 20)
-    outside = enough & (radius > max(5, 1.5 * width))
+    value = float(surface[REACH - 1 : REACH + 2, REACH - 1 : REACH + 2].max())
+    profile = [float(surface[(_RADIUS >= k - 0.25) & (_RADIUS < k + 0.25)].mean()) for k in range(1, 10)]
+    width = _crossing(profile, 0.5 * value)
+    outside = enough & (_RADIUS > max(2.5, 1.5 * width))
     if outside.sum() < 50 or value <= 0:
-        return value, 0.0, 1.0, float(width)
+        return Peak(value, 0.0, 1.0, 2 * width)
     rest = surface[outside]
     z = (value - float(rest.mean())) / max(float(rest.std()), 1e-3)
-    return value, z, float(rest.max()), float(width)
+    return Peak(value, z, float(rest.max()), 2 * width)
+
+
+def _crossing(profile: Sequence[float], level: float) -> float:
+    """Return where a falling profile of values at 1, 2, 3, ... px falls below a level, between the pixels."""
+    for k, value in enumerate(profile):
+        if value < level:
+            before = profile[k - 1] if k else 2 * level
+            return k + (before - level) / max(before - value, 1e-9)
+    return float(len(profile) + 1)
 
 
 def _correlation(x: Floats, y: Floats, mask: Bools) -> float:
@@ -138,23 +172,32 @@ def _correlation(x: Floats, y: Floats, mask: Bools) -> float:
     return float((p @ q) / math.sqrt(max(float((p @ p) * (q @ q)), 1e-9))) if p.size else 0.0
 
 
-def measure(a: View, b: View, alignment: Alignment, shared: Frame, settings: Evidence) -> dict[str, float]:
-    """Return the numbers behind an alignment; see `docs/methods.md` for each."""
-    sign = -1.0 if alignment.inverted else 1.0
-    out: dict[str, float] = {}
-    for number, (smooth, wide) in enumerate(BANDS):
-        x, spread_a = normalised(shared.a, shared.seen, smooth, wide * settings.window_px)
-        y, spread_b = normalised(shared.b, shared.seen, smooth, wide * settings.window_px)
-        y = y * np.float32(sign)
-        textured = shared.clean & (spread_a > settings.flat) & (spread_b > settings.flat)
-        out[f"correlation_{number}"] = _correlation(x, y, textured)
-        if number == 1:
-            _, out["peak_z"], out["second"], width = peak(x, y, textured)
-            local = local_agreement(x, y, textured, settings.local_px)
-            out["agreeing"] = float((local[textured] > 0.5).mean()) if textured.any() else 0.0
-            out["textured"] = float(textured.sum()) / max(float(shared.seen.sum()), 1.0)
-            out["independent"] = float(textured.sum()) / max(width * width * math.pi, 1.0)
-            out["width"] = width
+def measure(a: View, b: View, alignment: Alignment, shared: Frame, settings: Evidence) -> dict[str, float] | None:
+    """Return the numbers behind an alignment (see `docs/methods.md` for each), or None where it is refused.
+
+    Refused are alignments where the pictures do not agree, and those of repeated textures, which fit as well elsewhere.
+    """
+    bands = {1: _band(shared, alignment, 1, settings)}
+    x, y, textured = bands[1]
+    correlation = _correlation(x, y, textured)
+    if correlation < settings.least:
+        return None
+    top = peak(x, y, textured)
+    if top.second > settings.periodic * correlation:
+        return None
+    local = local_agreement(x, y, textured, settings.local_px)
+    area = float(textured.sum())
+    out = {
+        "correlation_1": correlation,
+        "peak_z": top.z,
+        "second": top.second,
+        "width": top.width,
+        "agreeing": float((local[textured] > 0.5).mean()) if area else 0.0,
+        "textured": area / max(float(shared.seen.sum()), 1.0),
+        "independent": area / max(top.width**2 * math.pi, 1.0),
+    }
+    for number in (0, 2):
+        out[f"correlation_{number}"] = _correlation(*_band(shared, alignment, number, settings))
     out["overlap"] = align.overlap(alignment.transform, a.shape, b.shape)
     out["inliers"] = float(len(alignment.points_a))
     out["inlier_ratio"] = len(alignment.points_a) / max(alignment.matches, 1)
@@ -163,12 +206,18 @@ def measure(a: View, b: View, alignment: Alignment, shared: Frame, settings: Evi
     return out
 
 
+def _band(shared: Frame, alignment: Alignment, number: int, settings: Evidence) -> tuple[Floats, Floats, Bools]:
+    """Return both pictures tone-free at one smoothing, and where both say something."""
+    smooth, wide = BANDS[number]
+    x, spread_a = normalised(shared.a, shared.seen, smooth, wide * settings.window_px)
+    y, spread_b = normalised(shared.b, shared.seen, smooth, wide * settings.window_px)
+    textured = shared.clean & (spread_a > settings.flat) & (spread_b > settings.flat)
+    return x, -y if alignment.inverted else y, textured
+
+
 def local_agreement(x: Floats, y: Floats, mask: Bools, window: float) -> Floats:
     """Return the local correlation (h, w) in [-1, 1] of two tone-free pictures inside a mask."""
     w = mask.astype(np.float32)
-
-    def blur(z: Floats) -> Floats:
-        return np.asarray(cv2.GaussianBlur(z * w, (0, 0), window), np.float32)
-
-    energy = np.sqrt(np.maximum(blur(x * x) * blur(y * y), 1e-12))
-    return np.asarray(np.clip(blur(x * y) / np.maximum(energy, 1e-3), -1, 1), np.float32)
+    x, y = x * w, y * w
+    energy = np.sqrt(np.maximum(_blur(x * x, window) * _blur(y * y, window), 1e-12))
+    return np.asarray(np.clip(_blur(x * y, window) / np.maximum(energy, 1e-3), -1, 1), np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,6 @@ from twinscope import models
 from twinscope.detect import align, dense, evidence
 from twinscope.detect.align import Alignment
 from twinscope.detect.candidates import Candidate
-from twinscope.detect.evidence import Frame
 from twinscope.detect.features import View
 from twinscope.settings import Settings
 
@@ -26,33 +26,39 @@ SIGNALS = (
 """What the probability is made of, in the order in which the model takes it."""
 
 
-class Judged(NamedTuple):
-    """A candidate with its alignment, the two views in one frame, the numbers and the calibrated probability."""
+class Measured(NamedTuple):
+    """An alignment of a candidate pair and the numbers behind it."""
 
-    a: View
-    b: View
-    candidate: Candidate
     alignment: Alignment
-    frame: Frame
+    numbers: dict[str, float]
+
+
+class Judged(NamedTuple):
+    """A pair of panels (indices) with its alignment, the numbers behind it and the calibrated probability."""
+
+    a: int
+    b: int
+    alignment: Alignment
     numbers: dict[str, float]
     probability: float
 
 
 def judge(a: View, b: View, candidate: Candidate, settings: Settings) -> Judged | None:
     """Return the most probable reading of a candidate pair, or None where no sound alignment exists."""
-    read = [
-        Judged(a, b, candidate, alignment, frame, numbers, probability(numbers, settings.threads))
-        for alignment, frame, numbers in measure(a, b, candidate, settings)
-    ]
+    return most_probable(candidate, measure(a, b, candidate, settings), settings.threads)
+
+
+def most_probable(candidate: Candidate, measured: Sequence[Measured], threads: int = 2) -> Judged | None:
+    """Return the most probable of the alignments of a candidate pair, or None where there is none."""
+    a, b = candidate.a, candidate.b
+    read = [Judged(a, b, one.alignment, one.numbers, probability(one.numbers, threads)) for one in measured]
     return max(read, key=lambda one: one.probability, default=None)
 
 
-def measure(
-    a: View, b: View, candidate: Candidate, settings: Settings
-) -> list[tuple[Alignment, Frame, dict[str, float]]]:
+def measure(a: View, b: View, candidate: Candidate, settings: Settings) -> list[Measured]:
     """Align a candidate pair, by keypoints and by correlation where each proposes it, and measure each alignment.
 
-    Alignments where the pictures do not agree, and those of repeated textures, are refused.
+    Alignments that the evidence speaks against are left out.
     """
     proposed: list[Alignment | None] = []
     if candidate.vote.votes >= settings.candidates.votes:
@@ -65,13 +71,11 @@ def measure(
             continue
         frame = evidence.frame(a, b, alignment)
         numbers = evidence.measure(a, b, alignment, frame, settings.evidence)
-        if numbers["correlation_1"] < settings.evidence.least:
-            continue  # the pictures do not agree here, whatever the keypoints say
-        if numbers["second"] > settings.evidence.periodic * numbers["correlation_1"]:
-            continue  # a repeated texture: it fits elsewhere nearly as well, so that fitting here says nothing
+        if numbers is None:
+            continue
         numbers["votes"] = float(candidate.vote.votes)
         numbers["dense"] = float(alignment.matches == 0)
-        out.append((alignment, frame, numbers))
+        out.append(Measured(alignment, numbers))
     return out
 
 

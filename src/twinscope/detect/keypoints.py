@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from twinscope import geometry
 from twinscope.detect import features
 from twinscope.detect.features import Floats, View
+from twinscope.settings import Candidates
 
 
 class Vote(NamedTuple):
@@ -36,7 +37,7 @@ def nearest(a: Floats, b: Floats, ratio: float) -> tuple[NDArray[np.int64], NDAr
     best = close.argmax(1)
     rows = np.arange(len(a))
     first = close[rows, best]
-    mutual = close.argmax(0)[best] == rows
+    mutual = close.max(0)[best] == first
     rows = rows[mutual & (first > 0.6)]
     if not len(rows):
         return none, none
@@ -48,9 +49,14 @@ def nearest(a: Floats, b: Floats, ratio: float) -> tuple[NDArray[np.int64], NDAr
     return rows[keep], best[keep]
 
 
-def vote(a: View, b: View, state: tuple[bool, bool], i: NDArray[np.int64], j: NDArray[np.int64]) -> Vote:
-    """Let every match propose a similarity from its two keypoint frames; return the one that most matches accept."""
-    if len(i) < 2:
+def vote(
+    a: View, b: View, state: tuple[bool, bool], i: NDArray[np.int64], j: NDArray[np.int64], least: int = 2
+) -> Vote:
+    """Let every match propose a similarity from its two keypoint frames; return the one that most matches accept.
+
+    Fewer than `least` (at least 2) matches that agree are no vote.
+    """
+    if len(i) < least:
         return NO_VOTE
     points_a, angles_a = features.frames_in(state, a)
     pa, pb = points_a[i].astype(np.float64), b.points[j].astype(np.float64)
@@ -71,9 +77,10 @@ def vote(a: View, b: View, state: tuple[bool, bool], i: NDArray[np.int64], j: ND
     same = (error < tolerance) & (np.abs(log_scale[None] - log_scale[:, None]) < 0.45) & (delta < 0.4)
     counts = same.sum(1)
     lead = int(counts.argmax())
-    chosen = np.flatnonzero(same[lead])
-    chosen = _distinct(chosen, pa, pb)
-    if len(chosen) < 2:
+    if counts[lead] < least:
+        return NO_VOTE
+    chosen = _distinct(np.flatnonzero(same[lead]), pa, pb)
+    if len(chosen) < least:
         return NO_VOTE
     transform = similarity(pa[chosen], pb[chosen])
     if state[0]:
@@ -100,7 +107,7 @@ def similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> geom
     return out
 
 
-def best_vote(a: View, b: View, da: Floats, db: Floats, ratio: float) -> Vote:
+def best_vote(a: View, b: View, da: Floats, db: Floats, settings: Candidates) -> Vote:
     """Match in all four states and return the vote with most support.
 
     `da` (N, D) and `db` (M, D) are the descriptors of the strongest N and M keypoints of the views. `da` is given
@@ -108,8 +115,8 @@ def best_vote(a: View, b: View, da: Floats, db: Floats, ratio: float) -> Vote:
     """
     best = NO_VOTE
     for state, descriptors in zip(features.STATES, da, strict=True):
-        i, j = nearest(descriptors, db, ratio)
-        found = vote(a, b, state, i, j)
+        i, j = nearest(descriptors, db, settings.ratio)
+        found = vote(a, b, state, i, j, max(settings.votes, best.votes + 1))
         if found.votes > best.votes:
             best = found
     return best

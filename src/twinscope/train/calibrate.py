@@ -81,7 +81,7 @@ def _planted(
         if pair.transform is None or not found:
             continue
         right = 0
-        for alignment, _, numbers in judge.measure(views[0], views[1], found[0], settings):
+        for alignment, numbers in judge.measure(views[0], views[1], found[0], settings):
             full = np.linalg.inv(views[1].to_work) @ alignment.transform @ views[0].to_work
             frame = geometry.corners((0, 0, pair.a.shape[1], pair.a.shape[0]))
             miss = np.abs(geometry.apply(full, frame) - geometry.apply(pair.transform, frame)).max()
@@ -113,7 +113,7 @@ def _lookalikes(
         if a // 2 != b // 2 and origins[a] & origins[b]:
             continue  # two draws from one micrograph may truly overlap
         category = made[a] if a // 2 == b // 2 else f"{made[a]} | {made[b]}"
-        for _, _, numbers in judge.measure(views[a], views[b], candidate, settings):
+        for _, numbers in judge.measure(views[a], views[b], candidate, settings):
             samples.append(Sample(numbers, False, category, job.seed))
     return samples, len(images) * (len(images) - 1) // 2, {}
 

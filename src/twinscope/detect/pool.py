@@ -1,0 +1,71 @@
+"""Work on many items in processes that share one state: threads would wait for each other at every small step."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+import cv2
+from threadpoolctl import threadpool_limits
+
+from twinscope.errors import WorkerError
+
+S = TypeVar("S")
+I = TypeVar("I")
+R = TypeVar("R")
+
+_shared: list[Any] = []
+
+
+def each(work: Callable[[S, I], R], state: S, items: Sequence[I], processes: int) -> Iterator[R]:
+    """Yield work(state, item) for every item, in order, computed in up to `processes` processes.
+
+    Where processes can be forked they see the state without a copy; elsewhere it is sent to each of them once. `work`
+    is a function of a module, and must not use a network: ONNX Runtime's threads do not survive a fork. What it raises
+    is raised here. Raises WorkerError where a process is killed, as by a system that is short of memory.
+    """
+    processes = min(processes, len(items))
+    if processes < 2:
+        for item in items:
+            yield work(state, item)
+        return
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    pool = ProcessPoolExecutor(
+        processes, multiprocessing.get_context(method), initializer=_start, initargs=(state, os.getpid())
+    )
+    try:
+        waiting = [pool.submit(_run, work, item) for item in items]
+        for one in waiting:
+            yield one.result()
+    except BrokenProcessPool as error:
+        raise WorkerError(
+            "a process that compares panels was killed, perhaps for lack of memory; "
+            "run the same command again with --threads 1, it goes on where it stopped"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start(state: Any, parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and stops its processes in order
+    cv2.setNumThreads(1)
+    threadpool_limits(1, "blas")
+    _shared[:] = [state]
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+
+
+def _leave_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _run(work: Callable[[Any, Any], Any], item: Any) -> Any:
+    return work(_shared[0], item)
