@@ -5,20 +5,11 @@ RGB; `rng` alone decides what is not given as a strength. Training, tests and be
 
 Points are (x, y), the centre of the first pixel is (0, 0). A transform maps source px to result px. A mask is True
 where local content was edited; outside it a purely local edit changes nothing.
+
+Presets chain them: `v01`, `v02` and `geometric` as the papers state, `figure` with all that real figures suffer.
 """
 
-from twinscope.manipulate.figure import figure, figure_transform, panel_letter, repeated_jpeg, screenshot, sharpen
-from twinscope.manipulate.geometric import (
-    corner_transform,
-    crop,
-    perspective,
-    reflect,
-    rotate,
-    scale,
-    similarity,
-    warp,
-    warp_mask,
-)
+from twinscope.manipulate.figures import figure, figure_transform, panel_letter, repeated_jpeg, screenshot, sharpen
 from twinscope.manipulate.local import (
     arrow,
     clone,
@@ -31,7 +22,18 @@ from twinscope.manipulate.local import (
     scale_bar,
     splice,
 )
-from twinscope.manipulate.presets import chain, v02, v02_transform
+from twinscope.manipulate.place import (
+    corner_transform,
+    crop,
+    perspective,
+    reflect,
+    rotate,
+    scale,
+    similarity,
+    warp,
+    warp_mask,
+)
+from twinscope.manipulate.presets import chain, geometric, v01, v02, v02_transform
 from twinscope.manipulate.record import Image, Manipulated, Mask, Rng, Step, Transform
 from twinscope.manipulate.tone import (
     blur,
@@ -68,6 +70,7 @@ __all__ = [
     "figure",
     "figure_transform",
     "gamma",
+    "geometric",
     "invert",
     "jpeg",
     "letters",
@@ -89,6 +92,7 @@ __all__ = [
     "sharpen",
     "similarity",
     "splice",
+    "v01",
     "v02",
     "v02_transform",
     "warp",

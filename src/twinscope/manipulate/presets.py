@@ -1,13 +1,14 @@
-"""Chains of manipulations, and the deformation of the papers."""
+"""Chains of manipulations, and the deformations of the papers: V01, V02 and SN[G]."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from twinscope.manipulate.geometric import corner_transform, turn_about, warp, warp_mask
 from twinscope.manipulate.local import clutter, erase, local_gain
+from twinscope.manipulate.place import corner_transform, turn_about, warp, warp_mask
 from twinscope.manipulate.record import Image, Manipulated, Rng, Step, Transform, done
 from twinscope.manipulate.tone import decoded_jpeg
 
@@ -31,16 +32,43 @@ def v02(image: Image, rng: Rng, *, deformed: bool = True, cluttered: bool = True
     local contrast. Then clutter, which anchors have too: `deformed=False` gives the plain centre, cluttered. The three
     geometric steps are one bicubic warp; outside the source lies 0. Lengths in px are for 256 and grow with the source.
     """
+    return _deformed(image, rng, _V02, deformed, cluttered, size)
+
+
+def v01(image: Image, rng: Rng, *, deformed: bool = True, cluttered: bool = True, size: int = 128) -> Manipulated:
+    """Apply the deformation of cicconet-2018 (V01): as `v02`, but scale .75-1.25, no JPEG, and gamma .75-1.25."""
+    return _deformed(image, rng, _V01, deformed, cluttered, size)
+
+
+def geometric(image: Image, rng: Rng, *, deformed: bool = True, size: int = 128) -> Manipulated:
+    """Apply the deformation of SN[G] (cicconet-2019): the geometric steps of `v02` alone; nothing is edited."""
     steps = bool(deformed and rng.random() < 0.9)
-    transform = v02_transform(image.shape[:2], rng, size) if steps else _centre_crop(image.shape[:2], size)
+    if not steps:
+        return done(_cut(image, size), _centre_crop(image.shape[:2], size))
+    return warp(image, v02_transform(image.shape[:2], rng, size), (size, size))
+
+
+class _Version(NamedTuple):
+    factors: tuple[float, float]
+    gammas: tuple[float, float]
+    jpeg: bool
+
+
+_V01, _V02 = _Version((0.75, 1.25), (0.75, 1.25), jpeg=False), _Version((0.5, 1.5), (0.5, 2.0), jpeg=True)
+
+
+def _deformed(image: Image, rng: Rng, version: _Version, deformed: bool, cluttered: bool, size: int) -> Manipulated:
+    steps = bool(deformed and rng.random() < 0.9)
+    shape = image.shape[:2]
+    transform = v02_transform(shape, rng, size, version.factors) if steps else _centre_crop(shape, size)
     out = warp(image, transform, (size, size)).image if steps else _cut(image, size)
     out = out - out.min()
     mask = np.zeros((size, size), np.bool_)
     if steps:
-        if rng.random() < 0.5:
+        if version.jpeg and rng.random() < 0.5:
             out = decoded_jpeg(out, int(rng.integers(10, 50)))
         if rng.random() < 0.5:
-            out = np.power(out, np.float32(rng.uniform(0.5, 2.0)))
+            out = np.power(out, np.float32(rng.uniform(*version.gammas)))
         if rng.random() < 0.5:
             if rng.random() < 0.5:
                 out, _, mask = erase(out, rng)
@@ -54,8 +82,10 @@ def v02(image: Image, rng: Rng, *, deformed: bool = True, cluttered: bool = True
     return done(out, transform, mask)
 
 
-def v02_transform(shape: tuple[int, ...], rng: Rng, size: int = 128) -> Transform:
-    """Return V02's random geometric transform from a source of `shape` to its `size` centre."""
+def v02_transform(
+    shape: tuple[int, ...], rng: Rng, size: int = 128, factors: tuple[float, float] = (0.5, 1.5)
+) -> Transform:
+    """Return V02's random geometric transform from a source of `shape` to its `size` centre (V01: other `factors`)."""
     height, width = shape[:2]
     reach = 20.0 * min(height, width) / 256
     whole = np.eye(3)
@@ -68,7 +98,7 @@ def v02_transform(shape: tuple[int, ...], rng: Rng, size: int = 128) -> Transfor
     if rng.random() < 0.5:
         whole = corner_transform(shape, rng.uniform(-reach, reach, (4, 2))) @ whole
     if rng.random() < 0.5:
-        angle, factor = rng.uniform(-45, 45), rng.uniform(0.5, 1.5)
+        angle, factor = rng.uniform(-45, 45), rng.uniform(*factors)
         move = np.eye(3)
         move[:2, 2] = rng.uniform(-reach, reach, 2)
         whole = move @ turn_about(angle, factor, ((width - 1) / 2, (height - 1) / 2)) @ whole

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from twinscope.manipulate import local, tone
-from twinscope.manipulate.geometric import corner_transform, turn_about, warp
+from twinscope.manipulate.place import corner_transform, turn_about, warp
 from twinscope.manipulate.presets import chain
 from twinscope.manipulate.record import Image, Manipulated, Rng, Step, Transform, done, luma
 
@@ -32,7 +32,7 @@ def figure(
         return warp(source, transform, shape, fill)
 
     steps: list[Step] = [place]
-    for share, step in _changes(donor):
+    for share, step in changes(donor):
         if rng.random() < share:
             steps.append(step)
     return chain(image, rng, steps)
@@ -78,6 +78,32 @@ def figure_transform(
     new_h, new_w = size or (max(8, round(part_h * factor)), max(8, round(part_w * factor)))
     fx, fy = new_w / part_w, new_h / part_h
     return np.array([[fx, 0, (fx - 1) / 2], [0, fy, (fy - 1) / 2], [0, 0, 1]]) @ out, (new_h, new_w)
+
+
+def changes(donor: Image | None) -> list[tuple[float, Step]]:
+    """Return what `figure` does after the geometry: the odds of each step, in the order in which they are taken."""
+    return [
+        (0.08, local.erase),
+        (0.08, local.local_contrast),
+        (0.08, feathered),
+        (0.06, partial(feathered, donor=donor)),
+        (0.1, local.retouch),
+        (0.15, _colour),
+        (0.12, tone.invert),
+        (0.35, tone.gamma),
+        (0.35, tone.contrast),
+        (0.3, tone.brightness),
+        (0.2, panel_letter),
+        (0.12, local.letters),
+        (0.15, local.scale_bar),
+        (0.12, local.arrow),
+        (0.1, local.outline),
+        (0.15, tone.blur),
+        (0.15, tone.noise),
+        (0.2, tone.resample),
+        (0.15, screenshot),
+        (0.5, repeated_jpeg),
+    ]
 
 
 def panel_letter(image: Image, rng: Rng) -> Manipulated:
@@ -127,7 +153,8 @@ def repeated_jpeg(image: Image, rng: Rng, times: int | None = None) -> Manipulat
     return done(out)
 
 
-def _feathered(image: Image, rng: Rng, donor: Image | None = None) -> Manipulated:
+def feathered(image: Image, rng: Rng, donor: Image | None = None) -> Manipulated:
+    """Paste a part of `donor` (default: of the picture itself) with a hard or blended border (0, 2 or 6 px)."""
     feather = float(rng.choice([0.0, 2.0, 6.0]))
     if donor is None:
         return local.clone(image, rng, feather_px=feather)
@@ -150,31 +177,6 @@ def _colour(image: Image, rng: Rng) -> Manipulated:
         one = tone.one_channel(image, rng)
         return one if float(one.image.std()) > 0.25 * float(image.std()) else done(luma(image))
     return tone.false_colour(image, rng) if rng.random() < 0.6 else tone.merge_channel(image, rng)
-
-
-def _changes(donor: Image | None) -> list[tuple[float, Step]]:
-    return [
-        (0.08, local.erase),
-        (0.08, local.local_contrast),
-        (0.08, _feathered),
-        (0.06, partial(_feathered, donor=donor)),
-        (0.1, local.retouch),
-        (0.15, _colour),
-        (0.12, tone.invert),
-        (0.35, tone.gamma),
-        (0.35, tone.contrast),
-        (0.3, tone.brightness),
-        (0.2, panel_letter),
-        (0.12, local.letters),
-        (0.15, local.scale_bar),
-        (0.12, local.arrow),
-        (0.1, local.outline),
-        (0.15, tone.blur),
-        (0.15, tone.noise),
-        (0.2, tone.resample),
-        (0.15, screenshot),
-        (0.5, repeated_jpeg),
-    ]
 
 
 def _moved(dx: float, dy: float) -> Transform:
