@@ -1,4 +1,7 @@
-"""Read what is not a PDF: pictures, and the pictures inside DOCX, PPTX, ODT and EPUB. Runs in the worker only."""
+"""Read what is not a PDF: pictures, and the pictures inside DOCX, PPTX, ODT and EPUB. Runs in the worker only.
+
+A picture in DOCX and PPTX comes out as the reader sees it: cropped, mirrored and turned by quarters (`placing`).
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ from xml.etree import ElementTree
 
 from twinscope import pixels
 from twinscope.errors import BrokenError, InputError, RefusedError
-from twinscope.ingest import archive, files
+from twinscope.ingest import archive, files, placing
 from twinscope.ingest.job import Job, Note, Tell
 from twinscope.ingest.pictures import Budget, tell_picture
+from twinscope.ingest.placing import Placing
 from twinscope.types import Problem
 
 _MOST_XML = 64 << 20
@@ -31,11 +35,12 @@ _DRAWINGS = {
 
 
 class Use(NamedTuple):
-    """A picture of a document in its place: the member's name, the caption near it, the slide."""
+    """A picture of a document in its place: the member's name, the caption near it, the slide, how it is placed."""
 
     name: str
     caption: str = ""
     page: int | None = None
+    placing: Placing = placing.PLAIN
 
 
 def readers() -> dict[str, Callable[[Job, Tell], None]]:
@@ -112,10 +117,19 @@ def _tell_member(job: Job, tell: Tell, budget: Budget, data: bytes, use: Use, nu
         limits = job.ingest.limits
         for at, image in pixels.decode_tiff(data, limits.image_px, limits.images):
             name = f"f{number}" if at == 1 else f"p{at}-f{number}"
-            tell_picture(job, tell, budget, image, name, use.caption, use.page)
+            _tell_placed(job, tell, budget, image, name, use)
         return
     image, _ = pixels.decode(data, kind, job.ingest.limits.image_px)
-    tell_picture(job, tell, budget, image, f"f{number}", use.caption, use.page)
+    _tell_placed(job, tell, budget, image, f"f{number}", use)
+
+
+def _tell_placed(job: Job, tell: Tell, budget: Budget, image: pixels.Image, figure: str, use: Use) -> None:
+    """Tell about a picture as the reader sees it, with its place in the raster of the file."""
+    place = placing.place(use.placing, image.shape[:2])
+    if place.hidden:
+        reason = f"{use.name}: {place.hidden:.0%} of the picture is cropped away in the document and was not compared"
+        tell(Note(event="problem", problem=Problem(path=job.path, page=use.page, reason=reason)))
+    tell_picture(job, placing.in_raster(tell, place), budget, place.cut(image), figure, use.caption, use.page)
 
 
 def _uses(kind: str, members: dict[str, zipfile.ZipInfo], load: Callable[[str], bytes]) -> list[Use]:
@@ -170,30 +184,31 @@ def _relations(name: str, members: dict[str, zipfile.ZipInfo], load: Callable[[s
 
 def _flow(root: ElementTree.Element, paragraph: str, refer: Callable[[ElementTree.Element], str | None]) -> list[Use]:
     """Return the pictures of a text with their captions: the first paragraph nearby that reads like one."""
-    parts: list[tuple[str, str]] = []
+    parts: list[tuple[str, str, Placing]] = []
 
-    def visit(node: ElementTree.Element, depth: int) -> None:
+    def visit(node: ElementTree.Element, depth: int, around: Placing) -> None:
+        here = placing.within(node, around)
         name = refer(node)
         if name is not None:
-            parts.append(("picture", name))
+            parts.append(("picture", name, placing.within_vml(node, here)))
         if _local(node.tag) in ("Fallback",):
             return
         if _local(node.tag) == paragraph or _local(node.tag) == "figcaption":
             text = "".join(node.itertext()).strip()
             if text:
-                parts.append(("text", " ".join(text.split())))
+                parts.append(("text", " ".join(text.split()), placing.PLAIN))
         for child in node if depth < 200 else ():
-            visit(child, depth + 1)
+            visit(child, depth + 1, here)
 
-    visit(root, 0)
+    visit(root, 0, placing.PLAIN)
     uses = []
-    for i, (what, name) in enumerate(parts):
+    for i, (what, name, here) in enumerate(parts):
         if what == "picture":
-            near = [t for w, t in parts[i + 1 : i + 5] if w == "text"] + [
-                t for w, t in parts[max(0, i - 2) : i] if w == "text"
+            near = [t for w, t, _ in parts[i + 1 : i + 5] if w == "text"] + [
+                t for w, t, _ in parts[max(0, i - 2) : i] if w == "text"
             ]
             caption = next((t for t in near if _CAPTION.match(t)), "")
-            uses.append(Use(name, caption[:5000]))
+            uses.append(Use(name, caption[:5000], placing=here))
     return uses
 
 
