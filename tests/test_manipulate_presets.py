@@ -188,3 +188,22 @@ def test_repeated_jpeg_loses_more_than_one() -> None:
     assert 0.001 < lost[0]
     assert np.abs(m.sharpen(image, np.random.default_rng(0), 0.0).image - image).max() < 1e-6
     assert m.sharpen(0.25 + image / 2, np.random.default_rng(0), 0.4).image.std() > (image / 2).std()
+
+
+def test_upright_figures_lie_inside_their_frame_and_keep_its_proportions() -> None:
+    frame, checked, whole = (20, 30, 140, 110), 0, 0
+    for seed in range(300):
+        transform, (height, width) = m.figure_transform((160, 200), np.random.default_rng(seed), frame)
+        linear = transform[:2, :2]
+        upright = np.allclose(transform[2], (0, 0, 1)) and np.abs(linear).min() < 1e-9
+        sizes = np.linalg.svd(linear)[1]
+        if not upright or abs(sizes[0] / sizes[1] - 1) > 0.03:  # another aspect was drawn
+            continue
+        checked += 1
+        corners = np.array([[-0.5, -0.5, 1], [width - 0.5, -0.5, 1], [-0.5, height - 0.5, 1]]).T
+        x, y, _ = np.linalg.inv(transform) @ corners
+        assert frame[0] - 2 < min(x) < max(x) < frame[2] + 1
+        assert frame[1] - 2 < min(y) < max(y) < frame[3] + 1
+        whole += np.ptp(x) > 118 and np.ptp(y) > 78
+    assert checked > 100  # .7 of all are upright, .85 of them have no perspective and .8 their own aspect
+    assert whole > 60
