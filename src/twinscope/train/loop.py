@@ -72,14 +72,14 @@ def train(
             state = {"step": step, "best": max(state["best"], seen["score"]), "seconds": time.monotonic() - start}
             row = {"step": step, "seconds": round(state["seconds"]), "loss": round(running, 4), **seen}
             row |= {"slope": float(loss.log_slope.detach().exp()), "border": float(loss.border.detach())}
-            _write_row(folder / "curve.csv", row)
+            write_row(folder / "curve.csv", row)
             print(row, flush=True)
             if seen["score"] >= state["best"]:
-                _save(folder / "best.pt", {"network": average, "radius": loss.radius(), "row": row})
+                save(folder / "best.pt", {"network": average, "radius": loss.radius(), "row": row})
         if step % plan.every == 0 or progress == 1 or time.monotonic() - saved_at > plan.save_s:
             state |= {"step": step, "seconds": time.monotonic() - start}
             parts = {"network": network.state_dict(), "loss": loss.state_dict(), "optimiser": optimiser.state_dict()}
-            _save(folder / "last.pt", {**parts, "average": average, "state": state})
+            save(folder / "last.pt", {**parts, "average": average, "state": state})
             saved_at = time.monotonic()
         if progress == 1:
             break
@@ -129,7 +129,8 @@ def _copy(network: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
     return twin.eval()
 
 
-def _write_row(path: Path, row: dict[str, Any]) -> None:
+def write_row(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to a table of a run, under the head that the first row gave it."""
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, row)
@@ -138,7 +139,8 @@ def _write_row(path: Path, row: dict[str, Any]) -> None:
         writer.writerow(row)
 
 
-def _save(path: Path, content: dict[str, Any]) -> None:
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint; what was there stays whole until the new one is."""
     part = path.with_suffix(".part")
     torch.save(content, part)
     part.replace(path)

@@ -62,11 +62,17 @@ class Distances(NamedTuple):
         return self.cross[off].ravel()
 
 
-def distances(embed: Callable[[NDArray[np.uint8]], Points], test: Classes) -> Distances:
-    """Return all distances between plain pictures and versions; `embed` takes (n, size, size) uint8."""
+def distances(embed: Callable[[NDArray[np.uint8]], Points], test: Classes, weights: Points | None = None) -> Distances:
+    """Return all distances between plain pictures and versions; `embed` takes (n, size, size) uint8.
+
+    Euclidean, or with `weights` (one a dimension, of any sign) SN's metric: the sum of weight |x - y|.
+    """
     count, each = test.views.shape[:2]
     points = embed(test.views.reshape(count * each, *test.views.shape[2:])).reshape(count, each, -1).astype(np.float64)
     plain, versions = points[:, 0], points[:, 1:].reshape(count * (each - 1), -1)
+    if weights is not None:
+        city = np.stack([np.abs(versions - one) @ weights for one in plain]).reshape(count, count, each - 1)
+        return Distances(city.astype(np.float32), data.relations(test.windows)[1])
     squared = (plain**2).sum(1)[:, None] + (versions**2).sum(1) - 2 * plain @ versions.T
     cross = np.sqrt(np.clip(squared, 0, None)).reshape(count, count, each - 1).astype(np.float32)
     return Distances(cross, data.relations(test.windows)[1])
@@ -89,6 +95,24 @@ def summary(found: Distances, border: float = 1.0) -> dict[str, float]:
         "tpr_1e-3": metrics.tpr_at_fpr(same, different, 1e-3)[0],
         "auc": metrics.auc(same, different),
     }
+
+
+def runs(found: Distances, rng: np.random.Generator, count: int = 10, border: float = 1.0) -> NDArray[np.float64]:
+    """Return the papers' accuracy, one number for each of `count` runs through all classes.
+
+    For each class: its plain picture, a random version of it, and a random version of another random class; half of the
+    predictions are about the same, half about different pictures.
+    """
+    classes, _, versions = found.cross.shape
+    own, out = np.arange(classes), []
+    for _ in range(count):
+        other = (own + rng.integers(1, classes, classes)) % classes
+        while (doubtful := found.unsure[own, other]).any():
+            other[doubtful] = (own[doubtful] + rng.integers(1, classes, int(doubtful.sum()))) % classes
+        near = found.cross[own, own, rng.integers(0, versions, classes)] <= border
+        far = found.cross[own, other, rng.integers(0, versions, classes)] > border
+        out.append(float(np.concatenate([near, far]).mean()))
+    return np.array(out)
 
 
 def rounded(numbers: dict[str, Any]) -> dict[str, Any]:

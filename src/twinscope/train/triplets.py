@@ -1,0 +1,214 @@
+"""The recipe of the papers' networks: `python -m twinscope.train.triplets --version v02`. One seed, resumable.
+
+`--version v01` is the network of 2018, `v02` that of 2019; `--manipulations geometric` gives SN[G]. `--faithful`
+follows the papers: momentum .9 and a rate of 1e-5 on the summed loss, different pictures plain (cluttered, as all
+are), the second term between branches 1 and 2, alpha free. The default is what their code does, mended (see
+`papers_sn`): different pictures are deformed too, the minimum is subtracted from all, Adam on the mean loss with a
+rate that goes down. Leaves in `.cache/train/NAME`: curve.csv, best.pt (the lowest validation loss), last.pt, run.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from twinscope import manipulate
+from twinscope.train import data, loop, protocol
+from twinscope.train.embedder import commit
+from twinscope.train.papers_sn import SN, Version, triplet_loss
+
+Manipulations = Literal["v01", "v02", "geometric"]
+SEED = 0
+SIDE = 128
+
+
+class Plan(NamedTuple):
+    """How a run goes: `steps` or `minutes`, whichever is over first; `batch` triplets, `every` so many steps a
+    look at as many `fixed` ones of validation.
+    """
+
+    version: Version = "v02"
+    manipulations: Manipulations = "v02"
+    faithful: bool = False
+    steps: int = 20000
+    minutes: float = 60.0
+    batch: int = 128
+    fixed: int = 250
+    every: int = 50
+    threads: int = 1
+    bf16: bool = True
+
+    @property
+    def rate(self) -> float:
+        """The learning rate: on the summed loss if faithful, else the peak on the mean."""
+        return 1e-5 if self.faithful else 1e-3
+
+
+def main() -> None:
+    """Train from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", help="default: sn-VERSION, sn-g-VERSION, with -faithful")
+    parser.add_argument("--runs", type=Path, default=Path(".cache/train"))
+    parser.add_argument("--version", choices=get_args(Version), default="v02")
+    parser.add_argument("--manipulations", choices=get_args(Manipulations), help="default: those of the version")
+    parser.add_argument("--faithful", action="store_true")
+    for key in ("steps", "batch", "every", "threads"):
+        parser.add_argument(f"--{key}", type=int, default=Plan._field_defaults[key])
+    parser.add_argument("--minutes", type=float, default=Plan._field_defaults["minutes"])
+    a = parser.parse_args()
+    plan = Plan(a.version, a.manipulations or a.version, a.faithful, a.steps, a.minutes, a.batch)
+    plan = plan._replace(every=a.every, threads=a.threads)
+    name = f"sn-{'g-' if plan.manipulations == 'geometric' else ''}{plan.version}{'-faithful' if a.faithful else ''}"
+    cv2.setNumThreads(1)  # before its first use: OpenCV's threads do not survive the fork of the loader's worker
+    rng = np.random.default_rng(SEED)
+    training, validation = (grey_windows(split, rng, many) for split, many in (("train", 12), ("val", 4)))
+    train(training, validation, plan, a.runs / (a.name or name))
+
+
+def grey_windows(split: str, rng: data.Rng, per_image: int) -> data.Bytes:
+    """Return the 256 px windows (n, 256, 256) grey uint8 of a split, without overlap, none blank."""
+    pixels, _ = data.cut(data.micrographs(split), rng, per_image, levels=(256,))
+    return np.stack([cv2.cvtColor(part, cv2.COLOR_RGB2GRAY) for part in pixels])
+
+
+class Triplets(Dataset[data.Bytes]):
+    """Batch `step` of a run, from (seed, step) alone: (n, 3, 128, 128) uint8 of anchor, same and different.
+
+    Each pass goes through a new permutation: anchor and same are picture j of it, different is picture -j-1.
+    """
+
+    def __init__(self, pictures: data.Bytes, plan: Plan, seed: int) -> None:
+        self.pictures, self.plan, self.seed = pictures, plan, seed
+
+    def __len__(self) -> int:
+        return self.plan.steps
+
+    def __getitem__(self, step: int) -> data.Bytes:
+        cv2.setNumThreads(1)
+        if step >= len(self):
+            raise IndexError(step)
+        rng = np.random.default_rng([self.seed, step])
+        out = np.empty((self.plan.batch, 3, SIDE, SIDE), np.uint8)
+        for k in range(self.plan.batch):
+            turn, j = divmod(step * self.plan.batch + k, len(self.pictures))
+            order = np.random.default_rng([self.seed, 10**9 + turn]).permutation(len(self.pictures))
+            one, other = self.pictures[order[j]], self.pictures[order[-j - 1]]
+            if order[j] == order[-j - 1]:  # the middle of an odd number of pictures is not its own opposite
+                other = self.pictures[order[j - 1]]
+            out[k] = triplet(one, other, rng, self.plan)
+        return out
+
+
+def triplet(one: data.Bytes, other: data.Bytes, rng: data.Rng, plan: Plan) -> data.Bytes:
+    """Return anchor, same (both of `one`) and different (of `other`), (3, 128, 128) uint8."""
+    parts = []
+    for picture, deformed in ((one, False), (one, True), (other, not plan.faithful)):
+        source = picture.astype(np.float32) / np.float32(255)
+        if plan.faithful and not deformed:  # only what is deformed has its minimum subtracted
+            first = (SIDE // 2, SIDE // 2, SIDE // 2 + SIDE, SIDE // 2 + SIDE)
+            image = manipulate.clutter(manipulate.crop(source, rng, box=first).image, rng).image
+        elif plan.manipulations == "geometric":
+            image = manipulate.clutter(manipulate.geometric(source, rng, deformed=deformed).image, rng).image
+        else:
+            preset = manipulate.v01 if plan.manipulations == "v01" else manipulate.v02
+            image = preset(source, rng, deformed=deformed).image
+        parts.append(np.rint(image * 255).astype(np.uint8))
+    return np.stack(parts)
+
+
+def train(training: data.Bytes, validation: data.Bytes, plan: Plan, folder: Path) -> Path:
+    """Train to the end of the plan, going on from `folder`/last.pt where there is one; return the best checkpoint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(SEED)
+    torch.set_num_threads(plan.threads)
+    network = SN(plan.version, plan.faithful).to(memory_format=torch.channels_last)
+    optimiser: torch.optim.Optimizer = torch.optim.Adam(network.parameters(), plan.rate)
+    if plan.faithful:
+        optimiser = torch.optim.SGD(network.parameters(), plan.rate, momentum=0.9)
+    state: dict[str, Any] = {"step": 0, "best": math.inf, "seconds": 0.0}
+    if (folder / "last.pt").exists():
+        saved = torch.load(folder / "last.pt", weights_only=True)
+        network.load_state_dict(saved["network"])
+        optimiser.load_state_dict(saved["optimiser"])
+        state = saved["state"]
+    record = {"recipe": "twinscope.train.triplets", "seed": SEED, "commit": commit(), "plan": plan._asdict(),
+              "windows": len(training), "torch": torch.__version__}  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(record, indent=1))
+    fixed = Triplets(validation, plan._replace(batch=plan.fixed), SEED + 1)[0]
+    todo = Subset(Triplets(training, plan, SEED), range(state["step"], plan.steps))
+    start = time.monotonic() - state["seconds"]
+    for step, batch in enumerate(DataLoader(todo, batch_size=None, num_workers=1), state["step"] + 1):
+        progress = min(1.0, max(step / plan.steps, (time.monotonic() - start) / (60 * plan.minutes)))
+        rate = plan.rate if plan.faithful else plan.rate * min(step / 50, 0.5 + 0.5 * math.cos(math.pi * progress))
+        numbers = _step(network, optimiser, torch.as_tensor(batch), rate, plan)
+        if step % plan.every == 0 or progress == 1:
+            row = {"step": step, "seconds": round(time.monotonic() - start)}
+            row |= protocol.rounded({**numbers, **judge(network, fixed)})
+            better = row["val_loss"] <= state["best"]
+            state = {"step": step, "best": min(state["best"], row["val_loss"]), "seconds": time.monotonic() - start}
+            loop.write_row(folder / "curve.csv", row)
+            print(row, flush=True)
+            parts = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "state": state}
+            loop.save(folder / "last.pt", parts)
+            if better:
+                loop.save(folder / "best.pt", {"network": network.state_dict(), "plan": plan._asdict(), "row": row})
+        if progress == 1:
+            break
+    return folder / "best.pt"
+
+
+def _step(network: SN, optimiser: torch.optim.Optimizer, batch: Tensor, rate: float, plan: Plan) -> dict[str, float]:
+    network.train()
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
+        value, far = triplet_loss(network, batch.float())
+    optimiser.zero_grad(set_to_none=True)
+    (value if plan.faithful else value / len(batch)).backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+    return {"loss": float(value.detach()) / len(batch), "batch_accuracy": accuracy(far.detach().numpy())}
+
+
+@torch.inference_mode()
+def judge(network: SN, fixed: data.Bytes) -> dict[str, float]:
+    """Return loss (a triplet) and accuracy on fixed triplets, by running moments."""
+    network.eval()
+    parts = [triplet_loss(network, torch.as_tensor(part).float()) for part in np.array_split(fixed, 5)]
+    far = torch.cat([part[1] for part in parts]).numpy()
+    return {"val_loss": float(sum(part[0] for part in parts)) / len(fixed), "val_accuracy": accuracy(far)}
+
+
+def accuracy(far: NDArray[np.float32]) -> float:
+    """Return the share of right answers of (n, 2) distances: same below 1, different above."""
+    return float(np.mean([(far[:, 0] < 1).mean(), (far[:, 1] > 1).mean()]))
+
+
+def load(path: Path) -> SN:
+    """Return the network of a checkpoint that `train` wrote, in evaluation mode."""
+    saved = torch.load(path, weights_only=True)
+    network = SN(saved["plan"]["version"], saved["plan"]["faithful"])
+    network.load_state_dict(saved["network"])
+    return network.eval()
+
+
+@torch.inference_mode()
+def embed(network: SN, views: data.Bytes, size: int = 50) -> protocol.Points:
+    """Return the points of (n, 128, 128) uint8 pictures; f is their distance weighed by `network.alpha`."""
+    network.eval()
+    parts = [network(torch.as_tensor(views[k : k + size])[:, None].float()) for k in range(0, len(views), size)]
+    return np.asarray(torch.cat(parts).numpy(), np.float32)
+
+
+if __name__ == "__main__":
+    main()
