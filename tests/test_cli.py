@@ -319,6 +319,33 @@ def test_nothing_heavy_is_imported_at_the_start() -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_an_interrupt_waits_for_no_process(paper: Path, tmp_path: Path) -> None:
+    """A pool that is interrupted while it starts forgets to end its processes, and Python would wait for them."""
+    code = (
+        "import sys, multiprocessing, signal, time, types; m = types.ModuleType('twinscope.screen')\n"
+        "def work():\n    signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)\n"
+        "def screen(*_):\n"
+        "    p = multiprocessing.get_context('fork').Process(target=work); p.start()\n"
+        "    print(p.pid, flush=True); time.sleep(60)\n"
+        "m.screen = screen; sys.modules['twinscope.screen'] = m\n"
+        f"sys.argv = ['twinscope', 'screen', {str(paper)!r}, '-o', {str(tmp_path / 'case')!r}]\n"
+        "from twinscope.cli import main; main()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        try:
+            _, err = process.communicate(timeout=15)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert "same command" in err
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_real_interrupt_ends_a_real_run(paper: Path, tmp_path: Path) -> None:
     code = (
         "import sys, time, types; m = types.ModuleType('twinscope.screen')\n"

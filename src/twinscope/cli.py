@@ -319,10 +319,20 @@ def _interruptible(case: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        _stop_processes()
         _say(f"interrupted; run the same command again to go on from what is in {case}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _stop_processes() -> None:
+    """End the processes that still compare: what they would give is lost, and leaving must not wait for them."""
+    if "multiprocessing" in sys.modules:
+        import multiprocessing
+
+        for process in multiprocessing.active_children():
+            process.kill()
 
 
 @contextmanager
