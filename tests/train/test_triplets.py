@@ -130,17 +130,30 @@ def test_faithful_triplets_deform_only_the_same_picture(monkeypatch: pytest.Monk
     assert deformed[False] > 3
 
 
+def interrupt(*args: object) -> dict[str, float]:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("faithful", [True, False])
-def test_the_recipe_runs_and_goes_on(faithful: bool, tmp_path: Path) -> None:
+def test_the_recipe_runs_and_goes_on(faithful: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = triplets.Plan(faithful=faithful, steps=2, batch=4, every=1, fixed=8, bf16=False)
     training, validation = pictures(8), pictures(6, seed=1)
-    triplets.train(training, validation, plan._replace(steps=1), tmp_path)
-    best = triplets.train(training, validation, plan, tmp_path)
-    rows = (tmp_path / "curve.csv").read_text().splitlines()
+    triplets.train(training, validation, plan, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        looks = iter([triplets.judge])
+        patch.setattr(triplets, "judge", lambda *args: next(looks, interrupt)(*args))
+        triplets.train(training, validation, plan, tmp_path / "parts")
+    best = triplets.train(training, validation, plan, tmp_path / "parts")
+    whole, parts = (torch.load(tmp_path / run / "last.pt", weights_only=True) for run in ("whole", "parts"))
+    for name, value in whole["network"].items():
+        assert torch.allclose(value, parts["network"][name], atol=1e-6), name
+    rows = (tmp_path / "parts" / "curve.csv").read_text().splitlines()
     assert rows[0] == "step,seconds,loss,batch_accuracy,val_loss,val_accuracy"
     assert [row.split(",")[0] for row in rows[1:]] == ["1", "2"]
     network = triplets.load(best)
     assert network.faithful is faithful
+    saved = torch.load(best, weights_only=True)["network"]
+    assert all(torch.equal(value, saved[name]) for name, value in network.state_dict().items())
     views = validation[:, 64:192, 64:192]
     test = protocol.Classes(np.stack([views, views], 1), [data.Window(k, k, 0, "", "", (0, 0, 1, 1)) for k in range(6)])
     weights = network.alpha.detach().numpy()
