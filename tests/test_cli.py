@@ -163,6 +163,17 @@ def test_exit_codes(
     assert run("screen", str(paper), "-o", str(tmp_path / "case"), *flags)[0] == code
 
 
+def test_nothing_to_read_is_not_clean(run: Run, pipeline: types.SimpleNamespace, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    pipeline.result = Screening(inputs=(), seconds=0, provenance=Provenance(twinscope="0", settings_sha256=SHA))
+    code, out, err = run("screen", str(tmp_path / "empty"), "-o", str(tmp_path / "case"))
+    assert (code, out) == (2, "")
+    assert "nothing to read in" in err
+    told = Problem(path="empty/x.xyz", reason="not a kind of file that twinscope reads")
+    pipeline.result = pipeline.result.model_copy(update={"problems": (told,)})
+    assert run("screen", str(tmp_path / "empty"), "-o", str(tmp_path / "case"))[0] == 3
+
+
 def test_problems_and_partial_inputs_are_told(
     run: Run, pipeline: types.SimpleNamespace, paper: Path, tmp_path: Path
 ) -> None:
@@ -209,6 +220,7 @@ def test_settings_come_from_defaults_then_toml_then_flags(
         (["screen", "PAPER", "-o", "case", "--threads", "0"], "threads"),
         (["screen", "PAPER", "-o", "case", "--fail-above", "1.5"], "--fail-above"),
         (["compare", "PAPER", "-o", "case"], "Missing argument"),
+        (["compare", "PAPER", ".", "-o", "case"], ". is a folder"),
         (["models", "verify", "nobody"], "no model nobody"),
     ],
 )
@@ -253,6 +265,8 @@ def test_a_case_of_an_interrupted_run_may_be_used_again(
 def test_compare_gives_a_picture_and_json(
     run: Run, pipeline: types.SimpleNamespace, paper: Path, tmp_path: Path
 ) -> None:
+    _, out, _ = run("compare", str(paper), str(paper), "-o", str(tmp_path / "case"))
+    assert f"picture: {tmp_path / 'case' / 'comparison.png'}\n" in out
     code, out, _ = run("compare", str(paper), str(paper), "-o", str(tmp_path / "case"), "--json")
     assert code == 0
     assert json.loads(out)["findings"][0]["steps"] == ["mirrored left-right"]

@@ -130,6 +130,8 @@ def screen(
         table.write(screening, case)
         page = html.write(screening, case)
         progress("report", 1, 1)
+    if not (screening.inputs or screening.problems):
+        raise UsageError(f"there is nothing to read in {', '.join(map(str, paths))}")
     _finish(screening, page, json_, fail_above)
 
 
@@ -151,6 +153,9 @@ def compare(
     """
     chosen = _settings(settings, set_, threads)
     _check_inputs([a, b])
+    for path in (a, b):
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder; `compare` takes two pictures, `screen` takes folders")
     _check_case(case)
     with _interruptible(case):
         from twinscope.report import comparison, html, table
@@ -159,8 +164,8 @@ def compare(
         screening = run(a, b, case, chosen)
         table.write(screening, case)
         page = html.write(screening, case)
-        comparison.write(screening, case)
-    _finish(screening, page, json_, fail_above)
+        picture = comparison.write(screening, case)
+    _finish(screening, page, json_, fail_above, picture)
 
 
 @app.command("settings")
@@ -360,13 +365,15 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
         yield update
 
 
-def _finish(screening: Screening, page: Path, as_json: bool, fail_above: float | None) -> None:
+def _finish(
+    screening: Screening, page: Path, as_json: bool, fail_above: float | None, picture: Path | None = None
+) -> None:
     from twinscope.report import terminal
 
     if as_json:
         typer.echo(screening.model_dump_json(indent=2))
     else:
-        typer.echo("\n".join(terminal.summary(screening, page)))
+        typer.echo("\n".join(terminal.summary(screening, page, picture)))
     if fail_above is not None and any(finding.probability >= fail_above for finding in screening.findings):
         raise typer.Exit(EXIT_FOUND)
     if terminal.has_problems(screening):

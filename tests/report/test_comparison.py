@@ -87,3 +87,43 @@ def test_without_a_finding_both_are_shown_and_nothing_is_marked(case: Path) -> N
     image = pixels.read_png(comparison.write(screening(found=False), case))
     assert image.shape[1] == 480 + 288 + 3 * comparison.GAP_PX
     assert not has(image, comparison.SHARED)
+
+
+def test_the_tick_stands_on_the_edge_that_is_the_top_one_in_a(case: Path) -> None:
+    """b is a turned clockwise: the top edge of a is the right edge of the region in b."""
+    image = pixels.read_png(comparison.write(screening(found=True), case))
+    green = (image == comparison.SHARED).all(axis=2)
+    a, b = green[:320, 16:496], green[:500, 512:800]
+    scale = 480 / 200
+    tick_a = a[round(10 * scale) + 16 + 5 : round(10 * scale) + 16 + 14]
+    assert tick_a[:, round(100 * scale) - 2 : round(100 * scale) + 3].all()
+    assert tick_a.sum() == pytest.approx(7 * 9 + 2 * 3 * 9, abs=12)
+    tick_b = b[:, round(110 * scale) - 14 : round(110 * scale) - 5]
+    rows = np.flatnonzero(tick_b.all(axis=1))
+    assert 16 + 100 * scale - 6 < rows.mean() < 16 + 100 * scale + 6
+    left = b[:, round(10 * scale) + 5 : round(10 * scale) + 14]
+    assert not left[80:430].all(axis=1).any()
+
+
+def test_pictures_go_by_their_names(case: Path) -> None:
+    shown = screening(found=True)
+    called = {"d1-1": "cells.png", "d2-1": "control.png"}
+    lines = comparison._lines(list(shown.panels), shown.findings[0], called)
+    assert lines == [
+        "a: cells.png, 200 x 120 px",
+        "b: control.png, 120 x 200 px",
+        "right: what differs, in the frame of b; dark blue is equal, yellow differs",
+        "probability 0.970 that both show the same source; manipulated",
+        "from a to b: rotated 90° clockwise, gamma 0.7",
+    ]
+    without = comparison._lines(list(shown.panels), screening(found=True, heatmap=False).findings[0], called)
+    assert not any(line.startswith("right") for line in without)
+
+
+def test_a_long_name_is_cut_at_the_edge(case: Path) -> None:
+    panels = tuple(
+        panel.model_copy(update={"source": panel.source.model_copy(update={"path": "x" * 400 + ".png"})})
+        for panel in screening(found=False).panels
+    )
+    image = pixels.read_png(comparison.write(screening(found=False).model_copy(update={"panels": panels}), case))
+    assert (image[:, -comparison.GAP_PX // 2 :] == 255).all()

@@ -70,3 +70,11 @@ def test_panels_of_several_documents_are_told_with_their_file() -> None:
     third = panels[0].model_copy(update={"id": "c0"})
     lines = terminal.summary(told.model_copy(update={"panels": (*panels, third), "findings": (link,)}), Path("r.html"))
     assert lines[1].endswith("  Figure 1, panel 1 (page 3) = Figure 1, panel 2 (page 3) in x.pdf")
+
+
+@pytest.mark.parametrize(("problems", "caveat"), [(0, False), (1, True)])
+def test_nothing_found_is_said_and_is_no_clean_bill(problems: int, caveat: bool) -> None:
+    lines = terminal.summary(screening(0, problems=problems), Path("report.html"))
+    assert lines[1].startswith("No two compared panels were found to show the same source")
+    assert ("says nothing about the parts that were not read" in lines[1]) is caveat
+    assert not any("No two" in line for line in terminal.summary(screening(1), Path("report.html")))

@@ -9,12 +9,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from twinscope import pixels
-from twinscope.types import Finding, Panel, Screening
+from twinscope.report import overlay
+from twinscope.report.words import panel_names
+from twinscope.types import Box, Finding, Panel, Screening
 
 NAME = "comparison.png"
 CELL_PX = 480
 GAP_PX = 16
 LINE_PX = 24
+TICK_PX = 16
 SHARED = (0, 158, 115)
 CHANGED = (213, 94, 0)
 
@@ -22,30 +25,41 @@ CHANGED = (213, 94, 0)
 def write(screening: Screening, case: Path) -> Path:
     """Write `comparison.png` into `case` for the strongest finding, or for the first two panels if there is none.
 
-    Left a, in the middle b, right the heat-map of what differs, in b's frame; boxes mark what is shared (green) and
-    what is changed (orange, dashed). Returns the path. The panels' PNG files must be in `case`.
+    Left a, in the middle b, right the heat-map of what differs, in b's frame. What is shared is outlined (green), with
+    a tick on the edge that is the top one in a; what is changed is boxed (orange, dashed). Returns the path. The
+    panels' PNG files must be in `case`.
     """
     panels = {panel.id: panel for panel in screening.panels}
     finding = max(screening.findings, key=lambda found: found.probability, default=None)
     ids = [finding.a, finding.b] if finding else list(panels)[:2]
     shown = [panels[name] for name in ids if name in panels]
-    cells = [_panel_cell(panel, finding, case) for panel in shown]
+    marks = _marks(finding) if finding else ()
+    cells = [_panel_cell(panel, finding, marks[i : i + 1], case, "ab"[i]) for i, panel in enumerate(shown)]
     if finding and finding.heatmap_b:
         cells.append(_heatmap_cell(finding.heatmap_b, case))
     path = case / NAME
-    _sheet(cells, _lines(shown, finding)).save(path)
+    _sheet(cells, _lines(shown, finding, panel_names(screening))).save(path)
     return path
 
 
-def _panel_cell(panel: Panel, finding: Finding | None, case: Path) -> Image.Image:
-    image = pixels.read_png(case / "panels" / f"{panel.id}.png")
-    cell, scale = _fit(image)
-    if finding:
-        draw = ImageDraw.Draw(cell)
-        region = finding.region_a if panel.id == finding.a else finding.region_b
-        draw.rectangle(_scaled(region, scale), outline=SHARED, width=3)
-        for box in finding.changes if panel.id == finding.b else ():
-            _dashed(draw, _scaled(box, scale))
+def _marks(finding: Finding) -> tuple[overlay.Mark, ...]:
+    transform = overlay.corner_transform(finding.transform)
+    return overlay.marks(transform, Box(*finding.region_a), Box(*finding.region_b))
+
+
+def _panel_cell(
+    panel: Panel, finding: Finding | None, marks: tuple[overlay.Mark, ...], case: Path, side: str
+) -> Image.Image:
+    cell, scale = _fit(pixels.read_png(case / "panels" / f"{panel.id}.png"))
+    draw = ImageDraw.Draw(cell)
+    for mark in marks:
+        outline = [tuple(point) for point in np.clip(mark.outline * scale, 1, np.array(cell.size) - 2)]
+        draw.line([*outline, outline[0]], fill=SHARED, width=3)
+        start, end = mark.tick
+        inward = np.clip(np.stack([start * scale, start * scale - (end - start) * TICK_PX]), 1, np.array(cell.size) - 2)
+        draw.line([tuple(point) for point in inward], fill=SHARED, width=7)
+    for box in finding.changes if finding and side == "b" else ():
+        _dashed(draw, _scaled(box, scale))
     return cell
 
 
@@ -77,16 +91,17 @@ def _dashed(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], d
             draw.line((x, start, x, min(start + dash, y1)), fill=CHANGED, width=2)
 
 
-def _lines(shown: list[Panel], finding: Finding | None) -> list[str]:
+def _lines(shown: list[Panel], finding: Finding | None, called: dict[str, str]) -> list[str]:
     names = [
-        f"{letter}: {panel.id}, {panel.size[1]} x {panel.size[0]} px"
+        f"{letter}: {called[panel.id]}, {panel.size[1]} x {panel.size[0]} px"
         for letter, panel in zip("ab", shown, strict=False)
     ]
     if finding is None:
         return [*names, "No evidence was found that the two show the same source."]
     steps = ", ".join(finding.steps) or "as it is"
     told = f"probability {finding.probability:.3f} that both show the same source; {finding.verdict}"
-    return [*names, told, f"from a to b: {steps}"]
+    right = ["right: what differs, in the frame of b; dark blue is equal, yellow differs"] if finding.heatmap_b else []
+    return [*names, *right, told, f"from a to b: {steps}"]
 
 
 def _sheet(cells: list[Image.Image], lines: list[str]) -> Image.Image:
@@ -99,7 +114,17 @@ def _sheet(cells: list[Image.Image], lines: list[str]) -> Image.Image:
         x += cell.width + GAP_PX
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=16)
-    for index, line in enumerate(lines):
+    room = sheet.width - 2 * GAP_PX
+    for index, line in enumerate(_shortened(line, font, room) for line in lines):
         top = height - GAP_PX // 2 - LINE_PX * (len(lines) - index)
         draw.text((GAP_PX, top), line, fill="black", font=font)
     return sheet
+
+
+def _shortened(line: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, room: int) -> str:
+    """Return as much of a line as there is room for, with an ellipsis where it was cut."""
+    if font.getlength(line) <= room:
+        return line
+    while line and font.getlength(line + "…") > room:
+        line = line[:-1]
+    return line + "…"

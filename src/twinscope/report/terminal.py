@@ -17,12 +17,20 @@ def has_problems(screening: Screening) -> bool:
     return bool(screening.problems) or any(source.status != "ok" for source in screening.inputs)
 
 
-def summary(screening: Screening, page: Path) -> list[str]:
-    """Return lines: the counts, the findings group by group, every problem, and where the report (`page`) is.
+def summary(screening: Screening, page: Path, picture: Path | None = None) -> list[str]:
+    """Return lines: the counts, the findings group by group, every problem, where the picture and the report are.
 
     Names and captions are hostile text: no line holds a control character.
     """
-    return [_counts(screening), *_findings(screening), *_problems(screening), f"report: {visible(str(page))}"]
+    findings = _findings(screening) or [_nothing(screening)]
+    places = [] if picture is None else [f"picture: {visible(str(picture))}"]
+    return [_counts(screening), *findings, *_problems(screening), *places, f"report: {visible(str(page))}"]
+
+
+def _nothing(screening: Screening) -> str:
+    """Return what to say where no finding was told; it never reads as a clean bill for what was not read."""
+    unread = ", which says nothing about the parts that were not read" if has_problems(screening) else ""
+    return f"No two compared panels were found to show the same source{unread}."
 
 
 def _counts(screening: Screening) -> str:
