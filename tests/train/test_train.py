@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from twinscope.train import data, drawn, loop, protocol  # noqa: E402
+from twinscope.train import data, drawn, embedder, loop, protocol, stock  # noqa: E402
 from twinscope.train.losses import Contrast  # noqa: E402
 from twinscope.train.networks import Embedder, tones  # noqa: E402
 
@@ -18,13 +20,17 @@ def window(image: int, group: int, level: int = 0, source: str = "neubias_traini
     return data.Window(image, group, level, source, "brightfield", (0, 0, 1, 1))
 
 
-def tiny_pool() -> data.Pool:
-    pictures, windows = [], []
-    for family in range(6):
-        for k, picture in enumerate(drawn.family(np.random.default_rng(family), [9 * family + k for k in range(4)])):
-            pictures.append(np.repeat(picture[..., None], 3, 2))
-            windows.append(data.Window(4 * family + k, family, 0, "drawn", "drawn", (0, 0, 256, 256)))
-    return data.Pool(np.stack(pictures), windows, "0" * 64)
+def tiny_stock() -> stock.Stock:
+    shapes = np.stack([drawn.family(np.random.default_rng(k), [9 * k + m for m in range(4)]) for k in range(6)])
+    rng = np.random.default_rng(1)
+    images = [np.asarray(cv2.resize(rng.integers(0, 256, (40, 50, 3), np.uint8), (700, 560))) for _ in range(3)]
+    images += [np.asarray(cv2.resize(rng.integers(0, 256, (9, 9, 3), np.uint8), (256, 300))) for _ in range(4)]
+    starts = np.cumsum([0, *(image.size for image in images)])
+    pictures = [
+        stock.Picture(int(starts[k]), len(image), image.shape[1], "bccd" if k < 3 else "dsb2018", min(k, 3), "light")
+        for k, image in enumerate(images)
+    ]
+    return stock.Stock(np.concatenate([image.ravel() for image in images]), pictures, shapes, "0" * 64)
 
 
 def test_tiles_do_not_overlap_and_fit() -> None:
@@ -67,17 +73,56 @@ def test_a_family_looks_alike_but_is_not_the_same() -> None:
 
 
 def test_a_batch_comes_from_seed_and_step_alone() -> None:
-    pool = tiny_pool()
-    one, two = (data.Batches(pool, 0, 12, 64, 10) for _ in range(2))
+    source = tiny_stock()
+    one, two = (stock.FreshBatches(source, 0, 12, 64, 10) for _ in range(2))
     two[4]
     for a, b in zip(one[3], two[3], strict=True):
         assert np.array_equal(a, b)
     assert not np.array_equal(one[3].views, one[4].views)
     batch = one[3]
-    count = len(batch.views) // 2
-    assert batch.views.shape == (2 * count, 64, 64)
-    assert batch.same[0, count]
-    assert batch.same.sum() == 4 * count
+    assert batch.views.shape == (36, 64, 64)
+    assert np.array_equal(batch.same, np.tile(np.eye(12, dtype=bool), (3, 3)))
+    assert not (batch.same & batch.unsure).any()
+
+
+def test_fresh_windows_of_one_cluster_do_not_overlap() -> None:
+    batches = stock.FreshBatches(tiny_stock(), 0, 40, 64, 10)
+    clusters = neighbours = 0
+    for seed in range(30):
+        parts, windows = batches.draw(np.random.default_rng(seed))
+        assert all(part.shape == (256, 256, 3) and part.dtype == np.uint8 for part in parts)
+        assert len({(w.image, w.level) for w in windows if w.source == "drawn"}) == sum(
+            w.source == "drawn" for w in windows
+        )
+        for k, a in enumerate(windows):
+            for b in windows[:k]:
+                if a.source == "drawn" or (a.image, a.level) != (b.image, b.level):
+                    neighbours += a.level == b.level and a.source == "dsb2018"
+                    continue
+                clusters += 1
+                assert a.box[2] <= b.box[0] or b.box[2] <= a.box[0] or a.box[3] <= b.box[1] or b.box[3] <= a.box[1]
+    assert clusters > 50  # tiles of one image
+    assert neighbours > 20  # fields of one group
+
+
+def test_fresh_tiles_vary_in_place_size_and_aspect() -> None:
+    rng = np.random.default_rng(0)
+    grids = [stock.fresh_tiles((600, 900), rng) for _ in range(200)]
+    assert all(0 <= x0 < x1 <= 900 and 0 <= y0 < y1 <= 600 for boxes in grids for x0, y0, x1, y1 in boxes)
+    first = np.array([boxes[0] for boxes in grids])
+    aspect = (first[:, 2] - first[:, 0]) / (first[:, 3] - first[:, 1])
+    assert len({tuple(box) for box in first}) > 190
+    assert 0.3 < np.mean(aspect == 1) < 0.7
+    assert aspect.min() < 0.8
+    assert aspect.max() > 1.25
+    assert len(stock.fresh_tiles((40, 300), rng)) >= 1
+
+
+def test_odds_favour_what_is_rare() -> None:
+    odds = stock.FreshBatches(tiny_stock(), 0, 12, 64, 10).odds
+    assert odds.sum() == pytest.approx(1)
+    assert odds[0] == pytest.approx(odds[2])
+    assert odds[3:].sum() < 2 * odds[0] * 1.5  # four small fields of one group weigh like one or two large images
 
 
 def test_tones_are_standardised_and_survive_flat_pictures() -> None:
@@ -96,7 +141,7 @@ def test_points_lie_on_a_sphere_of_the_radius() -> None:
 
 
 def test_the_shipped_network_is_lean() -> None:
-    assert sum(p.numel() for p in Embedder().parameters()) <= 1.35e6
+    assert 4 * sum(p.numel() for p in Embedder().parameters()) <= 8 * 2**20  # bytes; the graph may have 12 MB
 
 
 def test_loss_prefers_true_pairs_and_leaves_unsure_ones_out() -> None:
@@ -128,7 +173,7 @@ def test_radius_puts_the_border_at_one() -> None:
 
 
 def test_training_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
-    batches, plan = data.Batches(tiny_pool(), 0, 8, 64, 6), loop.Plan(6, every=2, bf16=False)
+    batches, plan = stock.FreshBatches(tiny_stock(), 0, 8, 64, 6), loop.Plan(6, every=2, bf16=False)
 
     def run(folder: Path, stop_at_look: int) -> None:
         torch.manual_seed(0)
@@ -156,7 +201,7 @@ def test_training_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
 
 
 def test_training_ends_when_its_time_is_over(tmp_path: Path) -> None:
-    batches, plan = data.Batches(tiny_pool(), 0, 8, 64, 500), loop.Plan(500, minutes=1 / 60, bf16=False)
+    batches, plan = stock.FreshBatches(tiny_stock(), 0, 8, 64, 500), loop.Plan(500, minutes=1 / 60, bf16=False)
     best = loop.train(Embedder((4, 4, 8, 8), 8), Contrast(), batches, plan, tmp_path, lambda network: {"score": 1.0})
     assert torch.load(best, weights_only=True)["row"]["step"] < 500
 
@@ -178,3 +223,25 @@ def test_unsure_pairs_do_not_count() -> None:
     assert found.unsure[0, 1]
     assert found.different().size == 0
     assert found.same().shape == (2, 1)
+
+
+def test_a_run_until_a_time_counts_what_is_done(tmp_path: Path) -> None:
+    soon = datetime.now().astimezone() + timedelta(minutes=30)
+    left = embedder.minutes_until(f"{soon:%H:%M}", tmp_path)
+    assert 28.9 <= left <= 30.1
+    torch.save({"state": {"seconds": 600.0}}, tmp_path / "last.pt")
+    assert embedder.minutes_until(f"{soon:%H:%M}", tmp_path) == pytest.approx(left + 10, abs=0.1)
+
+
+class Failing(torch.utils.data.Dataset[data.Batch]):
+    def __getitem__(self, step: int) -> data.Batch:
+        if step == 3:
+            raise OSError("the disk is gone")
+        return stock.FreshBatches(tiny_stock(), 0, 4, 64, 40)[step]
+
+
+def test_checkpoints_come_by_time_too(tmp_path: Path) -> None:
+    plan = loop.Plan(40, every=1000, save_s=0.0, bf16=False)
+    with pytest.raises(OSError, match="the disk is gone"):
+        loop.train(Embedder((4, 4, 8, 8), 8), Contrast(), Failing(), plan, tmp_path, lambda network: {})
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["state"]["step"] == 3

@@ -1,25 +1,21 @@
-"""The training pool: 256 px windows of whole images and drawn pictures, and the batches of views made from it.
+"""Windows of whole images, views of windows, and which windows show the same.
 
-A window is a square part of an image, resized to 256x256 RGB uint8. Windows of one image are tiles without overlap
-at each of several sizes. A batch holds two views of each of its windows; half of the windows come in clusters from
-one image, group or drawn family, because the look-alikes are what a metric has to learn.
+A window is a square part of an image, resized to 256x256 RGB uint8. A view is what a network sees of it: plain, or as
+a manipulation leaves it. Tiles of one image do not overlap at any one size.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from twinscope import manipulate
-from twinscope.train import drawn
 
 Bytes = NDArray[np.uint8]
 Rng = np.random.Generator
@@ -30,7 +26,7 @@ NEIGHBOURS_ARE_APART = frozenset({"dsb2018", "bbbc039", "axondeepseg_sem", "draw
 
 
 class Window(NamedTuple):
-    """One window of the pool: what it was cut from; `level` tells its size, and tiles of one level never overlap."""
+    """What a window was cut from; `level` tells its size or cluster, and tiles of one level never overlap."""
 
     image: int
     group: int
@@ -38,14 +34,6 @@ class Window(NamedTuple):
     source: str
     modality: str
     box: tuple[int, int, int, int]
-
-
-class Pool(NamedTuple):
-    """`pixels` (n, 256, 256, 3) uint8 RGB, one row for each window; `sha256` tells data and settings apart."""
-
-    pixels: Bytes
-    windows: list[Window]
-    sha256: str
 
 
 def shared() -> Path:
@@ -66,24 +54,6 @@ def read_rgb(path: str) -> Bytes:
     if image is None:
         raise FileNotFoundError(f"{path} cannot be read; is ../shared in place?")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def pool(folder: Path, seed: int, families: int = 1000, per_level: int = 6) -> Pool:
-    """Return the training pool from `folder`, building it there first when it is missing or made of other data."""
-    rows = micrographs("train")
-    key = json.dumps([seed, families, per_level, SIDE, [row["sha256"] for row in rows], 1])
-    digest = hashlib.sha256(key.encode() + Path(drawn.__file__).read_bytes()).hexdigest()
-    table, pixels = folder / "pool.json", folder / "pool.npy"
-    if not table.exists() or json.loads(table.read_text())["sha256"] != digest:
-        folder.mkdir(parents=True, exist_ok=True)
-        rng = np.random.default_rng(seed)
-        parts, windows = cut(rows, rng, per_level)
-        more, drawn_windows = _drawn(rng, families, first=len(rows))
-        np.save(pixels, np.concatenate([parts, more]))
-        table.write_text(json.dumps({"sha256": digest, "windows": [*windows, *drawn_windows]}))
-    record = json.loads(table.read_text())
-    windows = [Window._make([*row[:5], tuple(row[5])]) for row in record["windows"]]
-    return Pool(np.load(pixels, mmap_mode="r"), windows, digest)
 
 
 def cut(
@@ -122,16 +92,6 @@ def blank(part: Bytes) -> bool:
     height, width = grey.shape
     middle = grey[height // 4 : height - height // 4, width // 4 : width - width // 4]
     return float(cv2.GaussianBlur(middle, (0, 0), 2.0).std()) < 2.0
-
-
-def _drawn(rng: Rng, families: int, first: int) -> tuple[Bytes, list[Window]]:
-    parts, windows = [], []
-    for number in range(families):
-        style, seeds = np.random.default_rng(rng.integers(2**32)), [int(s) for s in rng.integers(2**32, size=4)]
-        for k, picture in enumerate(drawn.family(style, seeds)):
-            parts.append(np.repeat(picture[..., None], 3, 2))
-            windows.append(Window(first + 4 * number + k, 10**6 + number, 0, "drawn", "drawn", (0, 0, SIDE, SIDE)))
-    return np.stack(parts), windows
 
 
 # ---------------------------------------------------------------------------------------------------- views
@@ -220,50 +180,12 @@ _CHANGES: list[tuple[float, manipulate.Step]] = [
 ]
 
 
-# --------------------------------------------------------------------------------------------------- batches
-
-
 class Batch(NamedTuple):
-    """`views` (2n, size, size) uint8, views k and n + k of one window; `same` and `unsure` (2n, 2n) bool."""
+    """`views` (n, size, size) uint8; `same` and `unsure` (n, n) bool: which are of one window, which may overlap."""
 
     views: Bytes
     same: NDArray[np.bool_]
     unsure: NDArray[np.bool_]
-
-
-class Batches:
-    """The batch of a step, from (seed, step) alone; a map-style dataset, so that a run can resume at any step."""
-
-    def __init__(self, source: Pool, seed: int, windows: int, side: int, steps: int) -> None:
-        self.source, self.seed, self.windows, self.side, self.steps = source, seed, windows, side, steps
-        self.weights, self.by_cluster = _weights(source.windows)
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __getitem__(self, step: int) -> Batch:
-        cv2.setNumThreads(1)
-        rng = np.random.default_rng([self.seed, step])
-        chosen = self._choose(rng)
-        first = rng.choice(["anchor", "v02", "strong"], len(chosen), p=[0.45, 0.3, 0.25])
-        second = rng.choice(["v02", "strong"], len(chosen), p=[0.6, 0.4])
-        parts = [self.source.pixels[k] for k in chosen]
-        views = [
-            view(part, rng, how, self.side) for hows in (first, second) for part, how in zip(parts, hows, strict=True)
-        ]
-        same, unsure = relations([self.source.windows[k] for k in chosen])
-        return Batch(np.stack(views), np.tile(same, (2, 2)), np.tile(unsure, (2, 2)))
-
-    def _choose(self, rng: Rng) -> NDArray[np.int64]:
-        """Return windows: half in clusters of up to six of one image, group or family, half anywhere."""
-        chosen: list[int] = []
-        while len(chosen) < self.windows // 2:
-            seed_window = int(rng.choice(len(self.weights), p=self.weights))
-            cluster = self.by_cluster[seed_window]
-            chosen += [int(k) for k in rng.permutation(cluster)[:6]]
-        chosen += [int(k) for k in rng.choice(len(self.weights), self.windows, p=self.weights)]
-        unique = list(dict.fromkeys(chosen))
-        return np.array(unique[: self.windows])
 
 
 def relations(windows: list[Window]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -275,25 +197,3 @@ def relations(windows: list[Window]) -> tuple[NDArray[np.bool_], NDArray[np.bool
     one_group = group[:, None] == group
     unsure = (one_image & (level[:, None] != level)) | (one_group & ~one_image & ~apart)
     return same, unsure & ~same
-
-
-def _weights(windows: list[Window]) -> tuple[NDArray[np.float64], list[NDArray[np.int64]]]:
-    """Return the odds of each window and its cluster: tiles of its image and level, or its group where that is safe.
-
-    A modality has the square root of its windows as its share, and inside it every group the square root of its own.
-    """
-    modality = np.array([w.modality for w in windows])
-    group = np.array([w.group for w in windows])
-    weights = np.zeros(len(windows))
-    for name in np.unique(modality):
-        inside = modality == name
-        share = 45.0 if name == "drawn" else np.sqrt(inside.sum())
-        sizes = {g: int((group[inside] == g).sum()) for g in np.unique(group[inside])}
-        odds = np.array([1 / np.sqrt(sizes[g]) for g in group[inside]])
-        weights[inside] = share * odds / odds.sum()
-    members: dict[Any, list[int]] = {}
-    for k, w in enumerate(windows):
-        members.setdefault((w.group, w.level) if w.source in NEIGHBOURS_ARE_APART else (w.image, w.level), []).append(k)
-    clusters = {key: np.array(value) for key, value in members.items()}
-    keys = [(w.group, w.level) if w.source in NEIGHBOURS_ARE_APART else (w.image, w.level) for w in windows]
-    return weights / weights.sum(), [clusters[key] for key in keys]
