@@ -1,6 +1,7 @@
 """Judge a model on what it never saw: `python -m twinscope.train.evaluate embedder-0`.
 
-Writes benchmarks/results/ID.json and quotes it in the model's card. The papers' protocol on the test groups of the
+Writes benchmarks/results/ID.json and quotes it in the model's card; with `--candidate FOLDER` the model is taken from
+there (what `export --into` wrote), and the results go there too. The papers' protocol on the test groups of the
 micrographs (classes of one plain picture and nine manipulated ones), the same on look-alikes, modality by modality,
 manipulation by manipulation, and on pictures of kinds that were never trained on. Intervals: bootstrap over groups.
 """
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from twinscope import manipulate, metrics, models
 from twinscope.detect.embed import distances, embed
-from twinscope.models.card import CARDS, write
+from twinscope.models import card as card_of
 from twinscope.train import data, protocol
 
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
@@ -37,17 +38,22 @@ def main() -> None:
     parser.add_argument("id")
     parser.add_argument("--classes", type=int, default=402)
     parser.add_argument("--no-card", action="store_true", help="leave the card as it is")
+    parser.add_argument("--candidate", type=Path, help="a folder that holds graph and card, in place of the package")
+    parser.add_argument("--out", type=Path, help="the folder of the results")
     arguments = parser.parse_args()
+    if arguments.candidate is not None:
+        card_of.CARDS = card_of.WEIGHTS = arguments.candidate
     results = evaluate(arguments.id, arguments.classes)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{arguments.id}.json"
+    folder: Path = arguments.out or (arguments.candidate / "results" if arguments.candidate else RESULTS)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{arguments.id}.json"
     path.write_text(json.dumps(results, indent=1) + "\n")
-    if not arguments.no_card:
+    if not arguments.no_card and arguments.candidate is None and arguments.out is None:
         card = models.load(arguments.id).card
         quoted: Numbers = {"results": f"benchmarks/results/{path.name}"}
-        for key in ("v02", "strong", "look_alikes", "unseen", "speed"):
+        for key in ("v02", "strong", "figure", "look_alikes", "unseen", "speed"):
             quoted[key] = results[key]
-        write(card.model_copy(update={"metrics": quoted}), CARDS / f"{card.id}.json")
+        card_of.write(card.model_copy(update={"metrics": quoted}), card_of.CARDS / f"{card.id}.json")
     print(json.dumps(results, indent=1))
 
 
@@ -56,7 +62,7 @@ def evaluate(id: str, count: int) -> Numbers:
     started = time.monotonic()
     card = models.load(id).card
     out: Numbers = {"model": id, "sha256": card.sha256, "border": 1.0, "published": PUBLISHED}
-    for how, most in (("v02", count), ("strong", count // 2)):
+    for how, most in (("v02", count), ("strong", count // 2), ("figure", count // 2)):
         test = protocol.classes("test", most, 9, how, seed=3, per_image=4)
         found = protocol.distances(partial(_points, id), test)
         out[how] = report(found, [w.group for w in test.windows])
@@ -85,6 +91,8 @@ def report(found: protocol.Distances, groups: list[int]) -> Numbers:
     numbers: Numbers = protocol.rounded(protocol.summary(found))
     border = metrics.tpr_at_fpr(found.same().ravel(), found.different(), FPR)[1]
     same = found.same()
+    numbers["tpr_1e-4"] = round(metrics.tpr_at_fpr(same.ravel(), found.different(), FPR / 10)[0], 4)
+    numbers["runs_accuracy"] = round(float(protocol.runs(found, np.random.default_rng(8)).mean()), 4)
     sure = ~(found.unsure | np.eye(len(same), dtype=np.bool_))
     apart = np.array([np.mean(found.cross[i][sure[i]] > 1) for i in range(len(same))])
     hits = np.where(found.unsure[..., None], np.inf, found.cross).argmin(0) == np.arange(len(same))[:, None]
@@ -146,6 +154,7 @@ def manipulations(id: str, border: float, count: int = 100) -> Numbers:
         far = np.linalg.norm(_embedded(id, [step(p, rng).image for p in chosen]) - plain, axis=1)
         out[name] = {
             "within_border": round(float(np.mean(far <= 1)), 3),
+            "within_border_95": [round(v, 3) for v in metrics.wilson(int((far <= 1).sum()), len(far))],
             "tpr_1e-3": round(float(np.mean(far < border)), 3),
         }
         out[name]["median_distance"] = round(float(np.median(far)), 3)
@@ -167,7 +176,10 @@ def single() -> dict[str, manipulate.Step]:
     table |= {f"noise {s}": partial(m.noise, sigma=s) for s in (0.02, 0.08)}
     table |= {f"resampled {f}": partial(m.resample, factor=f) for f in (0.5, 0.25)}
     table |= {"letters": m.letters, "arrow": m.arrow, "outline": m.outline, "scale bar": m.scale_bar}
-    return table | {name: getattr(m, name) for name in ("erase", "clone", "splice", "retouch", "local_contrast")}
+    table |= {name: getattr(m, name) for name in ("erase", "clone", "splice", "retouch", "local_contrast")}
+    table |= {f"screenshot {f}": partial(m.screenshot, factor=f) for f in (0.5, 1.5)}
+    table |= {"JPEG three times": partial(m.repeated_jpeg, times=3), "panel letter": m.panel_letter}
+    return table | {"merge": m.merge_channel, "splice feathered": partial(m.splice, feather_px=6.0), "figure": m.figure}
 
 
 def unseen(id: str, name: str) -> Numbers:

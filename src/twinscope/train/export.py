@@ -1,4 +1,7 @@
-"""Write a trained embedder as an ONNX graph with its card: `python -m twinscope.train.export RUN --id embedder-0`."""
+"""Write a trained embedder as an ONNX graph with its card: `python -m twinscope.train.export RUN --id embedder-1`.
+
+It goes into the package, or with `--into FOLDER` both files go there: a candidate, to be judged before it ships.
+"""
 
 from __future__ import annotations
 
@@ -56,19 +59,24 @@ def main() -> None:
     """Export from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--id", default="embedder-0")
+    parser.add_argument("--id", default="embedder-1")
+    parser.add_argument("--into", type=Path, help="a folder for graph and card instead of the package")
+    parser.add_argument("--last", action="store_true", help="the averaged weights of last.pt instead of best.pt")
     arguments = parser.parse_args()
     saved = torch.load(arguments.run / "best.pt", weights_only=True)
+    if arguments.last:
+        last = torch.load(arguments.run / "last.pt", weights_only=True)
+        saved = {"network": last["average"], "row": last["state"]}
     network = Embedder()
     network.load_state_dict(saved["network"])
     chosen = choose_border(network)
-    path = WEIGHTS / f"{arguments.id}.onnx"
+    path = (arguments.into or WEIGHTS) / f"{arguments.id}.onnx"
     save_graph(network, path)
     record = json.loads((arguments.run / "run.json").read_text())
     card = make_card(
         arguments.id, path, record | {"step": saved["row"]["step"], "train_s": saved["row"]["seconds"]}, chosen
     )
-    write(card, CARDS / f"{arguments.id}.json")
+    write(card, (arguments.into or CARDS) / f"{arguments.id}.json")
     print(f"{path.name}: {path.stat().st_size / 2**20:.1f} MiB, sha256 {card.sha256}, {chosen}")
 
 
@@ -76,7 +84,7 @@ def choose_border(network: Embedder) -> dict[str, float]:
     """Set the sphere's radius so that the best border on validation classes is distance 1; return the numbers there."""
     network.eval()
     network.radius.fill_(1.0)
-    tests = [protocol.classes("val", 200, 4, how, seed=2) for how in ("v02", "strong")]
+    tests = [protocol.classes("val", 200, 4, how, seed=2) for how in ("v02", "strong", "figure")]
     found = [protocol.distances(lambda x: embed(network, x), test) for test in tests]
     same = np.concatenate([part.same().ravel() for part in found])
     different = np.concatenate([part.different() for part in found])
@@ -130,7 +138,7 @@ def make_card(id: str, path: Path, record: dict[str, Any], chosen: dict[str, flo
         output="points: (n, 128) float32, on a sphere; Euclidean distance",
         border=1.0,
         border_chosen="the best accuracy (same and different pairs weigh alike) on windows of the validation groups, "
-        f"v02 and stronger manipulations: {chosen['accuracy']}, with {chosen['fpr']} of different pairs inside",
+        f"v02, strong and figure manipulations: {chosen['accuracy']}, with {chosen['fpr']} of different pairs inside",
         training={"data": "micrographs (train split) and drawn pictures", **record},
         probe=Probe(shape=(2, SIDE, SIDE), dtype="uint8", first=tuple(round(float(v), 6) for v in probe), atol=2e-3),
         limits=LIMITS,
