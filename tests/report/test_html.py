@@ -216,7 +216,12 @@ def test_findings_name_their_documents_where_there_are_several(
         else one
         for one in screening.panels
     )
-    words = plain(html.render(screening.model_copy(update={"panels": panels}), tmp_path))
+    text = html.render(screening.model_copy(update={"panels": panels}), tmp_path)
+    shown = re.findall(
+        r'<p class="name"><bdi>(.*?)</bdi></p>.*?px(?:<br><bdi class="file">(.*?)</bdi>)?</p>', text, re.S
+    )
+    assert shown[:2] == [("Figure 1 A", "manuscript.pdf"), ("Figure 2 C", "supplement.pdf")]
+    words = plain(text)
     assert "Finding 1 of 4 · the same picture twice · manuscript.pdf and supplement.pdf" in words
     assert "Finding 2 of 4 · the same picture twice · supplement.pdf" in words
     assert "Finding 3 of 4 · overlapping pictures · manuscript.pdf" in words

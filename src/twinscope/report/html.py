@@ -346,16 +346,20 @@ def _gallery(
 ) -> list[dict[str, Any]]:
     """Return every panel with a small picture, its name and the findings that it is part of."""
     documents = {path: i for i, path in enumerate(dict.fromkeys(panel.source.path for panel in screening.panels), 1)}
+    within = words.panel_names(screening, across=False)
     part_of: dict[str, list[int]] = {}
     for found in findings:
         for name in dict.fromkeys(side["id"] for side in found["sides"].values()):
             part_of.setdefault(name, []).append(found["number"])
     out = []
     for panel in screening.panels:
+        file = words.file_name(panel.source.path)
         out.append(
             {
                 "panel": panel,
-                "name": names[panel.id],
+                "name": within[panel.id],
+                "full_name": names[panel.id],
+                "file": file if len(documents) > 1 and not within[panel.id].startswith(file) else "",
                 "uri": pool.thumbnail(panel),
                 "findings": part_of.get(panel.id, []),
                 "document": documents[panel.source.path],

@@ -95,7 +95,7 @@ def verdict(finding: Finding) -> tuple[str, str]:
             "No local change",
             "After lining the two panels up and matching their tone, nothing is left that tells them apart but what is "
             "listed under “From a to b”. Showing one picture twice can be right (a shared control, an overview and its "
-            "detail); the captions should then say so.",
+            "detail, two channels of one field); the captions should then say so.",
         )
     one = len(finding.changes) == 1
     areas = "1 area still differs" if one else f"{count(len(finding.changes), 'area')} still differ"
@@ -103,7 +103,8 @@ def verdict(finding: Finding) -> tuple[str, str]:
         "Local content differs",
         f"After lining the two panels up and matching their tone, {areas}. "
         "Look at the outlined places: something may have been added, removed or copied there, "
-        "or a label, an arrow or an inset lies over one of the pictures.",
+        "or a label, an arrow or an inset lies over one of the pictures. Two channels of one field, or a picture and "
+        "its filtered copy, differ too.",
     )
 
 
