@@ -1,0 +1,102 @@
+"""A trained network becomes a graph and a card that the desk can load; what is said of it is counted right."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+from twinscope import models  # noqa: E402
+from twinscope.detect.embed import SIDE_PX, embed  # noqa: E402
+from twinscope.models import card as card_of  # noqa: E402
+from twinscope.train import data, evaluate, export, protocol  # noqa: E402
+from twinscope.train.embedder import SIDE  # noqa: E402
+from twinscope.train.networks import Embedder  # noqa: E402
+
+
+def window(image: int, group: int) -> data.Window:
+    return data.Window(image, group, 0, "bccd", "light" if group < 2 else "dark", (0, 0, 1, 1))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+def test_a_candidate_is_exported_and_loaded_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    small = Embedder((8, 8, 8, 16), 16)
+    run, into = tmp_path / "run", tmp_path / "candidate"
+    run.mkdir()
+    torch.save({"network": small.state_dict(), "row": {"step": 7, "seconds": 60}}, run / "best.pt")
+    torch.save({"average": small.state_dict(), "state": {"step": 9, "seconds": 90}}, run / "last.pt")
+    (run / "run.json").write_text(json.dumps({"recipe": "a test", "seed": 5}))
+    monkeypatch.setattr(export, "Embedder", lambda: Embedder((8, 8, 8, 16), 16))
+    monkeypatch.setattr(export, "choose_border", lambda network: {"accuracy": 0.9, "fpr": 0.05, "unit_border": 0.8})
+    packaged = sorted(card_of.CARDS.iterdir()) + sorted(card_of.WEIGHTS.iterdir())
+    arguments = ["export", str(run), "--id", "embedder-test", "--into", str(into), "--last"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    export.main()
+    assert sorted(card_of.CARDS.iterdir()) + sorted(card_of.WEIGHTS.iterdir()) == packaged
+    monkeypatch.setattr(card_of, "CARDS", into)
+    monkeypatch.setattr(card_of, "WEIGHTS", into)
+    card = models.load("embedder-test").card
+    assert card.training == {"data": "micrographs (train split) and drawn pictures", "recipe": "a test", "seed": 5,
+                             "step": 9, "train_s": 90}  # fmt: skip
+    assert models.verify("embedder-test") <= card.probe.atol
+    pictures = list(np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE), np.uint8))
+    with torch.inference_mode():
+        expected = small.eval()(torch.as_tensor(np.stack(pictures))[:, None].float()).numpy()
+    assert np.allclose(embed(pictures, "embedder-test"), expected, atol=1e-3)
+    graph = (into / card.file).read_bytes()
+    assert b"site-packages" not in graph
+    assert str(Path(export.__file__).parent).encode() not in graph
+
+
+def test_desk_and_workshop_agree_on_the_size() -> None:
+    assert SIDE == SIDE_PX
+
+
+def four_classes() -> tuple[protocol.Distances, protocol.Classes]:
+    cross = np.full((4, 4, 2), 1.5, np.float32)
+    for k in range(4):
+        cross[k, k] = (0.2, 0.4)
+    cross[0, 1] = cross[1, 0] = 0.3  # look-alikes: two tiles of one image
+    cross[3, 3, 1] = 1.2  # a miss
+    windows = [window(0, 0), window(0, 0), window(1, 1), window(2, 2)]
+    test = protocol.Classes(np.zeros((4, 3, 8, 8), np.uint8), windows)
+    return protocol.Distances(cross, data.relations(windows)[1]), test
+
+
+def test_the_report_counts_by_hand() -> None:
+    found, test = four_classes()
+    numbers = evaluate.report(found, [w.group for w in test.windows])
+    assert numbers["accuracy"] == pytest.approx(0.5 * 7 / 8 + 0.5 * 20 / 24, abs=1e-4)
+    assert (numbers["tpr_at_border"], numbers["fpr_at_border"]) == (0.875, pytest.approx(4 / 24, abs=1e-4))
+    assert numbers["ir1"] == pytest.approx(6 / 8)  # .3 lies before .4 for two versions
+    assert (numbers["groups"], numbers["classes"], numbers["versions"]) == (3, 4, 2)
+    assert numbers["tpr_1e-4"] <= numbers["tpr_1e-3"] == 0.5
+    assert 0.7 < numbers["runs_accuracy"] < 0.95
+    low, high = numbers["ir1_95"]
+    assert low <= numbers["ir1"] <= high
+
+
+def test_look_alikes_and_modalities_count_by_hand() -> None:
+    found, test = four_classes()
+    near = evaluate.look_alikes(found, test)
+    assert near["one image"]["pairs"] == 4
+    assert near["one image"]["within_border"] == 1
+    kinds = evaluate.modalities(found, test)
+    assert kinds["light"]["classes"] == 3
+    assert kinds["dark"]["tpr_at_border"] == 0.5
+    assert kinds["dark"]["fpr_within_modality"] is None
+
+
+@pytest.mark.parametrize("name", list(evaluate.single()))
+def test_single_manipulations_give_pictures(name: str) -> None:
+    image = np.random.default_rng(0).random((64, 64, 3), np.float32)
+    out = evaluate.single()[name](image, np.random.default_rng(1)).image
+    assert out.ndim in (2, 3)
+    assert 0 <= out.min() <= out.max() <= 1
