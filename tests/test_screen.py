@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from tests.detect.scenes import byte, real, scene
 
 from twinscope import manipulate as m
 from twinscope import pixels, screen
+from twinscope.detect import candidates
 from twinscope.errors import UsageError
 from twinscope.settings import Settings
 from twinscope.types import Screening
@@ -120,3 +122,31 @@ def test_a_case_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "one.png"), scene(1))
     with pytest.raises(UsageError, match="cannot be written"):
         screen.screen([tmp_path / "one.png"], tmp_path / "file" / "case", SETTINGS)
+
+
+def test_an_interrupted_comparison_goes_on_where_it_stopped(
+    case: tuple[Screening, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = Settings(threads=1)
+    looked: list[int] = []
+    of_panel = candidates.of_panel
+
+    def counted(a: int, *rest: Any) -> list[candidates.Candidate]:
+        looked.append(a)
+        return of_panel(a, *rest)
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "compare" and done == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(candidates, "of_panel", counted)
+    with pytest.raises(KeyboardInterrupt):
+        screen.screen([case[2]], tmp_path / "case", alone, stop)
+    assert looked == [0, 1, 2]
+    with next((tmp_path / "case" / "cache").glob("compared-*.jsonl")).open("a") as file:
+        file.write('[{"a": 4, "b"')  # as when the power fails in mid-line
+    resumed = screen.screen([case[2]], tmp_path / "case", alone)
+    assert looked == [0, 1, 2, 3, 4, 5]
+    assert resumed.model_dump(mode="json")["findings"] == case[0].model_dump(mode="json")["findings"]
+    screen.screen([case[2]], tmp_path / "case", Settings(threads=1, seed=1))
+    assert looked == [0, 1, 2, 3, 4, 5] * 2  # other settings: nothing of the earlier comparison is taken

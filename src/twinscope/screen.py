@@ -119,7 +119,8 @@ def _detect(
     points = embed.embed([small for _, small, _ in prepared], EMBEDDER, settings.threads)
     tell("embed", 1, 1)
     distances = embed.distances(points, points)
-    known = [provenance(settings).model_dump_json(exclude={"command"}), *(p.model_dump_json() for p in panels)]
+    told = provenance(settings.model_copy(update={"threads": 1}))  # whose number changes no result
+    known = [told.model_dump_json(exclude={"command"}), *(p.model_dump_json() for p in panels)]
     key = hashlib.sha256(b"".join([*(line.encode() for line in known), *(seen for _, _, seen in prepared)]))
     kept = case / "cache" / f"compared-{key.hexdigest()[:32]}.jsonl"
     ready = candidates.prepare(views, settings, distances <= settings.candidates.distance)

@@ -115,6 +115,8 @@ class Evidence(_Stage):
     least: float = Field(0.3, ge=0, lt=1, description="refused: a lower correlation of the aligned pictures")
     periodic: float = Field(0.88, gt=0, le=1, description="refused: as good at a shift as this share of the best")
     flat: float = Field(0.006, gt=0, description="local spread below which ground says nothing")
+    drowned: float = Field(0.93, ge=0, le=1, description="smooth pictures that agree less than this are shrunk")
+    width_px: float = Field(5.0, gt=0, description="width of their detail when they are shrunk")
 
 
 class Compare(_Stage):

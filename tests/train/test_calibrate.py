@@ -15,10 +15,13 @@ from twinscope.detect import judge
 from twinscope.train import calibrate, pairs
 
 
+UNIT = ("second", "agreeing", "inlier_ratio", "overlap", "perspective", "textured")
+
+
 def numbers(rng: np.random.Generator, same: bool, dense: bool) -> dict[str, float]:
     level = 0.85 if same else 0.5
     out = {f"correlation_{k}": float(np.clip(level + 0.15 * rng.standard_normal(), 0, 0.99)) for k in range(3)}
-    out |= {name: float(rng.uniform(0, 1)) for name in ("second", "agreeing", "inlier_ratio", "overlap", "perspective")}
+    out |= {name: float(rng.uniform(0, 1)) for name in UNIT}
     return out | {
         "peak_z": 20 * rng.random(), "independent": 500 * rng.random(), "inliers": 100 * rng.random(),
         "anisotropy": 1 + rng.random(), "dense": float(dense),

@@ -145,26 +145,20 @@ def alignments(a: View, b: View, places: Sequence[Place], settings: Align) -> li
     coarse = [
         _climb(a, b, one, 4.0, settings) for one in started if align.sound(one.transform, a.shape, b.shape, settings)
     ]
-    coarse.sort(key=lambda one: -_agreement(a, b, one))
+    coarse.sort(key=lambda found: -found[1])
     reached = []
-    for one in coarse[:2]:
-        found = align.refine(a, b, _climb(a, b, one, 2.0, settings), settings)
+    for begun, agreement in coarse[:2]:
+        if agreement < settings.dense_agreement:
+            break
+        found = align.refine(a, b, _climb(a, b, begun, 2.0, settings)[0], settings)
         parts = geometry.take_apart(found.transform, (0.0, 0.0, float(a.shape[1]), float(a.shape[0])))
-        if parts.anisotropy <= settings.dense_anisotropy and _agreement(a, b, found) > settings.dense_agreement:
+        if parts.anisotropy <= settings.dense_anisotropy:
             reached.append(found)
     return reached
 
 
-def _agreement(a: View, b: View, found: Alignment) -> float:
-    """Return the correlation of two views under an alignment, in [-1, 1]."""
-    plane_a, plane_b = align.best_planes(a, b, found)
-    mask = (~b.annotated).astype(np.uint8) * 255
-    sign = -1 if found.inverted else 1
-    return align.correlation_at(plane_a, sign * plane_b, align.inverse(found.transform), mask)
-
-
-def _climb(a: View, b: View, current: Alignment, level: float, settings: Align) -> Alignment:
-    """Improve a similarity by damped Gauss-Newton steps on pictures `level` times smaller.
+def _climb(a: View, b: View, current: Alignment, level: float, settings: Align) -> tuple[Alignment, float]:
+    """Improve a similarity by damped Gauss-Newton steps on pictures `level` times smaller; return the correlation, too.
 
     ECC lets smooth bands run away; here only turn, scale and shift may change, and a step is taken only where Fisher's
     transform of the correlation times the root of the common area grows: it cannot grow by giving up common ground.
@@ -190,7 +184,9 @@ def _climb(a: View, b: View, current: Alignment, level: float, settings: Align) 
             break
     transform = align.inverse(to_b) @ best @ to_a
     transform /= transform[2, 2]
-    return current._replace(transform=transform) if align.sound(transform, a.shape, b.shape, settings) else current
+    if laid is None or not align.sound(transform, a.shape, b.shape, settings):
+        return current, 0.0
+    return current._replace(transform=transform), laid.correlation
 
 
 class _Laid(NamedTuple):
@@ -198,6 +194,7 @@ class _Laid(NamedTuple):
 
     warped: Floats
     inside: Bools
+    correlation: float
     value: float
 
 
@@ -212,7 +209,7 @@ def _laid(plane_a: Floats, plane_b: Floats, transform: geometry.Transform) -> _L
     warped = np.where(inside, warped, 0)
     theirs = float(np.vdot(plane_b, np.where(inside, plane_b, 0)))
     correlation = float(np.vdot(warped, plane_b)) / math.sqrt(max(float(np.vdot(warped, warped)) * theirs, 1e-9))
-    return _Laid(warped, inside, math.atanh(min(max(correlation, -0.995), 0.995)) * math.sqrt(count))
+    return _Laid(warped, inside, correlation, math.atanh(min(max(correlation, -0.995), 0.995)) * math.sqrt(count))
 
 
 def _step(laid: _Laid, template: Floats, damping: float) -> geometry.Transform:

@@ -176,14 +176,18 @@ def measure(a: View, b: View, alignment: Alignment, shared: Frame, settings: Evi
     """Return the numbers behind an alignment (see `docs/methods.md` for each), or None where it is refused.
 
     Refused are alignments where the pictures do not agree, and those of repeated textures, which fit as well elsewhere.
+    Where coarse detail is drowned by noise (one picture is noisy and both are smooth) the pictures are shrunk first.
     """
-    bands = {1: _band(shared, alignment, 1, settings)}
-    x, y, textured = bands[1]
-    correlation = _correlation(x, y, textured)
-    if correlation < settings.least:
-        return None
-    top = peak(x, y, textured)
-    if top.second > settings.periodic * correlation:
+    x, y, textured = _band(shared, alignment, 1, settings)
+    correlation, top = _correlation(x, y, textured), peak(x, y, textured)
+    shrink = min(top.width / settings.width_px, min(shared.seen.shape) / 24)
+    if correlation < settings.drowned and shrink > 1.4:
+        shared = _shrunk(shared, shrink)
+        x, y, textured = _band(shared, alignment, 1, settings)
+        correlation, top = _correlation(x, y, textured), peak(x, y, textured)
+    else:
+        shrink = 1.0
+    if correlation < settings.least or top.second > settings.periodic * correlation:
         return None
     local = local_agreement(x, y, textured, settings.local_px)
     area = float(textured.sum())
@@ -191,7 +195,7 @@ def measure(a: View, b: View, alignment: Alignment, shared: Frame, settings: Evi
         "correlation_1": correlation,
         "peak_z": top.z,
         "second": top.second,
-        "width": top.width,
+        "width": top.width * shrink,
         "agreeing": float((local[textured] > 0.5).mean()) if area else 0.0,
         "textured": area / max(float(shared.seen.sum()), 1.0),
         "independent": area / max(top.width**2 * math.pi, 1.0),
@@ -204,6 +208,16 @@ def measure(a: View, b: View, alignment: Alignment, shared: Frame, settings: Evi
     parts = geometry.take_apart(alignment.transform, (0.0, 0.0, float(a.shape[1]), float(a.shape[0])))
     out["anisotropy"], out["perspective"] = parts.anisotropy, parts.perspective
     return out
+
+
+def _shrunk(shared: Frame, factor: float) -> Frame:
+    height, width = shared.seen.shape
+    size = (max(8, round(width / factor)), max(8, round(height / factor)))
+    share = shared.seen.astype(np.float32), shared.clean.astype(np.float32)
+    a, b, seen, clean = (
+        np.asarray(cv2.resize(z, size, interpolation=cv2.INTER_AREA), np.float32) for z in (shared.a, shared.b, *share)
+    )
+    return shared._replace(a=a, b=b, seen=seen > 0.5, clean=clean > 0.5)
 
 
 def _band(shared: Frame, alignment: Alignment, number: int, settings: Evidence) -> tuple[Floats, Floats, Bools]:

@@ -21,7 +21,7 @@ MODEL = "probability-0"
 
 SIGNALS = (
     "fisher_0", "fisher_1", "fisher_2", "agreeing", "peak_margin", "peak_z", "independent",
-    "inliers", "inlier_ratio", "overlap", "anisotropy", "perspective",
+    "inliers", "inlier_ratio", "overlap", "anisotropy", "perspective", "textured",
 )  # fmt: skip
 """What the probability is made of, in the order in which the model takes it."""
 

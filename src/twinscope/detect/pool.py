@@ -36,10 +36,10 @@ def each(work: Callable[[S, I], R], state: S, items: Sequence[I], processes: int
         for item in items:
             yield work(state, item)
         return
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    pool = ProcessPoolExecutor(
-        processes, multiprocessing.get_context(method), initializer=_start, initargs=(state, os.getpid())
-    )
+    forked = "fork" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("fork" if forked else "spawn")
+    _alone()  # before the fork: OpenCV's threads must not be there when a process that lacks them is made
+    pool = ProcessPoolExecutor(processes, context, initializer=_start, initargs=(state, os.getpid(), forked))
     try:
         waiting = [pool.submit(_run, work, item) for item in items]
         for one in waiting:
@@ -53,10 +53,16 @@ def each(work: Callable[[S, I], R], state: S, items: Sequence[I], processes: int
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start(state: Any, parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and stops its processes in order
+def _alone() -> None:
+    """Let OpenCV and BLAS use one thread each in this process: the processes stand side by side."""
     cv2.setNumThreads(1)
     threadpool_limits(1, "blas")
+
+
+def _start(state: Any, parent: int, forked: bool) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and stops its processes in order
+    if not forked:
+        _alone()
     _shared[:] = [state]
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
 

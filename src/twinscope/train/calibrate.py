@@ -100,7 +100,7 @@ def _lookalikes(
     origins: list[set[str]] = []
     made: list[str] = []
     for category in pairs.LOOKALIKES:
-        for _ in range(4 if category == "blots alike" else 2):
+        for _ in range(4 if category in ("blots alike", "soft blots") else 2):
             source.drawn.clear()
             pair = pairs.lookalike(source, rng, category)
             images += [pair.a, pair.b]

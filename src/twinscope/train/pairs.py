@@ -295,6 +295,8 @@ def _merge(image: Float, rng: Rng, other: Float) -> m.Manipulated:
 
 def soft(strip: Float, rng: Rng) -> Float:
     """Return a strip as a blurred, enlarged scan of few pixels: nearly no keypoints are left on it."""
+    if rng.random() < 0.5:
+        return _enlarged(strip, rng)
     _, width = strip.shape
     share = int(rng.integers(1, 4)) / max(1, round(width / 45))
     part = strip[:, : max(60, int(width * min(1.0, share)))]
@@ -304,9 +306,26 @@ def soft(strip: Float, rng: Rng) -> Float:
     return np.asarray(np.clip(out, 0, 1), np.float32)
 
 
+def _enlarged(strip: Float, rng: Rng) -> Float:
+    """Return a few pixels of a strip, compressed and then enlarged many times: bands without fine detail."""
+    height, width = strip.shape
+    strip = cv2.GaussianBlur(strip, (0, 0), rng.uniform(1.0, 2.5))
+    w, h = min(width, int(rng.integers(24, 90))), min(height, int(rng.integers(14, 45)))
+    x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+    part = m.jpeg(strip[y : y + h, x : x + w], rng, quality=int(rng.integers(55, 98))).image
+    factor = min(10.0, rng.uniform(200, 430) / w)
+    out = cv2.resize(part, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(out, 0, 1), np.float32)
+
+
 def _soft_blots(source: Pool, rng: Rng) -> tuple[Float, Float]:
     a, b = _blots(source, rng)
-    return soft(a, rng), soft(b, rng)
+    seed = int(rng.integers(2**31))
+    if rng.random() < 0.3:
+        return soft(a, rng), soft(b, rng)
+    size = min(a.shape[0], b.shape[0]), min(a.shape[1], b.shape[1])
+    one, other = (soft(strip[: size[0], : size[1]], np.random.default_rng(seed)) for strip in (a, b))
+    return one, other
 
 
 def spots(rng: Rng, rows: int, columns: int, dilution: float) -> Float:
@@ -369,8 +388,8 @@ def _periodic(source: Pool, rng: Rng) -> tuple[Float, Float]:
 
 
 def _marked(source: Pool, rng: Rng) -> tuple[Float, Float]:
-    """Two fields of one group with the same letters and scale bar drawn at the same place."""
-    a, b = _same_group(source, rng)
+    """Two fields of one group, or two blank ones, with the same letters and scale bar drawn at the same place."""
+    a, b = _same_group(source, rng) if rng.random() < 0.7 else _blank(source, rng)
     h, w = min(a.shape[0], b.shape[0]), min(a.shape[1], b.shape[1])
     a, b = a[:h, :w], b[:h, :w]
     seed = int(rng.integers(2**31))
