@@ -14,7 +14,6 @@ from twinscope import geometry
 from twinscope.detect import judge
 from twinscope.train import calibrate, pairs
 
-
 UNIT = ("second", "agreeing", "inlier_ratio", "overlap", "perspective", "textured")
 
 
