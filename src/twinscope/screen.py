@@ -34,8 +34,6 @@ from twinscope.detect.judge import Judged
 from twinscope.settings import Settings
 from twinscope.types import PICTURE_KINDS, Finding, Panel, Provenance, Screening
 
-EMBEDDER = "embedder-0"
-
 Progress = Callable[[str, int, int], None]
 
 
@@ -79,7 +77,7 @@ def compare(a: Path, b: Path, case: Path, settings: Settings) -> Screening:
 
 def provenance(settings: Settings) -> Provenance:
     """Return what is needed to get the same findings again."""
-    used = {name: models.load(name, settings.threads).card.sha256 for name in (EMBEDDER, judge.MODEL)}
+    used = {name: models.load(name, settings.threads).card.sha256 for name in (embed.MODEL, judge.MODEL)}
     command = shlex.join(["twinscope", *sys.argv[1:]]) if sys.argv and sys.argv[0].endswith("twinscope") else ""
     return Provenance(
         twinscope=__version__, models=used, settings_sha256=settings.sha256(), seed=settings.seed, command=command
@@ -116,14 +114,14 @@ def _detect(
         prepared = list(threads.map(prepare, panels))
     views = [view for view, _, _ in prepared]
     tell("embed", 0, 1)
-    points = embed.embed([small for _, small, _ in prepared], EMBEDDER, settings.threads)
+    points = embed.embed([small for _, small, _ in prepared], embed.MODEL, settings.threads)
     tell("embed", 1, 1)
     distances = embed.distances(points, points)
     told = provenance(settings.model_copy(update={"threads": 1}))  # whose number changes no result
     known = [told.model_dump_json(exclude={"command"}), *(p.model_dump_json() for p in panels)]
     key = hashlib.sha256(b"".join([*(line.encode() for line in known), *(seen for _, _, seen in prepared)]))
     kept = case / "cache" / f"compared-{key.hexdigest()[:32]}.jsonl"
-    ready = candidates.prepare(views, settings, distances <= settings.candidates.distance)
+    ready = candidates.prepare(views, settings, distances)
     return views, _judge_all(_Compared(panels, ready, settings), kept, tell), distances
 
 

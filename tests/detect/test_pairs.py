@@ -218,3 +218,30 @@ def test_correlation_counts_no_border_pixels() -> None:
     moved = cv2.warpPerspective(plane, shift, (120, 120), flags=cv2.INTER_CUBIC)
     everywhere = np.full(plane.shape, 255, np.uint8)
     assert align.correlation_at(plane, moved, align.inverse(shift), everywhere) > 0.99
+
+
+def merged(spot: bool) -> compare.Comparison:
+    """One channel against a merge in false colours, in which cells of another channel show in every colour."""
+    first = 0.6 * real(scene(41))
+    rng = np.random.default_rng(3)
+    other = np.zeros_like(first)
+    for x, y in rng.uniform(30, 200, (6, 2)):
+        cv2.circle(other, (int(x), int(y)), 12, 0.5, -1)
+    other = cv2.GaussianBlur(other, (0, 0), 2)
+    merge = byte(np.dstack([first + 0.3 * other, 0.8 * first + 0.5 * other, 0.2 * first + other]).astype(np.float32))
+    alone = m.erase(first, np.random.default_rng(0), centre=(90, 120), radius_px=18, ramp_px=2, value=0.5).image
+    pair = views(byte(alone if spot else first), merge)
+    assert len(pair[1].names) > 1
+    straight = align.Alignment(np.eye(3), False, 0, np.zeros((0, 2)), np.zeros((0, 2)))
+    return compare.compare(*pair, straight, evidence.frame(*pair, straight), SETTINGS.compare)
+
+
+def test_other_channels_of_a_merge_are_no_edit_but_an_erased_spot_is() -> None:
+    told = merged(spot=False)
+    assert (told.verdict, told.changes) == ("benign", ())
+    edited = merged(spot=True)
+    assert edited.verdict == "manipulated"
+    assert len(edited.changes) == 1
+    box = edited.changes[0]
+    assert box.x0 < 90 < box.x1
+    assert box.y0 < 120 < box.y1

@@ -9,7 +9,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from twinscope.detect import dense, features, keypoints
-from twinscope.detect.features import Bools, Floats, View
+from twinscope.detect.features import Floats, View
 from twinscope.settings import Candidates, Settings
 
 
@@ -47,7 +47,7 @@ class Panels(NamedTuple):
     """All panels of a manuscript, made ready to be looked for in each other; lists by panel.
 
     `stacked` (4, N, D) and `plain` (N, D) are reduced descriptors; `says` is False for blank panels; `poor` is True
-    where keypoints are few; `near` (n, n) bool marks pairs near in the embedding space.
+    where keypoints are few; `distances` (n, n) are those in the embedding space.
     """
 
     views: Sequence[View]
@@ -56,11 +56,11 @@ class Panels(NamedTuple):
     says: Sequence[bool]
     poor: Sequence[bool]
     small: Sequence[dense.Small]
-    near: Bools
+    distances: Floats | None
 
 
-def prepare(views: Sequence[View], settings: Settings, near: Bools | None = None) -> Panels:
-    """Make panels ready for `of_panel`; without `near` (n, n) no pair counts as near in the embedding space."""
+def prepare(views: Sequence[View], settings: Settings, distances: Floats | None = None) -> Panels:
+    """Make panels ready for `of_panel`; without `distances` (n, n) no pair counts as near or as far."""
     with threadpool_limits(1, "blas"):
         stacked, plain = project(views, settings.candidates)
         return Panels(
@@ -70,13 +70,13 @@ def prepare(views: Sequence[View], settings: Settings, near: Bools | None = None
             [_says_something(v, settings.dense.spread) for v in views],
             [len(v.points) < settings.dense.keypoints for v in views],
             [dense.prepare(v, settings.dense) for v in views],
-            np.zeros((len(views), len(views)), np.bool_) if near is None else near,
+            distances,
         )
 
 
-def candidates(views: Sequence[View], settings: Settings, near: Bools | None = None) -> list[Candidate]:
+def candidates(views: Sequence[View], settings: Settings, distances: Floats | None = None) -> list[Candidate]:
     """Return all pairs worth a closer look, panel by panel; see `of_panel`."""
-    panels = prepare(views, settings, near)
+    panels = prepare(views, settings, distances)
     with threadpool_limits(1, "blas"):  # small products: the threads of BLAS cost more than they bring
         return [candidate for a in range(len(views)) for candidate in of_panel(a, panels, settings)]
 
@@ -84,8 +84,9 @@ def candidates(views: Sequence[View], settings: Settings, near: Bools | None = N
 def of_panel(a: int, panels: Panels, settings: Settings) -> list[Candidate]:
     """Return the pairs of panel a with a later panel that are worth a closer look, most promising first.
 
-    A pair is kept for enough keypoint votes or, where a panel has few keypoints or both are near in the embedding
-    space, for a place where one correlates with the other. At most `candidates.most` are kept.
+    A pair is kept for enough keypoint votes, or for a place where one correlates with the other. The latter is looked
+    for where both are near in the embedding space, and where a panel has few keypoints and they are not far there. At
+    most `candidates.most` are kept.
     """
     out = []
     turned: dense.Turned | None = None
@@ -94,14 +95,23 @@ def of_panel(a: int, panels: Panels, settings: Settings) -> list[Candidate]:
             panels.views[a], panels.views[b], panels.stacked[a], panels.plain[b], settings.candidates
         )
         places: tuple[dense.Place, ...] = ()
-        worth = panels.says[a] and panels.says[b] and (panels.poor[a] or panels.poor[b] or panels.near[a, b])
-        if worth and found.votes < 2 * settings.candidates.votes:
+        if _worth(a, b, panels, settings.candidates) and found.votes < 2 * settings.candidates.votes:
             turned = turned or dense.turn(panels.small[a], settings.dense)
             places = dense.search(turned, panels.small[b], settings.dense)
         if found.votes >= settings.candidates.votes or places:
             out.append(Candidate(a, b, found, places))
     out.sort(key=lambda c: (-c.vote.votes, -(c.places[0].score if c.places else 0.0), c.b))
     return out[: settings.candidates.most]
+
+
+def _worth(a: int, b: int, panels: Panels, settings: Candidates) -> bool:
+    """Say whether a correlation search may find something that the keypoints did not."""
+    if not (panels.says[a] and panels.says[b]):
+        return False
+    poor = panels.poor[a] or panels.poor[b]
+    if panels.distances is None:
+        return poor
+    return bool(panels.distances[a, b] <= (settings.far if poor else settings.distance))
 
 
 def _says_something(v: View, spread: float) -> bool:

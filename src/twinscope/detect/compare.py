@@ -37,6 +37,10 @@ def compare(a: View, b: View, alignment: Alignment, shared: Frame, settings: Com
     """Compare two aligned views: words for geometry and tone, heat-map and boxes of what remains, and the verdict."""
     curve = tone.tone(shared.a, shared.b, shared.clean, alignment.inverted)
     heat, disagreeing = residual(shared, curve.predicted, alignment.inverted, settings)
+    for mixture in mixtures(a, b, shared):
+        other = residual(mixture, mixture.a, False, settings)
+        if _total(*other, shared) < 0.5 * _total(heat, disagreeing, shared):
+            heat, disagreeing = other  # what one plane left over are other channels of the picture, not an edit
     throughout = float((heat[shared.clean & disagreeing] > settings.threshold).sum()) > settings.throughout * max(
         1, int(shared.clean.sum())
     )
@@ -86,6 +90,36 @@ def residual(shared: Frame, predicted: Floats, inverted: bool, settings: Compare
     inside_edge = cv2.erode(shared.seen.astype(np.uint8), np.ones((7, 7), np.uint8), borderValue=0)
     heat = np.clip((size / allowed - 1) / 3, 0, 1) * content * inside_edge
     return heat.astype(np.float32), np.asarray(local < settings.agreement, np.bool_)
+
+
+def mixtures(a: View, b: View, shared: Frame) -> list[Frame]:
+    """Return, for each colour picture of the two, a frame in which its channels are mixed to be like the other picture.
+
+    A merge differs from one of its channels wherever another channel shows. The mixture is the robust least-squares
+    one over clean ground, followed by a tone curve; it stands as `a` of the frame, the other picture as `b`.
+    """
+    out = []
+    for colour, to_frame, target in ((a, shared.to_frame_a, shared.b), (b, shared.to_frame_b, shared.a)):
+        if len(colour.tones) < 2 or int(shared.clean.sum()) < 200:
+            continue
+        height, width = shared.seen.shape
+        planes = [evidence.warped(colour, k, to_frame, (height, width))[0] for k in range(len(colour.tones))]
+        table = np.stack([plane[shared.clean] for plane in planes] + [np.ones(int(shared.clean.sum()), np.float32)], 1)
+        wanted = target[shared.clean]
+        kept = np.ones(len(wanted), np.bool_)
+        for _ in range(3):  # without the twentieth that fits worst: it may be edited
+            weights = np.linalg.lstsq(table[kept][::3], wanted[kept][::3], rcond=None)[0]
+            missed = np.abs(table @ weights - wanted)
+            kept = missed <= np.quantile(missed, 0.95)
+        mixed = sum((weight * plane for weight, plane in zip(weights, planes, strict=False)), weights[-1])
+        mixed = np.clip(np.asarray(mixed, np.float32), 0, 1)
+        mixed = tone.tone(mixed, target, shared.clean, False).predicted
+        out.append(shared._replace(a=mixed, b=target))
+    return out
+
+
+def _total(heat: Floats, disagreeing: Bools, shared: Frame) -> float:
+    return float(heat[shared.clean & disagreeing].sum())
 
 
 def changed(heat: Floats, disagreeing: Bools, shared: Frame, settings: Compare) -> list[Box]:

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from twinscope import models
 
+MODEL = "embedder-0"
+"""The network that embeds."""
 SIDE_PX = 96
 """Every picture, whatever its size and aspect, is resized to this square before it is embedded."""
 
 
 def embed(
-    images: Sequence[NDArray[np.uint8]], model_id: str = "embedder-0", threads: int = 2, batch: int = 32
+    images: Sequence[NDArray[np.uint8]], model_id: str = MODEL, threads: int = 2, batch: int = 32
 ) -> NDArray[np.float32]:
     """Return the points of pictures: HxW or HxWx3 RGB uint8 of any size and aspect -> (n, 128) float32.
 

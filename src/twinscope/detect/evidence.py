@@ -56,14 +56,15 @@ def frame(a: View, b: View, alignment: Alignment) -> Frame:
     width, height = max(8, math.ceil(shared.x1) - x0), max(8, math.ceil(shared.y1) - y0)
     shift = np.array([[1, 0, -x0], [0, 1, -y0], [0, 0, 1]], np.float64)
     to_a, to_b = shift @ to_a, shift @ to_b
-    tone_a, seen_a, clean_a = _warped(a, i, to_a, (height, width))
-    tone_b, seen_b, clean_b = _warped(b, j, to_b, (height, width))
+    tone_a, seen_a, clean_a = warped(a, i, to_a, (height, width))
+    tone_b, seen_b, clean_b = warped(b, j, to_b, (height, width))
     return Frame(
         tone_a, tone_b, seen_a & seen_b, seen_a & seen_b & clean_a & clean_b, to_a, to_b, (a.names[i], b.names[j])
     )
 
 
-def _warped(v: View, plane: int, transform: geometry.Transform, size: tuple[int, int]) -> tuple[Floats, Bools, Bools]:
+def warped(v: View, plane: int, transform: geometry.Transform, size: tuple[int, int]) -> tuple[Floats, Bools, Bools]:
+    """Return a plane of a view in a frame of `size` (h, w): its tones, where it is seen, where it is unannotated."""
     tone = v.tones[plane]
     centre = (v.shape[1] / 2, v.shape[0] / 2)
     shrink = math.sqrt(abs(float(np.linalg.det(geometry.jacobian(transform, centre)))))

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from twinscope import geometry
 from twinscope.detect import candidates as finder
-from twinscope.detect import features, judge
+from twinscope.detect import embed, features, judge
 from twinscope.detect.features import View
 from twinscope.models.card import CARDS, WEIGHTS, Card, Probe, probe_input, write
 from twinscope.settings import Settings
@@ -67,6 +67,11 @@ def _views(images: list[Any], settings: Settings) -> list[View]:
     return [features.view(image, settings.features) for image in images]
 
 
+def _distances(images: list[Any]) -> NDArray[np.float32]:
+    points = embed.embed(images, threads=1)
+    return embed.distances(points, points)
+
+
 def _planted(
     source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job
 ) -> tuple[list[Sample], int, dict[str, list[int]]]:
@@ -75,7 +80,7 @@ def _planted(
     for category in (*pairs.CATEGORIES, "soft blot", "soft blot"):
         pair = pairs.planted(source, rng, category)
         views = _views([pair.a, pair.b], settings)
-        found = finder.candidates(views, settings)
+        found = finder.candidates(views, settings, _distances([pair.a, pair.b]))
         tally = counts.setdefault(category, [0, 0])
         tally[1] += 1
         if pair.transform is None or not found:
@@ -108,7 +113,7 @@ def _lookalikes(
             made += [category] * 2
     views = _views(images, settings)
     samples = []
-    for candidate in finder.candidates(views, settings):
+    for candidate in finder.candidates(views, settings, _distances(images)):
         a, b = candidate.a, candidate.b
         if a // 2 != b // 2 and origins[a] & origins[b]:
             continue  # two draws from one micrograph may truly overlap
