@@ -259,7 +259,10 @@ def linked(tmp_path_factory: pytest.TempPathFactory, build_case: Callable[..., S
         f.model_copy(update={"b": "d1-p2-f1-1", "region_b": (0, 0, 300, 300)}) if f.id == "bent" else f
         for f in screening.findings
     )
-    return html.write(screening.model_copy(update={"findings": findings}), folder)
+    numbers = {f"number_{i}": i / 7 for i in range(16)}
+    findings = tuple(f.model_copy(update={"evidence": {**numbers, "last": 0.5}}) for f in findings)
+    figures = tuple(f.model_copy(update={"caption": f.caption * 12}) for f in screening.figures)
+    return html.write(screening.model_copy(update={"findings": findings, "figures": figures}), folder)
 
 
 def test_a_group_is_seen_and_walked_through_one_by_one(linked: Path, visit: Callable[..., Visit]) -> None:
@@ -300,9 +303,11 @@ def test_a_group_prints_with_its_first_finding(linked: Path, tmp_path: Path, vis
     visit(linked).page.pdf(path=str(tmp_path / "report.pdf"), prefer_css_page_size=True, print_background=True)
     with pypdfium2.PdfDocument(tmp_path / "report.pdf") as document:
         texts = [sheet.get_textpage().get_text_range() for sheet in document]
+    assert "Findings, the most probable first" in texts[1]
     assert "in 3 places" in texts[1]
     for number in range(1, 5):
         assert f"Finding {number} of 4" in texts[number]
+        assert "last: 0.5" in texts[number]
 
 
 def test_keys_switch_the_views(visit: Callable[..., Visit]) -> None:

@@ -103,8 +103,7 @@ def verdict(finding: Finding) -> tuple[str, str]:
         "Local content differs",
         f"After lining the two panels up and matching their tone, {areas}. "
         "Look at the outlined places: something may have been added, removed or copied there, "
-        "or a label, an arrow or an inset lies over one of the pictures. Two channels of one field, or a picture and "
-        "its filtered copy, differ too.",
+        "or a label, an arrow or an inset lies over one of the pictures. Channels and filtered copies differ too.",
     )
 
 
