@@ -83,6 +83,15 @@ def test_the_report_counts_by_hand() -> None:
     assert low <= numbers["ir1"] <= high
 
 
+def test_the_report_of_a_perfect_network_has_no_doubt() -> None:
+    cross = np.where(np.eye(4, dtype=bool)[..., None], np.float32(0.5), np.float32(1.5)).repeat(2, 2)
+    found = protocol.Distances(cross, np.zeros((4, 4), np.bool_))
+    numbers = evaluate.report(found, [0, 1, 2, 3])
+    for name in ("accuracy", "ir1", "tpr_1e-3"):
+        assert numbers[name] == 1
+        assert numbers[f"{name}_95"] == [1, 1]
+
+
 def test_look_alikes_and_modalities_count_by_hand() -> None:
     found, test = four_classes()
     near = evaluate.look_alikes(found, test)
@@ -91,6 +100,7 @@ def test_look_alikes_and_modalities_count_by_hand() -> None:
     kinds = evaluate.modalities(found, test)
     assert kinds["light"]["classes"] == 3
     assert kinds["dark"]["tpr_at_border"] == 0.5
+    assert (kinds["dark"]["ir1"], kinds["light"]["ir1"]) == (1, 0.6667)
     assert kinds["dark"]["fpr_within_modality"] is None
 
 
