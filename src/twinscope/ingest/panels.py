@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from twinscope.ingest import cuts, drawings, grid, kinds
+from twinscope.ingest import cuts, drawings, grid, kinds, pale
 from twinscope.ingest.annotations import annotation_mask
 from twinscope.types import Box, PanelKind
 
@@ -124,6 +124,8 @@ def _pieces(rgb: Image, hints: list[Rect]) -> list[tuple[Rect, PanelKind]]:
     em = _em(drawings.components(mask), rgb.shape)
     blocks = _blocks(mask, hints, em, dark_paper=bool(paper.max() < 250))
     pictures = _pictures(rgb, paper, blocks, em)
+    if paper.min() >= 250:
+        pictures = _with_ground(rgb, pictures, em)
     pictures = drawings.without_bars(mask, _joined(rgb, pictures, em) if paper.min() >= 250 else pictures)
     pictures = _on_grid(rgb, paper, pictures)
     whole = (0, 0, rgb.shape[1], rgb.shape[0])
@@ -132,6 +134,31 @@ def _pieces(rgb: Image, hints: list[Rect]) -> list[tuple[Rect, PanelKind]]:
         if float(shares[: kinds.TAKEN].sum()) > 0.5 and not _is_compound(rgb, [rect for rect, _ in pictures]):
             return [(whole, kinds.KINDS[int(np.argmax(shares[: kinds.TAKEN]))])]
     return drawings.absorbed(pictures, drawings.find(rgb, mask, [rect for rect, _ in pictures], em))
+
+
+def _with_ground(rgb: Image, pictures: list[tuple[Rect, PanelKind]], em: float) -> list[tuple[Rect, PanelKind]]:
+    """Return the pictures with the pale ground that belongs to them, as one where several stand on one ground."""
+    marks = pale.trace(rgb) if pictures else None
+    if marks is None:
+        return pictures
+    kept = dict(pictures)
+    fields = [rect for rect in pale.fields(marks, round(3 * em)) if rect not in kept]
+    _replace(rgb, kept, [rect for rect in fields if _is_taken(_solid(rgb, rect))], 0.6)
+    rects = list(kept)
+    wide = pale.grown(rgb, marks, rects)
+    _replace(rgb, kept, [w for w, r in zip(wide, rects, strict=True) if w != r], 0.97)
+    return list(kept.items())
+
+
+def _replace(rgb: Image, kept: dict[Rect, PanelKind], larger: list[Rect], most: float) -> None:
+    """Put each larger rectangle in the place of the pictures in it, if there are any and they fill at most so much."""
+    for rect in sorted(larger, key=_area, reverse=True):
+        inside = [r for r in kept if drawings.common(r, rect) > 0.9 * _area(r)]
+        torn = any(r not in inside and drawings.common(r, rect) > 0.02 * _area(r) for r in kept)
+        if inside and not torn and sum(map(_area, inside)) < most * _area(rect):
+            for r in inside:
+                del kept[r]
+            kept[rect] = _kind_among(_solid(rgb, rect), [])
 
 
 def _on_grid(
@@ -206,6 +233,8 @@ def _is_one_picture(rgb: Image, a: Rect, b: Rect, em: float) -> bool:
             continue
         rows = slice(max(a[1], b[1]) + 2, min(a[3], b[3]) - 2)
         between = rgb[rows, first[2] : second[0]].min(axis=2)
+        if _has_gutter(between):
+            continue
         deep = min(2, gap - 1)
         edges = [
             np.abs(rgb[rows, inside].astype(np.int16) - rgb[rows, outside]).max(axis=1) > 16
@@ -215,6 +244,12 @@ def _is_one_picture(rgb: Image, a: Rect, b: Rect, em: float) -> bool:
         if white and max(float(edge.mean()) for edge in edges) < 0.35:
             return True
     return False
+
+
+def _has_gutter(between: Image) -> bool:
+    """Tell whether three columns in a row of a gap (lines x columns) are pure white, or as good as."""
+    pure = (between >= 254).mean(axis=0) > 0.98
+    return bool((np.convolve(pure, np.ones(3), "valid") >= 3).any()) if len(pure) >= 3 else False
 
 
 def _pictures(rgb: Image, paper: NDArray[np.int16], blocks: list[Rect], em: float) -> list[tuple[Rect, PanelKind]]:
