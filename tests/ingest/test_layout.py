@@ -133,6 +133,23 @@ def test_tiles_and_compound_rasters_are_left_alone() -> None:
     assert placed.respect(two, [Box(0, 0, 160, 100)]) == two
 
 
+def test_a_picture_across_rasters_with_a_gap_is_several_panels() -> None:
+    rasters = [Box(0, 0, 100, 60), Box(102, 0, 200, 60)]
+    across = Piece(Box(0, 0, 200, 60), "blot", "E")
+    assert placed.respect([across], rasters) == [Piece(rasters[0], "blot", "E"), Piece(rasters[1], "blot", "")]
+    touching = [Box(0, 0, 100, 60), Box(100, 0, 200, 60)]
+    assert placed.respect([across], touching) == [across]
+    chart = across._replace(kind="graph")
+    assert placed.respect([chart], rasters) == [chart]
+
+
+def test_a_black_raster_under_the_pictures_tells_nothing() -> None:
+    ground = Box(0, 0, 206, 104)
+    rasters = [ground, Box(2, 2, 100, 102), Box(106, 2, 204, 102)]
+    got = placed.respect([Piece(ground, "micrograph", "A")], rasters)
+    assert [p.box for p in got] == rasters[1:]
+
+
 def test_crop_rounds_and_stays_inside() -> None:
     image = np.arange(100, dtype=np.uint8).reshape(10, 10)
     part, box = crop(image, Box(-3, 2.4, 4.6, 99))

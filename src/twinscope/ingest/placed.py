@@ -10,15 +10,20 @@ from twinscope.ingest.panels import Piece
 from twinscope.types import Box
 
 _ALIKE = 0.03
+_GAP = 1.0
+"""Tiles of one picture lie nearer than so many px."""
 
 
 def respect(pieces: Sequence[Piece], rasters: Sequence[Box]) -> list[Piece]:
     """Return the panels of a figure with rasters placed one by one kept whole (all boxes in px of the figure).
 
     A raster of the same size as two others is a cell of a grid of pictures: its parts are one panel, and it is one
-    even where nothing was found on it. A raster that holds a single smaller panel is that panel. Rasters that panels
-    reach across are tiles of something else: nothing is told by them.
+    even where nothing was found on it. A raster that holds a single smaller panel is that panel. A picture that was
+    found across rasters with a gap between them is several panels. Other rasters that panels reach across are tiles
+    of something else: nothing is told by them.
     """
+    rasters = _without_backdrops(rasters)
+    pieces = [part for piece in pieces for part in _parted(piece, rasters)]
     alone = _not_tiles(pieces, rasters)
     alone = [box for box in alone if not any(common(box, o) > 0.05 * box.area for o in rasters if o is not box)]
     cells = [box for box in alone if sum(_alike(box, other) for other in alone) >= 3]
@@ -41,6 +46,30 @@ def respect(pieces: Sequence[Piece], rasters: Sequence[Box]) -> list[Piece]:
         )
         out.insert(at, Piece(box, kinds.most_common(1)[0][0] if kinds else "other", ""))
     return out
+
+
+def _without_backdrops(rasters: Sequence[Box]) -> list[Box]:
+    """Return the rasters without those on which two or more others, apart from each other, wholly lie."""
+    kept = []
+    for box in rasters:
+        on_it = [o for o in rasters if o is not box and o.area < box.area and common(o, box) > 0.98 * o.area]
+        apart = [o for o in on_it if not any(common(o, p) > 0.05 * o.area for p in on_it if p is not o)]
+        if len(apart) < 2 or sum(o.area for o in apart) < 0.5 * box.area:
+            kept.append(box)
+    return kept
+
+
+def _parted(piece: Piece, rasters: Sequence[Box]) -> list[Piece]:
+    """Return the rasters that a picture covers where a gap of a pixel or more lies between them, else the picture."""
+    below = [box for box in rasters if common(box, piece.box) > 0.5 * box.area]
+    if piece.kind in ("graph", "diagram") or len(below) < 2:
+        return [piece]
+    held = sum(common(box, piece.box) for box in below)
+    touch = any(distance(a, b) < _GAP for i, a in enumerate(below) for b in below[i + 1 :])
+    if touch or held < 0.85 * piece.box.area or any(common(b, piece.box) < 0.8 * b.area for b in below):
+        return [piece]
+    below.sort(key=lambda box: (round(box.y0 / 4), box.x0))
+    return [Piece(box, piece.kind, piece.label if i == 0 else "") for i, box in enumerate(below)]
 
 
 def _not_tiles(pieces: Sequence[Piece], rasters: Sequence[Box]) -> list[Box]:
