@@ -225,3 +225,49 @@ def test_findings_name_their_documents_where_there_are_several(
     assert "Finding 1 of 4 · the same picture twice · manuscript.pdf and supplement.pdf" in words
     assert "Finding 2 of 4 · the same picture twice · supplement.pdf" in words
     assert "Finding 3 of 4 · overlapping pictures · manuscript.pdf" in words
+
+
+def card(text: str, number: int) -> str:
+    """Return the HTML of one finding."""
+    found = re.search(rf'<article class="finding [a-z]+" id="finding-{number}".*?</article>', text, flags=re.S)
+    assert found is not None
+    return found[0]
+
+
+def test_only_a_picture_that_was_moved_is_told_as_moved(text: str) -> None:
+    assert ["moved into the frame of b" in plain(card(text, number)) for number in (1, 2, 3, 4)] == [
+        True, False, True, True,
+    ]  # fmt: skip
+
+
+def test_both_panels_are_outlined_where_they_share_a_page(text: str) -> None:
+    def labels(number: int) -> list[str]:
+        return re.findall(r'aria-label="(Page \d[^"]*)"', card(text, number))
+
+    assert labels(1) == ["Page 1, with panel a outlined", "Page 2, with panel b outlined"]
+    assert labels(2) == [
+        "Page 2, with panel b outlined and panel a outlined",
+        "Page 2, with panel a outlined and panel b outlined",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("region", "zoomable", "zoomed"),
+    [((0, 0, 90, 60), False, False), ((0, 0, 60, 60), True, False), ((10, 10, 40, 30), True, True)],
+)
+def test_a_small_shared_region_is_zoomed_to_at_first(
+    tmp_path: Path, region: tuple[int, int, int, int], zoomable: bool, zoomed: bool
+) -> None:
+    screening = Screening(
+        inputs=(read(),), panels=(panel("a"), panel("b")), seconds=1, provenance=MADE_BY,
+        findings=(finding("a", "b", region_a=region, region_b=region),),
+    )  # fmt: skip
+    (tmp_path / "panels").mkdir()
+    for name in "ab":
+        assert cv2.imwrite(str(tmp_path / "panels" / f"{name}.png"), np.full((60, 90), 77, np.uint8))
+    shown = card(html.render(screening, tmp_path), 1)
+    assert ('data-toggle="zoom"' in shown) is zoomable
+    assert (" data-zoomed" in shown) is zoomed
+    box = re.search(r'<svg class="pic" viewBox="([^"]*)"[^>]*aria-label="Panel b,', shown)
+    assert box is not None
+    assert (box[1] == "0 0 90 60") is not zoomed
