@@ -81,3 +81,22 @@ def test_blank_panels_fit_nothing() -> None:
     rng = np.random.default_rng(0)
     a, b = (0.5 + 0.003 * rng.standard_normal((60, 240)) for _ in range(2))
     assert placed(a, b)[2] == ()
+
+
+def test_a_place_that_is_some_way_off_is_climbed_to_the_top() -> None:
+    a = strip(4)
+    va, vb, _ = placed(a, a)
+    c, s = 1.06 * np.cos(0.04), 1.06 * np.sin(0.04)
+    off = np.array([[c, -s, 9.0], [s, c, -8.0], [0, 0, 1.0]])
+    started = dense.Place(0.9, False, off)
+    found = dense.alignments(va, vb, (started,), SETTINGS.align)
+    frame = geometry.corners((0, 0, va.shape[1], va.shape[0]))
+    assert np.abs(geometry.apply(off, frame) - frame).max() > 12
+    assert np.abs(geometry.apply(found[0].transform, frame) - frame).max() < 1.0
+
+
+def test_a_stretched_strip_is_not_said_to_fit() -> None:
+    a = strip(5)
+    va, vb, _ = placed(a, cv2.resize(a, (336, 60), interpolation=cv2.INTER_CUBIC).clip(0, 1))
+    stretched = np.diag([vb.shape[1] / va.shape[1], vb.shape[0] / va.shape[0], 1.0])
+    assert dense.alignments(va, vb, (dense.Place(0.95, False, stretched),), SETTINGS.align) == []

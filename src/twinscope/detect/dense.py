@@ -209,7 +209,7 @@ def _laid(plane_a: Floats, plane_b: Floats, transform: geometry.Transform) -> _L
     warped = np.where(inside, warped, 0)
     theirs = float(np.vdot(plane_b, np.where(inside, plane_b, 0)))
     correlation = float(np.vdot(warped, plane_b)) / math.sqrt(max(float(np.vdot(warped, warped)) * theirs, 1e-9))
-    return _Laid(warped, inside, correlation, math.atanh(min(max(correlation, -0.995), 0.995)) * math.sqrt(count))
+    return _Laid(warped, inside, correlation, math.atanh(min(max(correlation, -0.9999), 0.9999)) * math.sqrt(count))
 
 
 def _step(laid: _Laid, template: Floats, damping: float) -> geometry.Transform:
