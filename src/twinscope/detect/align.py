@@ -24,6 +24,9 @@ Points = NDArray[np.float64]
 OUTSIDE, INSIDE = 1e9, 1e3
 """Border value of warped tone-free pictures, and what lies below it: a border pixel with any share of it is outside."""
 
+NEAR_SCALE = 1.33
+"""Scale between two views above which the finer one is shrunk before their tone-free pictures are compared."""
+
 
 class Alignment(NamedTuple):
     """How a maps to b, in working px of both views.
@@ -148,7 +151,33 @@ def overlap(transform: geometry.Transform, a: tuple[int, int], b: tuple[int, int
 
 
 def refine(a: View, b: View, alignment: Alignment, settings: Align) -> Alignment:
-    """Refine an alignment to sub-pixel by ECC on the best pair of tone-free planes; keep it where ECC does not gain."""
+    """Refine an alignment to sub-pixel by ECC on the best pair of tone-free planes; keep it where ECC does not gain.
+
+    Where the views differ in scale the finer one is shrunk first: a picture is tone-free at one scale only.
+    """
+    small_a, small_b, to_a, to_b = at_one_scale(a, b, alignment.transform, NEAR_SCALE)
+    moved = to_b @ alignment.transform @ inverse(to_a)
+    found = _refine(small_a, small_b, alignment._replace(transform=moved), settings)
+    transform = inverse(to_b) @ found.transform @ to_a
+    return alignment._replace(transform=transform / transform[2, 2])
+
+
+def at_one_scale(
+    a: View, b: View, transform: geometry.Transform, near: float
+) -> tuple[View, View, geometry.Transform, geometry.Transform]:
+    """Return two aligned views, the finer one shrunk to the scale of the other, and the maps of working px to them.
+
+    Views whose scales differ by less than the factor `near` stay as they are.
+    """
+    scale = geometry.take_apart(transform, (0.0, 0.0, float(a.shape[1]), float(a.shape[0]))).scale
+    if 1 / near < scale < near:
+        return a, b, np.eye(3), np.eye(3)
+    small_a, to_a = features.shrunk(a, min(1.0, scale))
+    small_b, to_b = features.shrunk(b, min(1.0, 1 / scale))
+    return small_a, small_b, to_a, to_b
+
+
+def _refine(a: View, b: View, alignment: Alignment, settings: Align) -> Alignment:
     plane_a, plane_b = best_planes(a, b, alignment)
     template = plane_b * (-1 if alignment.inverted else 1)
     mask = (~b.annotated).astype(np.uint8) * 255
@@ -202,6 +231,10 @@ def best_planes(a: View, b: View, alignment: Alignment) -> tuple[Floats, Floats]
 
 def best_plane_numbers(a: View, b: View, alignment: Alignment) -> tuple[int, int]:
     """Return the numbers of the planes of a and b that correlate best under the alignment."""
+    if len(a.planes) == 1 and len(b.planes) == 1:
+        return 0, 0
+    a, b, to_a, to_b = at_one_scale(a, b, alignment.transform, NEAR_SCALE)
+    alignment = alignment._replace(transform=to_b @ alignment.transform @ inverse(to_a))
     back = np.asarray(np.linalg.inv(alignment.transform), np.float64)
     sign = -1 if alignment.inverted else 1
     mask = (~b.annotated).astype(np.uint8) * 255

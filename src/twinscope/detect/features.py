@@ -32,7 +32,7 @@ class View:
     `tones` are the same planes in [0, 1] and `names` what they are ("grey", "luma", "red", "green", "blue");
     `usable` is False on annotations and on flat or saturated ground, `annotated` True on annotations;
     `to_work` maps panel px to working px. `points` (N, 2), `sizes`, `angles` (N,) and `descriptors` (N, 128, unit
-    length) are the keypoints, strongest first.
+    length) are the keypoints, strongest first. `window_px` is the window of the local normalisation.
     """
 
     size: tuple[int, int]
@@ -46,6 +46,7 @@ class View:
     sizes: Floats
     angles: Floats
     descriptors: Floats
+    window_px: float
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -72,7 +73,30 @@ def view(image: pixels.Image, settings: Features) -> View:
     planes = tuple(tone_free(tone, settings.window_px) for tone in tones)
     usable = ~annotated & _textured(tones[0], settings)
     points, sizes, angles, descriptors = _keypoints(planes, tones, annotated, settings)
-    return View((height, width), to_work, names, tones, planes, usable, annotated, points, sizes, angles, descriptors)
+    return View(
+        (height, width), to_work, names, tones, planes, usable, annotated,
+        points, sizes, angles, descriptors, settings.window_px,
+    )  # fmt: skip
+
+
+def shrunk(v: View, factor: float) -> tuple[View, geometry.Transform]:
+    """Return a view shrunk by a factor <= 1, tone-free anew and without keypoints, and the map of working px to it."""
+    height, width = v.shape
+    size = (max(16, round(width * factor)), max(16, round(height * factor)))
+    if size >= (width, height):
+        return v, np.eye(3)
+    tones = tuple(np.asarray(cv2.resize(tone, size, interpolation=cv2.INTER_AREA), np.float32) for tone in v.tones)
+    usable, annotated = (
+        cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in (v.usable, v.annotated)
+    )
+    move = geometry.scaling(size[0] / width, size[1] / height)
+    planes = tuple(tone_free(tone, v.window_px) for tone in tones)
+    none = np.zeros((0, 2), np.float32)
+    lone = none[:, 0]
+    descriptors = np.zeros((0, 128), np.float32)
+    return View(
+        v.size, move @ v.to_work, v.names, tones, planes, usable, annotated, none, lone, lone, descriptors, v.window_px
+    ), move
 
 
 def tone_free(tone: Floats, window_px: float) -> Floats:
