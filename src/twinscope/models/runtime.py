@@ -31,6 +31,12 @@ def load(id: str, threads: int = 2) -> Model:
 
     Raises ModelError for an unknown id, a missing file, or a file that is not the one its card names.
     """
+    card, graph = _read(id)
+    return Model(card, _session(graph, threads))
+
+
+def _read(id: str) -> tuple[Card, bytes]:
+    """Return a model's card and the bytes of the file that it names, whose hash is the card's."""
     card = cards_of.read(cards_of.CARDS / f"{id}.json")
     path = cards_of.WEIGHTS / card.file
     try:
@@ -39,7 +45,7 @@ def load(id: str, threads: int = 2) -> Model:
         raise ModelError(f"the weights of model {id} are missing ({card.file}); install twinscope again") from error
     if hashlib.sha256(graph).hexdigest() != card.sha256:
         raise ModelError(f"{card.file} is not the file that the card of model {id} names; install twinscope again")
-    return Model(card, _session(graph, threads))
+    return card, graph
 
 
 def verify(id: str) -> float:
@@ -47,14 +53,35 @@ def verify(id: str) -> float:
 
     The file's hash is checked first, as in `load`.
     """
-    model = load(id, threads=1)
-    probe = model.card.probe
-    out = model.run(cards_of.probe_input(probe.shape, probe.dtype)).ravel()[: len(probe.first)]
+    card = cards_of.read(cards_of.CARDS / f"{id}.json")
+    probe = card.probe
+    given = cards_of.probe_input(probe.shape, probe.dtype)
+    answer = (
+        forest_shares(_read(id)[1], given) if card.file.endswith(".safetensors") else load(id, threads=1).run(given)
+    )
+    out = answer.ravel()[: len(probe.first)]
     difference = float(np.abs(out - np.array(probe.first, np.float64)).max())
     if not difference <= probe.atol:
         raise ModelError(f"model {id} answers its probe with a difference of {difference:.2g} on this machine, "
                          f"more than {probe.atol:.2g}; report the processor and the onnxruntime version")  # fmt: skip
     return difference
+
+
+def forest_shares(weights: bytes, values: NDArray[Any]) -> NDArray[Any]:
+    """Return what a forest kept as arrays (feature, threshold, left, right: trees x nodes; share: x kinds) answers.
+
+    values: one vector of features. Returns the mean share of each kind over the trees.
+    """
+    from safetensors.numpy import load as arrays_of  # here, as listing cards needs none of it
+
+    trees = arrays_of(weights)
+    index = np.arange(trees["feature"].shape[0])
+    node = np.zeros(len(index), np.int64)
+    while ((asked := trees["feature"][index, node]) >= 0).any():
+        low = values[np.maximum(asked, 0)] <= trees["threshold"][index, node]
+        below = np.where(low, trees["left"][index, node], trees["right"][index, node])
+        node = np.where(asked >= 0, below, node)
+    return np.asarray(trees["share"][index, node].mean(axis=0))
 
 
 def _session(graph: bytes, threads: int) -> Any:
