@@ -221,6 +221,8 @@ def test_settings_come_from_defaults_then_toml_then_flags(
         (["screen", "PAPER", "-o", "case", "--fail-above", "1.5"], "--fail-above"),
         (["compare", "PAPER", "-o", "case"], "Missing argument"),
         (["compare", "PAPER", ".", "-o", "case"], ". is a folder"),
+        (["compare", "PAPER", "none.png", "-o", "case"], "none.png does not exist"),
+        (["screen", "x\x1b[2J\u202e.pdf", "-o", "case"], "x⟨U+001B⟩[2J⟨U+202E⟩.pdf does not exist"),
         (["models", "verify", "nobody"], "no model nobody"),
     ],
 )
@@ -271,6 +273,8 @@ def test_compare_gives_a_picture_and_json(
     assert code == 0
     assert json.loads(out)["findings"][0]["steps"] == ["mirrored left-right"]
     assert pixels.read_png(tmp_path / "case" / "comparison.png").shape[2] == 3
+    assert "mirrored left-right" in (tmp_path / "case" / "findings.csv").read_text(encoding="utf-8-sig")
+    assert (tmp_path / "case" / "report.html").is_file()
 
 
 def test_settings_prints_toml_that_gives_the_same_settings(run: Run, tmp_path: Path) -> None:

@@ -80,3 +80,10 @@ def test_warp_puts_pixels_where_the_transform_says() -> None:
     warped = overlay.warp(image, corner(TURN), (480, 360), 1.0)
     ys, xs = np.nonzero(warped > 127)
     assert (xs.min(), xs.max() + 1, ys.min(), ys.max() + 1) == (320, 340, 100, 140)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0)])
+def test_a_tick_stands_outward_whichever_way_the_outline_runs(order: tuple[int, ...]) -> None:
+    outline = np.array([[0, 0], [10, 0], [10, 6], [0, 6]], np.float64)[list(order)]
+    start, end = overlay._tick(outline, overlay._top_edge(outline))
+    np.testing.assert_allclose([start, end], [[5, 0], [5, -1]], atol=1e-9)

@@ -20,7 +20,9 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_one_row_for_each_finding_by_probability(case: tuple[Path, Screening]) -> None:
     folder, screening = case
-    found = rows(table.write(screening, folder))
+    path = table.write(screening, folder)
+    assert path.read_bytes().startswith(b"\xef\xbb\xbffinding,")  # without the mark a spreadsheet garbles µ and °
+    found = rows(path)
     assert [row["finding"] for row in found] == ["turned", "edited", "overlap", "bent"]
     assert tuple(found[0]) == table.COLUMNS
     first = found[0]
@@ -30,6 +32,7 @@ def test_one_row_for_each_finding_by_probability(case: tuple[Path, Screening]) -
     assert first["steps"] == "mirrored left-right; rotated 90° clockwise; gamma 0.80"
     assert json.loads(first["transform"]) == [list(row) for row in screening.findings[1].transform]
     assert found[2]["distance"] == ""
+    assert (found[2]["a_region_px"], found[2]["b_region_px"]) == ("260 150 700 470", "0 0 440 320")
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "\uff1d"])
