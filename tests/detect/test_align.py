@@ -1,0 +1,86 @@
+"""Alignments take the stiffest model that the matches carry, and matches lie where they are foretold."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from tests.detect.scenes import byte, real, scene
+
+from twinscope import geometry
+from twinscope import manipulate as m
+from twinscope.detect import align, candidates, features
+from twinscope.settings import Settings
+
+SETTINGS = Settings(threads=1)
+
+
+def matches(linear: np.ndarray, wrong: int = 15) -> tuple[np.ndarray, np.ndarray]:
+    """Sixty matches under a map, half a pixel off, and some that are wrong."""
+    rng = np.random.default_rng(5)
+    source = rng.uniform(0, 380, (60 + wrong, 2))
+    target = source @ linear.T + (12, -7) + rng.normal(0, 0.5, source.shape)
+    target[60:] = rng.uniform(0, 380, (wrong, 2))
+    return source, target
+
+
+def test_a_similarity_is_taken_where_it_explains_the_matches() -> None:
+    turned = 1.3 * np.array([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]])
+    fitted = align.fit(*matches(turned), SETTINGS.align)
+    assert fitted is not None
+    model, inlier = fitted
+    assert np.allclose(model[:2, :2], turned, atol=0.01)
+    assert model[0, 0] == pytest.approx(model[1, 1], abs=1e-12)
+    assert model[0, 1] == pytest.approx(-model[1, 0], abs=1e-12)
+    assert inlier[:60].all()
+    assert inlier[60:].sum() <= 2
+
+
+def test_a_stretch_is_taken_where_a_similarity_leaves_matches_out() -> None:
+    fitted = align.fit(*matches(np.diag([1.4, 0.9])), SETTINGS.align)
+    assert fitted is not None
+    assert np.allclose(fitted[0][:2, :2], np.diag([1.4, 0.9]), atol=0.02)
+
+
+def test_refining_a_turned_noisy_copy_gives_a_similarity() -> None:
+    image = scene(61)
+    rng = np.random.default_rng(1)
+    done = m.chain(real(image), rng, [lambda x, r: m.rotate(x, r, 17.0), lambda x, r: m.noise(x, r, 0.04)])
+    pair = [features.view(x, SETTINGS.features) for x in (image, byte(done.image))]
+    vote = candidates.candidates(pair, SETTINGS)[0].vote
+    begun = align.from_vote(*pair, vote, SETTINGS.align)
+    assert begun is not None
+    a, b = (v.to_work[0, 0] for v in pair)
+    linear = align.refine(*pair, begun, SETTINGS.align).transform[:2, :2] * a / b
+    assert linear[0, 0] == pytest.approx(linear[1, 1], abs=1e-6)
+    assert linear[0, 1] == pytest.approx(-linear[1, 0], abs=1e-6)
+    assert np.degrees(np.arctan2(linear[1, 0], linear[0, 0])) == pytest.approx(-17, abs=0.1)
+
+
+def test_guided_matches_lie_where_they_are_foretold() -> None:
+    half = scene(62, (200, 160))
+    twice = features.view(np.hstack([half, half]), SETTINGS.features)  # every keypoint has a twin in the other half
+    shift = np.array([[1, 0, 6.0], [0, 1, -4.0], [0, 0, 1]])
+    i, j = align.guided(twice, twice, (False, False), twice.points, shift, SETTINGS.align)
+    assert len(i) > 100
+    foretold = geometry.apply(shift, twice.points[i])
+    assert np.hypot(*(foretold - twice.points[j]).T).max() <= SETTINGS.align.reach * max(twice.shape)
+
+
+def test_views_of_other_scale_are_compared_at_one_scale() -> None:
+    image = scene(63)
+    large = cv2.resize(image[80:160, 90:190], None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+    a, b = (features.view(x, SETTINGS.features) for x in (image, large))
+    true = np.array([[4, 0, -4 * 90 + 1.5], [0, 4, -4 * 80 + 1.5], [0, 0, 1.0]])
+    work = b.to_work @ true @ np.linalg.inv(a.to_work)
+    small_a, small_b, to_a, to_b = align.at_one_scale(a, b, work, align.NEAR_SCALE)
+    assert small_a is a
+    assert small_b.shape[0] < b.shape[0] / 2.5
+    parts = geometry.take_apart(to_b @ work @ align.inverse(to_a), (0, 0, a.shape[1], a.shape[0]))
+    assert parts.scale == pytest.approx(1, abs=0.05)
+    everywhere = np.full(small_b.shape, 255, np.uint8)
+    back = align.inverse(to_b @ work @ align.inverse(to_a))
+    alike = align.correlation_at(small_a.planes[0], small_b.planes[0], back, everywhere)
+    unlike = align.correlation_at(a.planes[0], b.planes[0], align.inverse(work), np.full(b.shape, 255, np.uint8))
+    assert alike > 0.93
+    assert alike > unlike + 0.1

@@ -1,0 +1,107 @@
+"""What remains between aligned pictures: noise, misfit and tone are no change, an edit is, and it is boxed."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from tests.detect.scenes import byte, real, scene
+
+from twinscope import geometry
+from twinscope import manipulate as m
+from twinscope.detect import align, compare, evidence, features
+from twinscope.settings import Settings
+
+SETTINGS = Settings(threads=1)
+STRAIGHT = align.Alignment(np.eye(3), False, 0, np.zeros((0, 2)), np.zeros((0, 2)))
+
+
+def heat(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    va, vb = (features.view(byte(x), SETTINGS.features) for x in (a, b))
+    shared = evidence.frame(va, vb, STRAIGHT)
+    return compare.residual(shared, shared.a, False, SETTINGS.compare)[0]
+
+
+def test_noise_leaves_no_heat() -> None:
+    a = real(scene(81))
+    noisy = (a + np.random.default_rng(0).normal(0, 0.1, a.shape)).clip(0, 1).astype(np.float32)
+    assert (heat(a, noisy) > SETTINGS.compare.threshold).mean() < 1e-3
+
+
+def test_half_a_pixel_of_misfit_leaves_no_heat() -> None:
+    a = real(scene(82))
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    assert (heat(a, m.warp(a, half, a.shape[:2]).image) > SETTINGS.compare.threshold).mean() < 2e-3
+
+
+def test_an_edit_is_hot_and_nothing_else() -> None:
+    a = real(scene(83))
+    edited = m.erase(a, np.random.default_rng(0), centre=(200, 120), radius_px=20, ramp_px=2, value=0.5)
+    hot = heat(a, edited.image) > SETTINGS.compare.threshold
+    grown = evidence.frame(*[features.view(byte(x), SETTINGS.features) for x in (a, a)], STRAIGHT).seen.shape
+    y, x = np.mgrid[0 : grown[0], 0 : grown[1]]
+    scale = grown[1] / a.shape[1]
+    far = np.hypot(x / scale - 200, y / scale - 120)
+    assert hot[far < 12].mean() > 0.5
+    assert not hot[far > 32].any()
+
+
+def test_contents_that_differ_throughout_are_not_told_as_edits() -> None:
+    rng = np.random.default_rng(0)
+    common = 0.4 * real(scene(84))
+    a, b = common.copy(), common.copy()
+    for picture in (a, b):  # two stains of one field: the cells of the one are not those of the other
+        for x, y in rng.uniform(15, 225, (14, 2)):
+            cv2.circle(picture, (int(x) + 20, int(y)), 13, 0.9, -1)
+    pair = [features.view(byte(x.clip(0, 1)), SETTINGS.features) for x in (a, b)]
+    told = compare.compare(*pair, STRAIGHT, evidence.frame(*pair, STRAIGHT), SETTINGS.compare)
+    assert told.changes == ()
+    assert told.verdict == "benign"
+    assert "contents differ throughout, as channels or exposures of one field do" in told.steps
+
+
+def test_boxes_and_regions_are_in_the_panels_own_pixels() -> None:
+    a = real(scene(87))
+    edited = m.erase(a, np.random.default_rng(0), centre=(200, 120), radius_px=16, ramp_px=1, value=0.5).image
+    pair = [features.view(byte(x), SETTINGS.features) for x in (a, edited[20:, 30:])]
+    move = pair[1].to_work @ np.array([[1, 0, -30.0], [0, 1, -20], [0, 0, 1]]) @ np.linalg.inv(pair[0].to_work)
+    shifted = STRAIGHT._replace(transform=move)
+    told = compare.compare(*pair, shifted, evidence.frame(*pair, shifted), SETTINGS.compare)
+    assert told.region_a == pytest.approx((30, 20, 300, 240), abs=1)
+    assert told.region_b == pytest.approx((0, 0, 270, 220), abs=1)
+    (box,) = told.changes
+    assert geometry.iou(box, (170 - 16, 100 - 16, 170 + 16, 100 + 16)) > 0.5
+    assert told.heat_a.shape == (240, 300)
+    assert told.heat_b.shape == (220, 270)
+    assert told.heat_b[95:105, 165:175].mean() > 0.5
+    assert told.heat_a[115:125, 195:205].mean() > 0.5
+
+
+def hot(where: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
+    heat = np.zeros((200, 300), np.float32)
+    heat[where] = 1
+    return heat, heat > 0
+
+
+@pytest.mark.parametrize(
+    ("where", "boxes"),
+    [
+        ((slice(80, 110), slice(100, 140)), 1),
+        ((slice(8, 14), slice(100, 140)), 0),
+        ((slice(20, 50), slice(220, 250)), 0),
+        ((slice(80, 84), slice(100, 105)), 0),
+    ],
+    ids=["inside", "along the border of what both show", "where something is drawn", "too small"],
+)
+def test_changes_are_told_only_where_both_are_seen_clean_and_large(where: tuple[slice, slice], boxes: int) -> None:
+    heat, disagreeing = hot(where)
+    seen = np.ones(heat.shape, bool)
+    seen[:10] = False
+    clean = seen.copy()
+    clean[15:55, 215:255] = False
+    shared = evidence.Frame(heat, heat, seen, clean, np.eye(3), np.eye(3), ("grey", "grey"))
+    found = compare.changed(heat, disagreeing, shared, SETTINGS.compare)
+    assert len(found) == boxes
+    if boxes:
+        assert tuple(found[0]) == (100.0, 80.0, 140.0, 110.0)
+    assert compare.changed(heat, ~disagreeing, shared, SETTINGS.compare) == []

@@ -1,0 +1,84 @@
+"""The numbers behind an alignment, and the refusals: each on pictures where it alone decides."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from tests.detect.scenes import byte, real, scene
+from tests.detect.test_dense import strip
+
+from twinscope.detect import align, evidence, features
+from twinscope.settings import Settings
+
+SETTINGS = Settings(threads=1)
+STRAIGHT = align.Alignment(np.eye(3), False, 0, np.zeros((0, 2)), np.zeros((0, 2)))
+
+
+def measured(a: np.ndarray, b: np.ndarray) -> dict[str, float] | None:
+    va, vb = (features.view(x, SETTINGS.features) for x in (a, b))
+    return evidence.measure(va, vb, STRAIGHT, evidence.frame(va, vb, STRAIGHT), SETTINGS.evidence)
+
+
+def grain(seed: int, size: tuple[int, int] = (240, 300)) -> np.ndarray:
+    fine = cv2.GaussianBlur(np.random.default_rng(seed).standard_normal(size).astype(np.float32), (0, 0), 2.5)
+    return fine / fine.std()
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.2, False), (0.7, True)])
+def test_pictures_that_hardly_agree_are_refused(share: float, told: bool) -> None:
+    common, other = grain(1), grain(2)
+    a = byte(0.5 + 0.12 * common)
+    b = byte(0.5 + 0.12 * (share * common + np.sqrt(1 - share**2) * other))
+    numbers = measured(a, b)
+    assert (numbers is not None) == told
+    if numbers is not None:
+        assert numbers["correlation_1"] == pytest.approx(share, abs=0.06)
+        assert numbers["second"] < 0.5 * numbers["correlation_1"]
+
+
+def test_a_repeated_texture_is_refused_although_it_agrees() -> None:
+    y, x = np.mgrid[0:240, 0:300].astype(np.float32)
+    wave = 0.5 + 0.2 * np.cos(2 * np.pi * x / 17) + 0.15 * np.cos(2 * np.pi * y / 23)
+    assert measured(byte(wave), byte(wave)) is None
+    broken = wave + 0.15 * grain(3)
+    assert measured(byte(broken), byte(broken)) is not None
+
+
+def test_smooth_pictures_drowned_in_noise_are_shrunk_first() -> None:
+    soft = cv2.resize(strip(7)[:, :120], None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    noisy = soft + np.random.default_rng(0).normal(0, 0.06, soft.shape)
+    numbers = measured(byte(soft), byte(noisy.clip(0, 1)))
+    assert numbers is not None
+    assert numbers["correlation_1"] > 0.95
+    assert numbers["width"] > 15
+    kept = SETTINGS.evidence.model_copy(update={"drowned": 0.0})
+    va, vb = (features.view(byte(x.clip(0, 1)), SETTINGS.features) for x in (soft, noisy))
+    plain = evidence.measure(va, vb, STRAIGHT, evidence.frame(va, vb, STRAIGHT), kept)
+    assert plain is None or plain["correlation_1"] < 0.8
+
+
+def test_only_clean_ground_counts() -> None:
+    a, b = real(scene(71)), real(scene(71))
+    b[:, 150:] = real(scene(72))[:, 150:]
+    va, vb = (features.view(byte(x), SETTINGS.features) for x in (a, b))
+    shared = evidence.frame(va, vb, STRAIGHT)
+    left = np.zeros_like(shared.clean)
+    left[:, : 140 * shared.seen.shape[1] // 300] = True
+    half = evidence.measure(va, vb, STRAIGHT, shared._replace(clean=left), SETTINGS.evidence)
+    assert half is not None
+    assert half["correlation_1"] > 0.98
+    whole = evidence.measure(va, vb, STRAIGHT, shared, SETTINGS.evidence)
+    assert whole is None or whole["correlation_1"] < 0.8
+
+
+def test_a_shrunk_copy_is_compared_without_aliasing() -> None:
+    a = byte(0.5 + 0.15 * np.random.default_rng(4).standard_normal((400, 400)).astype(np.float32))
+    small = cv2.resize(a, (100, 100), interpolation=cv2.INTER_AREA)
+    va, vb = (features.view(x, SETTINGS.features.model_copy(update={"enlarge": 1.0})) for x in (a, small))
+    none = np.zeros((0, 2))
+    shrink = align.Alignment(np.diag([0.25, 0.25, 1]), False, 0, none, none)
+    shrink.transform[:2, 2] = -0.375
+    shared = evidence.frame(va, vb, shrink)
+    inner = (slice(4, -4), slice(4, -4))
+    assert np.corrcoef(shared.a[inner].ravel(), shared.b[inner].ravel())[0, 1] > 0.85
