@@ -51,8 +51,8 @@ def test_contents_that_differ_throughout_are_not_told_as_edits() -> None:
     common = 0.4 * real(scene(84))
     a, b = common.copy(), common.copy()
     for picture in (a, b):  # two stains of one field: the cells of the one are not those of the other
-        for x, y in rng.uniform(15, 225, (14, 2)):
-            cv2.circle(picture, (int(x) + 20, int(y)), 13, 0.9, -1)
+        for x, y in rng.uniform((0, 0), (300, 240), (30, 2)):
+            cv2.circle(picture, (int(x), int(y)), 12, 0.9, -1)
     pair = [features.view(byte(x.clip(0, 1)), SETTINGS.features) for x in (a, b)]
     told = compare.compare(*pair, STRAIGHT, evidence.frame(*pair, STRAIGHT), SETTINGS.compare)
     assert told.changes == ()
