@@ -339,6 +339,39 @@ def test_the_slider_moves_by_key_and_by_pointer(visit: Callable[..., Visit]) -> 
     assert page.evaluate(at) == pytest.approx(0.25 * 360, abs=2)
 
 
+def test_the_slider_shows_a_on_its_left_and_b_on_its_right(visit: Callable[..., Visit]) -> None:
+    page = visit().page
+    page.keyboard.press("j")
+    page.keyboard.press("s")
+    page.locator("#finding-1 .controls input").fill("25")
+    edges = """() => ["a", "b"].map((side) => {
+      const rect = document.querySelector(`#slide-${side}-1 rect`);
+      return Number(rect.getAttribute(side === "a" ? "width" : "x"));
+    })"""
+    assert page.evaluate(edges) == pytest.approx([90, 90], abs=1)
+
+
+def test_keys_zoom_and_hide_the_outlines_and_leave_the_browsers_own_alone(visit: Callable[..., Visit]) -> None:
+    page = visit().page
+    number = page.eval_on_selector("[data-toggle=zoom]", "b => Number(b.closest('.finding').dataset.number)")
+    for _ in range(number):
+        page.keyboard.press("j")
+    views = page.locator(f"#finding-{number} .views")
+    for key, toggle in (("z", "zoom"), ("x", "outlines")):
+        button = views.locator(f"[data-toggle={toggle}]")
+        before = button.get_attribute("aria-pressed")
+        page.keyboard.press(f"Alt+{key}")
+        assert button.get_attribute("aria-pressed") == before
+        page.keyboard.press(key)
+        assert button.get_attribute("aria-pressed") != before
+
+
+def test_panels_can_be_filtered_by_document(tmp_path: Path, visit: Callable[..., Visit]) -> None:
+    page = visit(html.write(hostile_screening(), tmp_path)).page
+    page.select_option("#filter-document", index=3)
+    assert page.text_content("#filter-count") == "2 panels"
+
+
 def test_modes_show_the_right_pictures(visit: Callable[..., Visit]) -> None:
     """In the registered frame a and b fall on each other: their difference is black, a side by itself is not."""
     page = visit(device_scale_factor=1).page
