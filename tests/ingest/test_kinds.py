@@ -36,6 +36,27 @@ def test_strips_are_blots(seed: int) -> None:
     assert kinds.classify(image) == "blot"
 
 
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("white", [252, 262])
+def test_pale_pictures_are_taken(seed: int, white: int) -> None:
+    """Nuclei dark on white, and bands clipped to white, with a letter: not graphs."""
+    rng = np.random.default_rng([seed, 5])
+    layer = np.zeros((220, 240), np.float32)
+    for _ in range(int(rng.integers(6, 16))):
+        spot = int(rng.uniform(0, 240)), int(rng.uniform(0, 220))
+        axes = int(rng.uniform(10, 18)), int(rng.uniform(7, 12))
+        cv2.ellipse(layer, spot, axes, rng.uniform(0, 180), 0, 360, float(rng.uniform(0.4, 1)), -1)
+    cells = cv2.GaussianBlur(layer, (0, 0), 1.5) * (1 + 0.12 * compose.noise(rng, 220, 240, 3))
+    shown = white - 170 * cells + rng.normal(0, 1.5, cells.shape)
+    nuclei = np.repeat(np.clip(shown, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    compose.text(nuclei, "F", 8, 28, 18)
+    assert kinds.classify(nuclei) in TAKEN
+    blot = compose.picture(rng, "blot", 110, 260).astype(np.float32)
+    clipped = np.clip((blot - 30) * white / (np.percentile(blot, 60) - 30), 0, 255).astype(np.uint8)
+    assert kinds.classify(clipped) in TAKEN
+    assert kinds.classify(compose.jpeg(clipped, 85)) in TAKEN
+
+
 def test_what_is_empty_or_tiny_is_other() -> None:
     assert kinds.classify(np.full((80, 80, 3), 255, np.uint8)) == "other"
     assert kinds.classify(np.zeros((4, 90), np.uint8)) == "other"

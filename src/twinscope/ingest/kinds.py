@@ -20,7 +20,7 @@ from twinscope.types import PanelKind
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-FOREST = "kinds-1"
+FOREST = "kinds-2"
 KINDS: tuple[PanelKind, ...] = ("micrograph", "blot", "photo", "graph", "diagram")
 TAKEN = 3
 """The first so many of `KINDS` are taken by an instrument, the others are drawn."""
