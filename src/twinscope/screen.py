@@ -31,6 +31,7 @@ from twinscope.detect import compare as comparing
 from twinscope.detect.align import Alignment
 from twinscope.detect.features import View
 from twinscope.detect.judge import Judged
+from twinscope.ingest import kinds
 from twinscope.settings import Settings
 from twinscope.types import PICTURE_KINDS, Finding, Panel, Provenance, Screening
 
@@ -77,7 +78,7 @@ def compare(a: Path, b: Path, case: Path, settings: Settings) -> Screening:
 
 def provenance(settings: Settings) -> Provenance:
     """Return what is needed to get the same findings again."""
-    used = {name: models.load(name, settings.threads).card.sha256 for name in (embed.MODEL, judge.MODEL)}
+    used = {card.id: card.sha256 for card in models.cards() if card.id in (embed.MODEL, judge.MODEL, kinds.FOREST)}
     command = shlex.join(["twinscope", *sys.argv[1:]]) if sys.argv and sys.argv[0].endswith("twinscope") else ""
     return Provenance(
         twinscope=__version__, models=used, settings_sha256=settings.sha256(), seed=settings.seed, command=command

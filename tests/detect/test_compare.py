@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -58,6 +60,45 @@ def test_contents_that_differ_throughout_are_not_told_as_edits() -> None:
     assert told.changes == ()
     assert told.verdict == "benign"
     assert "contents differ throughout, as channels or exposures of one field do" in told.steps
+
+
+def told(a: np.ndarray, b: np.ndarray) -> compare.Comparison:
+    pair = [features.view(byte(x), SETTINGS.features) for x in (a, b)]
+    pair = [dataclasses.replace(v, annotated=np.zeros_like(v.annotated)) for v in pair]  # as if no mark were known
+    return compare.compare(*pair, STRAIGHT, evidence.frame(*pair, STRAIGHT), SETTINGS.compare)
+
+
+@pytest.mark.parametrize("sigma", [2.0, 4.0])
+def test_a_blurred_copy_is_benign_and_told_as_blurred(sigma: float) -> None:
+    a = real(scene(88))
+    soft = cv2.GaussianBlur(a, (0, 0), sigma)
+    for one, other, word in ((a, soft, "blurred"), (soft, a, "sharper")):
+        result = told(one, other)
+        assert (result.verdict, result.changes) == ("benign", ())
+        assert (word in result.steps) == (sigma == 4.0)  # what the tone explains needs no blur
+
+
+def test_an_erased_spot_of_a_blurred_copy_is_found() -> None:
+    a = real(scene(88))
+    soft = cv2.GaussianBlur(a, (0, 0), 3.0)
+    hidden = m.erase(soft, np.random.default_rng(0), centre=(200, 120), radius_px=22, ramp_px=2, value=0.95).image
+    result = told(a, hidden)
+    assert result.verdict == "manipulated"
+    assert len(result.changes) == 1
+    assert geometry.iou(result.changes[0], (178, 98, 222, 142)) > 0.5
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_a_letter_is_a_mark_and_a_disc_of_its_colour_is_an_edit(level: float) -> None:
+    drawn = byte(0.3 + 0.4 * real(scene(89)))
+    lettered, spotted = drawn.copy(), drawn.copy()
+    cv2.putText(lettered, "B", (20, 40), cv2.FONT_HERSHEY_SIMPLEX, 0.9, int(255 * level), 2, cv2.LINE_AA)
+    cv2.circle(spotted, (30, 32), 12, int(255 * level), -1)
+    a, lettered, spotted = real(drawn), real(lettered), real(spotted)
+    assert told(a, lettered).changes == ()
+    assert told(lettered, a).changes == ()
+    assert len(told(a, spotted).changes) == 1
+    assert len(told(spotted, a).changes) == 1
 
 
 def test_boxes_and_regions_are_in_the_panels_own_pixels() -> None:

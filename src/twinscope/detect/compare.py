@@ -37,10 +37,12 @@ def compare(a: View, b: View, alignment: Alignment, shared: Frame, settings: Com
     """Compare two aligned views: words for geometry and tone, heat-map and boxes of what remains, and the verdict."""
     curve = tone.tone(shared.a, shared.b, shared.clean, alignment.inverted)
     heat, disagreeing = residual(shared, curve.predicted, alignment.inverted, settings)
-    for mixture in mixtures(a, b, shared):
-        other = residual(mixture, mixture.a, False, settings)
+    even, blurred = evened(shared, curve.predicted)
+    explained = ""
+    for how, frame in [(blurred, even), *(("", mixture) for mixture in mixtures(a, b, shared))]:
+        other = residual(frame, frame.a, False, settings)
         if _total(*other, shared) < 0.5 * _total(heat, disagreeing, shared):
-            heat, disagreeing = other  # what one plane left over are other channels of the picture, not an edit
+            heat, disagreeing, explained = *other, how  # a blur, or another channel of the picture, is no edit
     throughout = float((heat[shared.clean & disagreeing] > settings.threshold).sum()) > settings.throughout * max(
         1, int(shared.clean.sum())
     )
@@ -54,6 +56,8 @@ def compare(a: View, b: View, alignment: Alignment, shared: Frame, settings: Com
     )
     cropped = region_a.area < 0.97 * a.size[0] * a.size[1] or region_b.area < 0.97 * b.size[0] * b.size[1]
     steps = [*geometry.words(transform, region_a, cropped), *_planes(shared.planes, a, b), *curve.steps]
+    if explained:
+        steps.append(explained)
     if _drawn_over(shared, heat, disagreeing):
         steps.append("letters or marks drawn over")
     if throughout:
@@ -92,6 +96,33 @@ def residual(shared: Frame, predicted: Floats, inverted: bool, settings: Compare
     return heat.astype(np.float32), np.asarray(local < settings.agreement, np.bool_)
 
 
+BLURS = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0)
+"""Gaussian sigmas (px of the frame) by which one picture may be softer than the other."""
+
+
+def evened(shared: Frame, predicted: Floats) -> tuple[Frame, str]:
+    """Blur the sharper picture until it is as like the other as can be.
+
+    `predicted` is a with the tones of b. Returns them as a and b of a frame, and "blurred" where b is the softer one,
+    "sharper" where a is.
+    """
+    shares = shared.seen.astype(np.float32)
+
+    def soft(picture: Floats, sigma: float) -> Floats:
+        held = cv2.GaussianBlur(picture * shares, (0, 0), sigma)
+        return np.asarray(held / np.maximum(cv2.GaussianBlur(shares, (0, 0), sigma), 1e-3), np.float32)
+
+    def apart(x: Floats, y: Floats) -> float:
+        return float(np.abs(x - y)[shared.clean].mean()) if shared.clean.any() else 0.0
+
+    tried = [(apart(soft(predicted, sigma), shared.b), sigma) for sigma in BLURS]
+    tried += [(apart(predicted, soft(shared.b, sigma)), -sigma) for sigma in BLURS]
+    _, sigma = min(tried)
+    if sigma > 0:
+        return shared._replace(a=soft(predicted, sigma)), "blurred"
+    return shared._replace(a=predicted, b=soft(shared.b, -sigma)), "sharper"
+
+
 def mixtures(a: View, b: View, shared: Frame) -> list[Frame]:
     """Return, for each colour picture of the two, a frame in which its channels are mixed to be like the other picture.
 
@@ -123,7 +154,11 @@ def _total(heat: Floats, disagreeing: Bools, shared: Frame) -> float:
 
 
 def changed(heat: Floats, disagreeing: Bools, shared: Frame, settings: Compare) -> list[Box]:
-    """Return boxes (frame px) where content differs and no annotation explains it, largest first."""
+    """Return boxes (frame px) where content differs and no annotation explains it, largest first.
+
+    A letter, bar or arrow that was not known as one is seen here, since the other picture does not have it: strokes of
+    white or of black.
+    """
     inner = cv2.erode(shared.seen.astype(np.uint8), np.ones((7, 7), np.uint8), borderValue=0) > 0
     free = cv2.erode((shared.clean | ~shared.seen).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     spot = (heat > settings.threshold) & inner & free & disagreeing
@@ -134,10 +169,30 @@ def changed(heat: Floats, disagreeing: Bools, shared: Frame, settings: Compare) 
     for k in range(1, count):
         x, y, w, h, _ = (int(v) for v in stats[k])
         area = float(spot[labels == k].sum())
-        if area >= least and min(w, h) >= 4:
+        if area >= least and min(w, h) >= 4 and not _is_mark(shared, spot & (labels == k), (x, y, w, h)):
             found.append((area, Box(float(x), float(y), float(x + w), float(y + h))))
     found.sort(key=lambda row: -row[0])
     return [box for _, box in found[: settings.most]]
+
+
+def _is_mark(shared: Frame, spot: Bools, box: tuple[int, int, int, int]) -> bool:
+    """Say whether a changed spot is a mark drawn on one of the pictures: thin strokes of white or of black."""
+    x, y, w, h = box
+    window = (slice(max(0, y - 4), y + h + 4), slice(max(0, x - 4), x + w + 4))
+    here = spot[window]
+    most = 3.0 + 0.03 * min(shared.seen.shape)
+    for own, other in ((shared.a[window], shared.b[window]), (shared.b[window], shared.a[window])):
+        for ink in ((own > 0.9) & (other < own - 0.3), (own < 0.1) & (other > own + 0.3)):
+            if not ink.any():
+                continue
+            thick = 2 * float(cv2.distanceTransform(ink.astype(np.uint8), cv2.DIST_L2, 3).max())
+            long = max(int(np.ptp(where)) + 1 for where in np.nonzero(ink))
+            if thick > min(most, 0.45 * long):
+                continue
+            near = cv2.dilate(ink.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+            if float(near[here].mean()) > 0.9:
+                return True
+    return False
 
 
 def regions(transform: geometry.Transform, a: tuple[int, int], b: tuple[int, int]) -> tuple[Box, Box]:
