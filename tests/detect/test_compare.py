@@ -26,14 +26,16 @@ def heat(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def test_noise_leaves_no_heat() -> None:
     a = real(scene(81))
-    noisy = (a + np.random.default_rng(0).normal(0, 0.1, a.shape)).clip(0, 1).astype(np.float32)
+    noisy = (a + np.random.default_rng(0).normal(0, 0.3, a.shape)).clip(0, 1).astype(np.float32)
     assert (heat(a, noisy) > SETTINGS.compare.threshold).mean() < 1e-3
 
 
-def test_half_a_pixel_of_misfit_leaves_no_heat() -> None:
-    a = real(scene(82))
-    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-    assert (heat(a, m.warp(a, half, a.shape[:2]).image) > SETTINGS.compare.threshold).mean() < 2e-3
+def test_nearly_a_pixel_of_misfit_leaves_no_heat() -> None:
+    a = np.full((240, 300), 0.2, np.float32)
+    for x, y in np.random.default_rng(1).uniform((20, 20), (280, 220), (25, 2)):
+        cv2.circle(a, (int(x), int(y)), 9, 0.8, -1)
+    move = np.array([[1, 0, 0.8], [0, 1, 0.0], [0, 0, 1]])
+    assert (heat(a, m.warp(a, move, a.shape[:2]).image)[:, 8:] > SETTINGS.compare.threshold).mean() < 2e-3
 
 
 def test_an_edit_is_hot_and_nothing_else() -> None:
