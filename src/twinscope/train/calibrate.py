@@ -77,7 +77,7 @@ def _planted(
 ) -> tuple[list[Sample], int, dict[str, list[int]]]:
     samples: list[Sample] = []
     counts: dict[str, list[int]] = {}
-    for category in (*pairs.CATEGORIES, "soft blot", "soft blot"):
+    for category in (*pairs.CATEGORIES, "soft blot", "soft blot", "merge", "merge"):
         pair = pairs.planted(source, rng, category)
         views = _views([pair.a, pair.b], settings)
         found = finder.candidates(views, settings, _distances([pair.a, pair.b]))
@@ -244,15 +244,15 @@ def report(
 def main() -> None:
     """Run the recipe from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--planted", type=int, default=60)
-    parser.add_argument("--sets", type=int, default=60)
+    parser.add_argument("--planted", type=int, default=24, help="pairs of every category; half as many in validation")
+    parser.add_argument("--sets", type=int, default=30, help="sets of look-alikes; twice as many in validation")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--id", default=judge.MODEL)
     arguments = parser.parse_args()
     start = time.monotonic()
     train = collect("train", arguments.planted, arguments.sets, arguments.processes)
     quadratic = fit(train[0])
-    val = collect("val", max(10, arguments.planted // 2), max(10, arguments.sets // 2), arguments.processes)
+    val = collect("val", max(10, arguments.planted // 2), 2 * arguments.sets, arguments.processes)
 
     def apply(samples: list[Sample]) -> NDArray[np.float64]:
         x = np.array([judge.signals(s.numbers) for s in samples])
