@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.ingest import compose
 
-from twinscope.ingest import kinds
+from twinscope.ingest import kinds, panels
 
 TAKEN, DRAWN = ("micrograph", "blot", "photo"), ("graph", "diagram")
 
@@ -98,3 +98,24 @@ def test_real_micrographs_are_taken(shared: Path) -> None:
         image = cv2.imread(str(shared / "data" / "micrographs" / row["file"]))
         seen.append(kinds.classify(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)))
     assert np.mean([kind in TAKEN for kind in seen]) > 0.95
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_picture_found_as_ink_is_a_picture_and_a_chart_is_not(seed: int) -> None:
+    """A picture on pure white is no solid block of a figure, and may come out among the drawings."""
+    rng = np.random.default_rng([seed, 8])
+    layer = np.zeros((260, 300), np.float32)
+    for k in range(24):
+        spot = 30 + 48 * (k % 6) + int(rng.integers(-8, 9)), 35 + 62 * (k // 6) + int(rng.integers(-9, 10))
+        axes = int(rng.uniform(12, 18)), int(rng.uniform(9, 13))
+        cv2.ellipse(layer, spot, axes, rng.uniform(0, 180), 0, 360, float(rng.uniform(0.4, 1)), -1)
+    cells = cv2.GaussianBlur(layer, (0, 0), 1.5) * (1 + 0.12 * compose.noise(rng, 260, 300, 3))
+    nuclei = np.repeat(np.clip(262 - 170 * cells, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    figure = np.full((340, 720, 3), 255, np.uint8)
+    figure[50:310, 20:320] = nuclei
+    figure[50:310, 380:700] = compose.chart(rng, 260, 320)
+    compose.text(figure, "A", 24, 76, 18)
+    for kind in DRAWN:
+        assert panels._kind_again(figure, (20, 50, 320, 310), kind) in TAKEN
+        assert panels._kind_again(figure, (380, 50, 700, 310), kind) == kind
+    assert panels._kind_again(figure, (380, 50, 700, 310), "photo") == "photo"

@@ -18,6 +18,7 @@ from twinscope.ingest.annotations import annotation_mask
 from twinscope.types import Box, PanelKind
 
 _WORK_SIDE = 2400
+_SURE = 0.6
 _PICTURES = frozenset({"micrograph", "blot", "photo"})
 
 Image = NDArray[np.uint8]
@@ -133,7 +134,20 @@ def _pieces(rgb: Image, hints: list[Rect]) -> list[tuple[Rect, PanelKind]]:
         shares = kinds.shares(rgb)
         if float(shares[: kinds.TAKEN].sum()) > 0.5 and not _is_compound(rgb, [rect for rect, _ in pictures]):
             return [(whole, kinds.KINDS[int(np.argmax(shares[: kinds.TAKEN]))])]
-    return drawings.absorbed(pictures, drawings.find(rgb, mask, [rect for rect, _ in pictures], em))
+    drawn = drawings.find(rgb, mask, [rect for rect, _ in pictures], em)
+    return [(rect, _kind_again(rgb, rect, kind)) for rect, kind in drawings.absorbed(pictures, drawn)]
+
+
+def _kind_again(rgb: Image, rect: Rect, kind: PanelKind) -> PanelKind:
+    """Return the kind of a panel found as ink: a picture whose pale ground was no block may have been among it."""
+    if kind in _PICTURES:
+        return kind
+    x0, y0, x1, y1 = rect
+    part = np.ascontiguousarray(rgb[y0:y1, x0:x1])
+    taken = kinds.shares(part)[: kinds.TAKEN]
+    if float(taken.sum()) < _SURE or kinds.classify(part) not in _PICTURES:
+        return kind
+    return kinds.KINDS[int(np.argmax(taken))]
 
 
 def _with_ground(rgb: Image, pictures: list[tuple[Rect, PanelKind]], em: float) -> list[tuple[Rect, PanelKind]]:
