@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tests.ingest import compose
 
 from twinscope.ingest.annotations import annotation_mask
+from twinscope.train import pairs
 
 WHITE, BLACK, YELLOW, RED = (255, 255, 255), (0, 0, 0), (255, 255, 0), (255, 0, 0)
 
@@ -112,4 +113,101 @@ def test_real_micrographs_stay_clean(shared: Path) -> None:
     paths = sorted((shared / "data" / "micrographs" / "images" / "dsb2018").glob("*.webp"))[::40]
     covered = [float(annotation_mask(cv2.imread(str(path))).mean()) for path in paths]
     assert len(covered) > 10
+    assert np.mean(covered) < 0.01
+
+
+def light_ground() -> NDArray[np.uint8]:
+    """Draw a bright field: a light ground with pale cells."""
+    rng = np.random.default_rng(6)
+    out = 205 + 5 * compose.noise(rng, 260, 350, 20)
+    for x, y in rng.uniform(60, 240, (8, 2)):
+        cv2.circle(out, (int(x), int(y)), 18, 165.0, -1)
+    out = cv2.GaussianBlur(out.astype(np.float32), (0, 0), 2) + rng.normal(0, 2, out.shape)
+    return np.repeat(np.clip(out, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def recall(image: NDArray[np.uint8], base: NDArray[np.uint8], least: int = 30) -> float:
+    """Return the share of what was drawn that is marked."""
+    drawn = np.abs(image.astype(int) - base).max(axis=2) > least
+    assert drawn.sum() > 20
+    return float(annotation_mask(image)[drawn].mean())
+
+
+def lettered(base: NDArray[np.uint8], letter: str, level: int, tall: int) -> NDArray[np.uint8]:
+    """Write a letter of a grey level into the upper left corner."""
+    image = base.copy()
+    face, thick = cv2.FONT_HERSHEY_SIMPLEX, max(2, round(tall / 7))
+    cv2.putText(image, letter, (8, 8 + tall), face, tall / 22, (level,) * 3, thick, cv2.LINE_AA)
+    return image
+
+
+@pytest.mark.parametrize("letter", ["A", "C", "E"])
+def test_white_letters_on_a_light_ground_are_marked(letter: str) -> None:
+    base = light_ground()
+    assert recall(lettered(base, letter, 255, 26), base) > 0.8
+
+
+def test_white_bars_on_a_light_ground_are_marked() -> None:
+    base = light_ground()
+    image = base.copy()
+    cv2.rectangle(image, (240, 240), (320, 244), (255, 255, 255), -1)
+    assert recall(image, base) > 0.8
+
+
+@pytest.mark.parametrize("level", [185, 200, 225])
+@pytest.mark.parametrize("quality", [None, 80])
+def test_grey_letters_on_a_black_ground_are_marked(level: int, quality: int | None) -> None:
+    base = fluorescence(peak=70)[:172, :230]
+    image = lettered(base, "C", level, 22)
+    assert recall(image if quality is None else compose.jpeg(image, quality), base, 80) > 0.85
+
+
+@pytest.mark.parametrize("factor", [0.6, 2.0])
+def test_letters_of_a_scaled_picture_are_marked(factor: float) -> None:
+    base = fluorescence(peak=90)[:200, :260]
+    image = lettered(base, "E", 215, 30)
+    size = (round(260 * factor), round(200 * factor))
+    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    before, after = (np.asarray(cv2.resize(part, size, interpolation=how), np.uint8) for part in (base, image))
+    assert recall(after, before, 50) > 0.8
+
+
+def test_large_letters_are_marked() -> None:
+    base = light_ground()
+    assert recall(lettered(base, "E", 10, 52), base) > 0.8
+
+
+@pytest.mark.parametrize("ground", ["nuclei", "grey"])
+@pytest.mark.parametrize("ink", [0, 255])
+@pytest.mark.parametrize("quality", [None, 85])
+def test_the_box_under_a_letter_is_marked(ground: str, ink: int, quality: int | None) -> None:
+    if ground == "nuclei" and ink == 255:
+        pytest.skip("a black box on a black ground cannot be seen")
+    base = grounds()[ground]
+    image = base.copy()
+    image[:40, :38] = 255 - ink
+    image = lettered(image, "A", ink, 22)
+    assert recall(image if quality is None else compose.jpeg(image, quality), base, 60) > 0.9
+
+
+@pytest.mark.parametrize("level", [60, 200])
+@pytest.mark.parametrize("quality", [None, 85])
+def test_grey_outlines_are_marked(level: int, quality: int | None) -> None:
+    base = grounds()["grey"]
+    image = base.copy()
+    cv2.rectangle(image, (60, 80), (200, 190), (level,) * 3, 1)
+    assert recall(image if quality is None else compose.jpeg(image, quality), base, 40) > 0.7
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_colonies_are_content(seed: int) -> None:
+    strip = pairs.byte(pairs.spots(np.random.default_rng(seed), 3, 4, 0.5))
+    assert annotation_mask(strip).mean() < 0.02
+
+
+def test_small_nuclei_are_content_but_for_a_rare_cluster() -> None:
+    covered = []
+    for seed in range(4):
+        small = cv2.resize(fluorescence(seed, 180), (180, 180), interpolation=cv2.INTER_AREA)
+        covered.append(float(annotation_mask(np.asarray(small, np.uint8)).mean()))
     assert np.mean(covered) < 0.01

@@ -17,6 +17,10 @@ _LONG_SIDE = 900
 _MOST_COMPONENTS = 160
 _MOST_COVERED = 0.3
 _REACH = 0.035
+_CONTRAST = 32
+_LEAST_LEVEL = 170
+_MOST_COMMON = 0.15
+_THREE = np.ones((3, 3), np.uint8)
 
 
 def annotation_mask(image: Image) -> Mask:
@@ -30,11 +34,16 @@ def annotation_mask(image: Image) -> Mask:
         size = (max(12, round(width * scale)), max(12, round(height * scale)))
         small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     drawn = np.zeros(small.shape[:2], np.uint8)
-    for ink, levels in _layers(small):
+    layers = _layers(small)
+    for number, (ink, levels) in enumerate(layers):
         _mark(drawn, ink, levels)
-        thin = _without_blobs(ink)
+        thin = _without_blobs(ink) if number > 1 else None
         if thin is not None:
             _mark(drawn, thin, levels)
+    for _, levels in layers[:2]:
+        _mark_strokes(drawn, levels)
+    _mark_lines(drawn, layers[0][1])
+    _mark_boxes(drawn, layers[0][1])
     if scale < 1:
         drawn = np.asarray(cv2.resize(drawn, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
     side = 2 * max(2, round(2 / scale)) + 1
@@ -134,3 +143,134 @@ def _looks_drawn(own: Image, ink: Image, levels: Image, size: tuple[int, int, in
 
 def _outline(own: Image) -> int:
     return int(np.count_nonzero(own)) - int(np.count_nonzero(cv2.erode(own, np.ones((3, 3), np.uint8), borderValue=0)))
+
+
+def _mark_strokes(drawn: Image, levels: Image) -> None:
+    """Set in `drawn` flat strokes of any level that stand out from what is on both sides of them."""
+    height, width = levels.shape
+    side = round(max(12.0, 0.055 * min(height, width))) | 1
+    over = cv2.morphologyEx(levels, cv2.MORPH_TOPHAT, np.ones((side, side), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    peak = cv2.dilate(over, np.ones((7, 7), np.uint8))
+    ink = np.asarray(cv2.compare(over, cv2.max(peak // 2, _CONTRAST), cv2.CMP_GT), np.uint8) // 255
+    top = cv2.dilate(levels, _THREE)
+    ink &= _at_least(top, _LEAST_LEVEL - 10)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8, ltype=cv2.CV_32S)
+    long_side = stats[:, 2:4].max(axis=1)
+    fits = (stats[:, 4] >= 12) & (long_side >= 6) & (stats[:, 4] <= 0.1 * ink.size)
+    fits[0] = False
+    common = np.convolve(np.bincount(levels.ravel(), minlength=256), np.ones(17), "same") / levels.size
+    order = np.flatnonzero(fits)
+    order = order[np.argsort(-stats[order, 4])][:_MOST_COMPONENTS]
+    for index in order:
+        x, y, w, h, area = (int(v) for v in stats[index])
+        upper, left = max(0, y - 4), max(0, x - 4)
+        window = (slice(upper, min(height, y + h + 4)), slice(left, min(width, x + w + 4)))
+        own = labels[window] == index
+        if common[int(np.median(top[window][own]))] > _MOST_COMMON + area / levels.size:
+            continue  # the ground itself, seen between what stands on it
+        if _is_stroke(own, levels[window], top[window], (w, h, area)):
+            drawn[window][own] = 1
+
+
+def _is_stroke(own: Mask, levels: Image, top: Image, size: tuple[int, int, int]) -> bool:
+    """Tell whether a component has one level, an edge of a pixel or two, and the shape of a letter, bar or arrow."""
+    w, h, area = size
+    plateau = top[own]
+    level = float(np.median(plateau))
+    if level < _LEAST_LEVEL:
+        return False
+    near = cv2.dilate(own.astype(np.uint8), _THREE, iterations=2)
+    ring = cv2.dilate(near, _THREE) > near
+    if np.count_nonzero(ring) < 8:
+        return False
+    ground = levels[ring]
+    contrast = level - float(np.median(ground))
+    if contrast < _CONTRAST:
+        return False
+    flat = float((np.abs(plateau - level) <= max(8.0, 0.12 * contrast)).mean())
+    sharp = float((ground < level - 0.55 * contrast).mean())
+    bar = area / (w * h) > 0.85 and max(w, h) >= 3 * min(w, h)
+    if bar:
+        return flat > 0.9 and sharp > 0.85
+    edge = (cv2.dilate(own.astype(np.uint8), _THREE) > 0) & ~own
+    rise = cv2.subtract(top, cv2.erode(levels, _THREE))[edge]
+    steep = float(np.median(rise)) >= 0.6 * contrast
+    thick = 2 * float(cv2.distanceTransform(own.astype(np.uint8), cv2.DIST_L2, 3).max())
+    letter = area / (w * h) < 0.72 and thick <= 0.36 * max(w, h)
+    return steep and flat > 0.9 and sharp > 0.9 and letter
+
+
+def _mark_lines(drawn: Image, levels: Image) -> None:
+    """Set in `drawn` thin upright and level lines of one grey that meet, as the outline of a box does."""
+    length = max(20, round(0.12 * min(levels.shape)))
+    across = _level_lines(levels, length)
+    if not cv2.countNonZero(across):
+        return
+    down = cv2.transpose(_level_lines(np.ascontiguousarray(levels.T), length))
+    if not cv2.countNonZero(down):
+        return
+    lines = cv2.bitwise_or(across, down)
+    _, labels = cv2.connectedComponents(cv2.dilate(lines, np.ones((5, 5), np.uint8)), connectivity=8)
+    both = np.intersect1d(labels[across > 0], labels[down > 0])
+    drawn |= cv2.dilate(lines, _THREE) & np.isin(labels, both).astype(np.uint8)
+
+
+def _level_lines(levels: Image, length: int) -> Image:
+    """Return 0/1 where a horizontal line of 1-3 px and one grey runs for `length` px or more."""
+    height = levels.shape[0]
+    tall = cv2.copyMakeBorder(levels, 3, 3, 0, 0, cv2.BORDER_REPLICATE)
+    above, below = tall[:height], tall[6:]
+    lighter = cv2.subtract(levels, cv2.max(above, below))
+    away = cv2.max(lighter, cv2.subtract(cv2.min(above, below), levels))
+    run = np.ones((1, 9), np.uint8)
+    uneven = cv2.morphologyEx(levels, cv2.MORPH_GRADIENT, run)
+    line = ((away > 14) & (uneven <= 14)).astype(np.uint8)
+    line = cv2.morphologyEx(line, cv2.MORPH_CLOSE, np.ones((1, 7), np.uint8))
+    return np.asarray(cv2.morphologyEx(line, cv2.MORPH_OPEN, np.ones((1, length), np.uint8)), np.uint8)
+
+
+def _mark_boxes(drawn: Image, levels: Image) -> None:
+    """Set in `drawn` the flat filled boxes that letters stand on."""
+    height, width = drawn.shape
+    side = round(max(5.0, 0.02 * min(height, width))) | 1
+    groups = cv2.morphologyEx(drawn, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(groups, connectivity=8, ltype=cv2.CV_32S)
+    for index in range(1, min(count, 60)):
+        x, y, w, h, area = (int(v) for v in stats[index])
+        if area < 12 or not 6 <= h <= 0.35 * height or w > 0.5 * width:
+            continue
+        reach = max(6, h)
+        top, left = max(0, y - reach), max(0, x - 3 * reach)
+        bottom, right = min(height, y + h + reach), min(width, x + w + 3 * reach)
+        window = (slice(top, bottom), slice(left, right))
+        box = _box(levels[window], (labels[window] == index).astype(np.uint8), drawn[window])
+        if box is None:
+            continue
+        x0, y0, x1, y1 = box
+        inside = (x0 > 0 or left == 0) and (y0 > 0 or top == 0)
+        inside = inside and (x1 < right - left or right == width) and (y1 < bottom - top or bottom == height)
+        seen = (x0 > 0 or x1 < right - left) and (y0 > 0 or y1 < bottom - top)
+        if inside and seen and y1 - y0 < 0.5 * height:
+            drawn[top + y0 : top + y1, left + x0 : left + x1] = 1
+
+
+def _box(levels: Image, own: Image, drawn: Image) -> tuple[int, int, int, int] | None:
+    """Return x0, y0, x1, y1 of the flat rectangle round what is drawn, or None."""
+    near = cv2.dilate(own, _THREE)
+    ring = cv2.dilate(near, _THREE) > near
+    if np.count_nonzero(ring) < 8:
+        return None
+    away = cv2.absdiff(levels, np.full_like(levels, int(np.median(levels[ring]))))
+    same = (away <= 12).astype(np.uint8)
+    if same[ring].mean() < 0.7:
+        return None
+    whole = cv2.bitwise_or(same, cv2.dilate(drawn, _THREE))
+    whole = cv2.morphologyEx(whole, cv2.MORPH_OPEN, _THREE)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(whole, connectivity=4, ltype=cv2.CV_32S)
+    held = np.bincount(labels[own > 0], minlength=count)
+    held[0] = 0
+    index = int(held.argmax())
+    x, y, w, h, area = (int(v) for v in stats[index])
+    if held[index] == 0 or area < 0.9 * w * h:
+        return None
+    return x, y, x + w, y + h
