@@ -239,9 +239,9 @@ def _mark_boxes(drawn: Image, levels: Image) -> None:
         x, y, w, h, area = (int(v) for v in stats[index])
         if area < 12 or not 6 <= h <= 0.35 * height or w > 0.5 * width:
             continue
-        reach = max(6, h)
-        top, left = max(0, y - reach), max(0, x - 3 * reach)
-        bottom, right = min(height, y + h + reach), min(width, x + w + 3 * reach)
+        reach = max(6, 2 * h)
+        top, left = max(0, y - reach), max(0, x - 2 * reach)
+        bottom, right = min(height, y + h + reach), min(width, x + w + 2 * reach)
         window = (slice(top, bottom), slice(left, right))
         box = _box(levels[window], (labels[window] == index).astype(np.uint8), drawn[window])
         if box is None:
