@@ -37,9 +37,11 @@ def test_pictures_that_hardly_agree_are_refused(share: float, told: bool) -> Non
         assert numbers["second"] < 0.5 * numbers["correlation_1"]
 
 
-def test_a_repeated_texture_is_refused_although_it_agrees() -> None:
+@pytest.mark.parametrize("pitch", [17, 30, 52])
+def test_a_repeated_texture_is_refused_although_it_agrees(pitch: float) -> None:
     y, x = np.mgrid[0:240, 0:300].astype(np.float32)
-    wave = 0.5 + 0.2 * np.cos(2 * np.pi * x / 17) + 0.15 * np.cos(2 * np.pi * y / 23)
+    u, v = 0.8 * x + 0.6 * y, 0.8 * y - 0.6 * x
+    wave = 0.5 + 0.2 * np.cos(2 * np.pi * u / pitch) + 0.15 * np.cos(2 * np.pi * v / pitch)
     assert measured(byte(wave), byte(wave)) is None
     broken = wave + 0.15 * grain(3)
     assert measured(byte(broken), byte(broken)) is not None
