@@ -150,3 +150,12 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(
     assert resumed.model_dump(mode="json")["findings"] == case[0].model_dump(mode="json")["findings"]
     screen.screen([case[2]], tmp_path / "case", Settings(threads=1, seed=1))
     assert looked == [0, 1, 2, 3, 4, 5] * 2  # other settings: nothing of the earlier comparison is taken
+
+
+def test_the_declared_re_uses_of_a_withdrawn_paper_are_found_first(shared: Path, tmp_path: Path) -> None:
+    """The figures 1A and 2A of roy2014 stand again in figure 6, as its caption says: pages 4 and 5, and page 9."""
+    told = screen.screen([shared / "pdfs" / "roy2014_jbc_withdrawn.pdf"], tmp_path / "case", SETTINGS)
+    pages = {panel.id: panel.source.page for panel in told.panels}
+    first = [(pages[f.a], pages[f.b]) for f in told.findings if f.probability > 0.95]
+    assert (4, 9) in first
+    assert (5, 9) in first

@@ -115,14 +115,14 @@ class Peak(NamedTuple):
     width: float
 
 
-REACH = 56
-"""Shifts looked at on either side, in px of the halved pictures: most pitches of repeated textures lie within."""
+REACH = 20
+"""Shifts looked at on either side, in px of the halved pictures. More would take the even lanes of a blot for a repeat."""
 _ROWS, _COLUMNS = np.mgrid[-REACH : REACH + 1, -REACH : REACH + 1]
 _RADIUS = np.hypot(_ROWS, _COLUMNS)
 
 
 def peak(x: Floats, y: Floats, mask: Bools) -> Peak:
-    """Compare the agreement of two pictures (h, w) inside a mask with that at every shift up to 112 px.
+    """Compare the agreement of two pictures (h, w) inside a mask with that at every shift up to 40 px.
 
     The pictures are smooth to some px and therefore halved first.
     """
