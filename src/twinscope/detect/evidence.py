@@ -116,7 +116,7 @@ class Peak(NamedTuple):
 
 
 REACH = 20
-"""Shifts looked at on either side, in px of the halved pictures. More would take the even lanes of a blot for a repeat."""
+"""Shifts looked at on either side, in px of the halved pictures; with more, even lanes of a blot are a repeat."""
 _ROWS, _COLUMNS = np.mgrid[-REACH : REACH + 1, -REACH : REACH + 1]
 _RADIUS = np.hypot(_ROWS, _COLUMNS)
 
