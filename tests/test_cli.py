@@ -336,20 +336,27 @@ def test_nothing_heavy_is_imported_at_the_start() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
+def started(body: str, paper: Path, case: Path) -> subprocess.Popen[str]:
+    """Start the command line in a process of its own, with the `screen` of `body` in the place of the real one."""
+    code = (
+        "import sys, multiprocessing, signal, time, types; m = types.ModuleType('twinscope.screen')\n"
+        f"{body}m.screen = screen; sys.modules['twinscope.screen'] = m\n"
+        f"sys.argv = ['twinscope', 'screen', {str(paper)!r}, '-o', {str(case)!r}]\n"
+        "from twinscope.cli import main; main()"
+    )
+    return subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_an_interrupt_waits_for_no_process(paper: Path, tmp_path: Path) -> None:
     """A pool that is interrupted while it starts forgets to end its processes, and Python would wait for them."""
-    code = (
-        "import sys, multiprocessing, signal, time, types; m = types.ModuleType('twinscope.screen')\n"
+    body = (
         "def work():\n    signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)\n"
         "def screen(*_):\n"
         "    p = multiprocessing.get_context('fork').Process(target=work); p.start()\n"
         "    print(p.pid, flush=True); time.sleep(60)\n"
-        "m.screen = screen; sys.modules['twinscope.screen'] = m\n"
-        f"sys.argv = ['twinscope', 'screen', {str(paper)!r}, '-o', {str(tmp_path / 'case')!r}]\n"
-        "from twinscope.cli import main; main()"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True) as process:
+    with started(body, paper, tmp_path / "case") as process:
         assert process.stdout is not None
         child = int(process.stdout.readline())
         process.send_signal(signal.SIGINT)
@@ -365,14 +372,8 @@ def test_an_interrupt_waits_for_no_process(paper: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_real_interrupt_ends_a_real_run(paper: Path, tmp_path: Path) -> None:
-    code = (
-        "import sys, time, types; m = types.ModuleType('twinscope.screen')\n"
-        "def screen(*_):\n    print('ready', flush=True); time.sleep(60)\n"
-        "m.screen = screen; sys.modules['twinscope.screen'] = m\n"
-        f"sys.argv = ['twinscope', 'screen', {str(paper)!r}, '-o', {str(tmp_path / 'case')!r}]\n"
-        "from twinscope.cli import main; main()"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True) as process:
+    body = "def screen(*_):\n    print('ready', flush=True); time.sleep(60)\n"
+    with started(body, paper, tmp_path / "case") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         begin = time.monotonic()
