@@ -112,6 +112,9 @@ def test_letters_run_on_from_a() -> None:
     assert letters.letters(lines[1:], Box(50, 50, 400, 400)) == []
 
 
+WHITE = np.full((340, 520, 3), 255, np.uint8)
+
+
 def test_cells_of_a_grid_of_rasters_are_panels() -> None:
     grid = [Box(100 * i, 0, 100 * i + 90, 90) for i in range(4)]
     parts = [
@@ -120,7 +123,7 @@ def test_cells_of_a_grid_of_rasters_are_panels() -> None:
         Piece(Box(145, 0, 190, 90), "photo", ""),
         Piece(Box(210, 20, 250, 60), "micrograph", ""),
     ]
-    got = placed.respect(parts, grid)
+    got = placed.respect(parts, grid, WHITE)
     assert [p.box for p in got] == grid
     assert [p.kind for p in got[:3]] == ["micrograph", "photo", "micrograph"]
 
@@ -128,26 +131,53 @@ def test_cells_of_a_grid_of_rasters_are_panels() -> None:
 def test_tiles_and_compound_rasters_are_left_alone() -> None:
     tiles = [Box(0, 0, 100, 100), Box(100, 0, 200, 100), Box(0, 100, 100, 200), Box(100, 100, 200, 200)]
     pieces = [Piece(Box(10, 10, 190, 90), "micrograph", ""), Piece(Box(10, 110, 80, 190), "blot", "")]
-    assert placed.respect(pieces, tiles) == pieces
+    assert placed.respect(pieces, tiles, WHITE) == pieces
     two = [Piece(Box(5, 5, 60, 90), "blot", ""), Piece(Box(70, 5, 150, 90), "blot", "")]
-    assert placed.respect(two, [Box(0, 0, 160, 100)]) == two
+    assert placed.respect(two, [Box(0, 0, 160, 100)], WHITE) == two
 
 
 def test_a_picture_across_rasters_with_a_gap_is_several_panels() -> None:
     rasters = [Box(0, 0, 100, 60), Box(102, 0, 200, 60)]
     across = Piece(Box(0, 0, 200, 60), "blot", "E")
-    assert placed.respect([across], rasters) == [Piece(rasters[0], "blot", "E"), Piece(rasters[1], "blot", "")]
+    assert placed.respect([across], rasters, WHITE) == [Piece(rasters[0], "blot", "E"), Piece(rasters[1], "blot", "")]
     touching = [Box(0, 0, 100, 60), Box(100, 0, 200, 60)]
-    assert placed.respect([across], touching) == [across]
+    assert placed.respect([across], touching, WHITE) == [across]
     chart = across._replace(kind="graph")
-    assert placed.respect([chart], rasters) == [chart]
+    assert placed.respect([chart], rasters, WHITE) == [chart]
 
 
 def test_a_black_raster_under_the_pictures_tells_nothing() -> None:
     ground = Box(0, 0, 206, 104)
     rasters = [ground, Box(2, 2, 100, 102), Box(106, 2, 204, 102)]
-    got = placed.respect([Piece(ground, "micrograph", "A")], rasters)
+    got = placed.respect([Piece(ground, "micrograph", "A")], rasters, WHITE)
     assert [p.box for p in got] == rasters[1:]
+
+
+def test_black_paper_between_rasters_is_no_picture() -> None:
+    rng = np.random.default_rng(6)
+    view = np.zeros((230, 420, 3), np.uint8)
+    rasters = [Box(0, 0, 200, 100), Box(210, 0, 410, 100), Box(60, 110, 260, 220)]
+    for box in rasters:
+        x0, y0, x1, y1 = map(int, box)
+        view[y0:y1, x0:x1] = rng.normal(60, 20, (y1 - y0, x1 - x0, 1)).clip(0, 255).astype(np.uint8)
+    whole = Piece(Box(0, 0, 420, 230), "micrograph", "A")
+    assert [p.box for p in placed.respect([whole], rasters, view)] == rasters
+    shifted = [Piece(Box(0, 0, 300, 100), "micrograph", ""), Piece(rasters[2], "micrograph", "")]
+    assert {p.box for p in placed.respect(shifted, rasters, view)} == set(rasters)
+    view[:, 200:210] = rng.integers(0, 255, (230, 10, 3), np.uint8)
+    assert placed.respect(shifted, rasters, view) == shifted
+
+
+def test_fragments_of_a_picture_placed_by_itself_are_one_panel() -> None:
+    raster = Box(0, 100, 300, 320)
+    torn = [
+        Piece(Box(70, 210, 230, 260), "micrograph", "E"),
+        Piece(Box(76, 260, 234, 283), "micrograph", ""),
+        Piece(Box(72, 283, 229, 320), "micrograph", ""),
+    ]
+    assert placed.respect(torn, [raster, Box(400, 0, 500, 90)], WHITE) == [Piece(raster, "micrograph", "E")]
+    apart = [torn[0], torn[2]._replace(box=Box(72, 290, 229, 320))]
+    assert placed.respect(apart, [raster, Box(400, 0, 500, 90)], WHITE) == apart
 
 
 def test_crop_rounds_and_stays_inside() -> None:

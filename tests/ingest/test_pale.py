@@ -75,6 +75,7 @@ def test_ground_ends_at_a_neighbour() -> None:
     left, right = pale.grown(image, marks, [(60, 10, 200, 110), (202, 10, 400, 110)])
     assert left == (10, 10, 200, 110)
     assert right == (202, 10, 400, 110)
+    assert pale.grown(image, marks, [(60, 10, 200, 110), (202, 10, 400, 110)], [(60, 10, 200, 110)])[0][0] == 60
 
 
 def test_what_has_no_pure_white_has_no_trace() -> None:

@@ -6,7 +6,7 @@ one pitch, its place is known from them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -23,6 +23,8 @@ _LEAST_CELLS = 5
 _WIDEST_PITCH = 1.35
 _CONTENT = 12
 """A pixel farther from the paper's colour than this is content; JPEG leaves less in a gutter."""
+_SPECK = 0.1
+"""A find that fills less of a cell is no panel of its own in it."""
 
 
 class _Lattice(NamedTuple):
@@ -151,10 +153,13 @@ def _alike(a: tuple[int, int], b: tuple[int, int]) -> bool:
     return max(abs(a[0] - b[0]), abs(a[1] - b[1])) <= 2 + 0.015 * max(a)
 
 
-def completed(away: Image, found: list[Rect], dark: bool) -> tuple[list[Rect], list[Rect]]:
+def completed(
+    away: Image, found: list[Rect], dark: bool, taken: Callable[[Rect], bool]
+) -> tuple[list[Rect], list[Rect]]:
     """Return the panels that the grid of the others asks for, and those of `found` that these replace.
 
-    away: HxW uint8, how far each pixel is from the paper's colour; dark: whether the paper is black.
+    away: HxW uint8, how far each pixel is from the paper's colour; dark: whether the paper is black; taken: tells
+    whether what a rectangle shows looks like a picture, asked where nothing was found in a cell.
     """
     least = 0.05 * max(away.shape)
     added: list[Rect] = []
@@ -169,11 +174,12 @@ def completed(away: Image, found: list[Rect], dark: bool) -> tuple[list[Rect], l
             continue
         settled += twins
         replaced += [r for r in found if r not in settled and any(common(r, t) > 0.9 * area(r) for t in twins)]
-        for cell in _cells(lattice, away.shape):
+        cells = _cells(lattice, away.shape)
+        for cell in cells if dark else cells + _told_by_fragments(lattice, found, settled, away.shape):
             if any(common(cell, r) > 0.04 * min(area(cell), area(r)) for r in settled):
                 continue
             others = [r for r in found if r not in settled and common(cell, r) > 0.04 * min(area(cell), area(r))]
-            if _is_panel(away, cell, others, lattice.gutter, dark):
+            if _is_panel(away, cell, others, settled, lattice.gutter, dark, taken):
                 added.append(cell)
                 settled.append(cell)
                 replaced += [r for r in others if r not in replaced]
@@ -253,44 +259,100 @@ def _cells(lattice: _Lattice, shape: tuple[int, ...]) -> list[Rect]:
     return [(x, y, min(shape[1], x + width), min(shape[0], y + height)) for y in lattice.rows for x in lattice.columns]
 
 
-def _is_panel(away: Image, cell: Rect, others: list[Rect], gutter: int, dark: bool) -> bool:
+def _told_by_fragments(lattice: _Lattice, found: list[Rect], settled: list[Rect], shape: tuple[int, ...]) -> list[Rect]:
+    """Return the cells of a lattice's size in a row (or column) that two fragments or more tell by a shared side."""
+    loose = [r for r in found if r not in settled]
+    told: list[list[int]] = []
+    for axis, known in ((0, lattice.columns), (1, lattice.rows)):
+        starts = [r[axis] for r in loose] + [r[axis + 2] - lattice.size[axis] for r in loose]
+        shared = [at for at in _distinct(starts) if at >= -2 and sum(abs(at - start) <= 2 for start in starts) >= 2]
+        inside = [at for at in shared if at + lattice.size[axis] <= shape[1 - axis] + 2]
+        told.append([max(0, at) for at in inside if all(abs(at - one) > 4 for one in known)])
+    return _cells(lattice._replace(rows=told[1]), shape) + _cells(lattice._replace(columns=told[0]), shape)
+
+
+def levelled(away: Image, found: Sequence[Rect]) -> dict[Rect, Rect]:
+    """Return the pictures that fade into the paper before the end of their row (or column), and what they are whole.
+
+    A picture as wide as its neighbour, with the same top or bottom, and lower only because it fades: it is as high.
+    """
+    out: dict[Rect, Rect] = {}
+    for rect in found:
+        for other in found:
+            if rect == other or area(other) <= area(rect):
+                continue
+            for a, b in ((0, 1), (1, 0)):
+                same = abs((rect[a + 2] - rect[a]) - (other[a + 2] - other[a])) <= 2
+                level = [abs(rect[b] - other[b]) <= 2, abs(rect[b + 2] - other[b + 2]) <= 2]
+                apart = rect[a] >= other[a + 2] or rect[a + 2] <= other[a]
+                if not same or not apart or sum(level) != 1 or rect[b + 2] - rect[b] < 0.3 * (other[b + 2] - other[b]):
+                    continue
+                cell = [rect[0], rect[1], rect[2], rect[3]]
+                cell[b], cell[b + 2] = other[b], other[b + 2]
+                whole = (cell[0], cell[1], cell[2], cell[3])
+                rest = [r for r in found if r != rect and common(r, whole) > 0.02 * area(r)]
+                if _fades(away, rect, whole) and all(common(r, whole) > 0.85 * area(r) for r in rest):
+                    out[rect] = whole
+    return out
+
+
+def _is_panel(
+    away: Image,
+    cell: Rect,
+    others: list[Rect],
+    settled: list[Rect],
+    gutter: int,
+    dark: bool,
+    taken: Callable[[Rect], bool],
+) -> bool:
     """Tell whether a cell of a lattice is a panel: something in it, nothing across its border."""
     x0, y0, x1, y1 = cell
     if dark and np.count_nonzero(away[y0 + 3 : y1 - 3, x0 + 3 : x1 - 3] > _CONTENT) < 12:
         return False
-    if not _has_clear_ring(away, cell, gutter):
+    if not _has_clear_ring(away, cell, gutter, settled):
         return False
     inside = [r for r in others if common(r, cell) > 0.85 * area(r)]
     rest = [r for r in others if r not in inside]
     if any(common(r, cell) < 0.8 * area(cell) for r in rest) or (rest and not dark):
         return False
     if not inside:
-        return dark
-    if len(inside) == 1 and not _fades(away, inside[0], cell):
+        return dark or taken(cell)
+    if len(inside) == 1 and area(inside[0]) >= _SPECK * area(cell) and not _fades(away, inside[0], cell):
         return False
     beside = away[y0:y1, x0:x1] > 60
     for a, b, c, d in inside:
         beside[max(0, b - y0 - 2) : max(0, d - y0 + 2), max(0, a - x0 - 2) : max(0, c - x0 + 2)] = False
     shares = any(abs(r[k] - cell[k]) <= 3 for r in inside for k in range(4))
-    return shares and (dark or len(inside) > 1 or float(beside.sum()) < 0.08 * area(cell))
+    if shares and (dark or len(inside) > 1 or float(beside.sum()) < 0.08 * area(cell)):
+        return True
+    torn = all(area(r) < _SPECK * area(cell) or _fades(away, r, cell) for r in inside)
+    return not dark and torn and taken(cell)
 
 
-def _has_clear_ring(away: Image, cell: Rect, gutter: int) -> bool:
-    """Tell whether the gutter around a cell has the colour of the paper."""
+def _has_clear_ring(away: Image, cell: Rect, gutter: int, settled: list[Rect]) -> bool:
+    """Tell whether the gutter around a cell has the colour of the paper, or is none because a panel touches it."""
     height, width = away.shape
     x0, y0, x1, y1 = cell
     off = max(1, gutter // 2)
-    lines = []
-    if x0 - off >= 0:
-        lines.append(away[y0:y1, x0 - off])
-    if x1 + off - 1 < width:
-        lines.append(away[y0:y1, x1 + off - 1])
-    if y0 - off >= 0:
-        lines.append(away[y0 - off, x0:x1])
-    if y1 + off - 1 < height:
-        lines.append(away[y1 + off - 1, x0:x1])
     limit = 24 if gutter >= 4 else 120
-    return all(float((line > limit).mean()) < 0.12 for line in lines)
+
+    def is_clear(rect: Rect) -> bool:
+        a, b, c, d = rect
+        inside = a >= 0 and b >= 0 and c <= width and d <= height
+        if not inside or sum(common(rect, panel) for panel in settled) >= 0.9 * area(rect):
+            return True
+        return float((away[b:d, a:c] > limit).mean()) < 0.12
+
+    near = (off, off + 1) if gutter < 4 else (off,)
+    return all(
+        any(is_clear(side) for side in some)
+        for some in (
+            [(x0 - k, y0, x0 - k + 1, y1) for k in near],
+            [(x1 + k - 1, y0, x1 + k, y1) for k in near],
+            [(x0, y0 - k, x1, y0 - k + 1) for k in near],
+            [(x0, y1 + k - 1, x1, y1 + k) for k in near],
+        )
+    )
 
 
 def _fades(away: Image, rect: Rect, cell: Rect) -> bool:

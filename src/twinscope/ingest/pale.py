@@ -65,14 +65,15 @@ def _is_framed(marks: Image, rect: Rect) -> bool:
     return all(float(line.mean()) < 0.125 for line in lines)
 
 
-def grown(rgb: Image, marks: Image, rects: Sequence[Rect]) -> list[Rect]:
+def grown(rgb: Image, marks: Image, rects: Sequence[Rect], whole: Sequence[Rect] = ()) -> list[Rect]:
     """Return for each rectangle of a figure that rectangle, or a larger one to which its ground reaches.
 
-    marks: `trace` of the figure. A side that fades grows to where pure paper begins, or a neighbour that is not small.
+    marks: `trace` of the figure; whole: those of the rectangles that are known not to grow.
+    A side that fades grows to where pure paper begins, or a neighbour that is not small.
     """
     out: list[Rect] = []
     for rect in rects:
-        fades = [_fades(rgb, rect, side) for side in range(4)]
+        fades = [rect not in whole and _fades(rgb, rect, side) for side in range(4)]
         walls = [r for r in rects if r != rect and area(r) > _SMALL * area(rect)]
         wide = _grown(marks, rect, fades, walls) if any(fades) else rect
         others = [r for r in rects if r != rect and common(r, wide) > 0.02 * area(r)]

@@ -156,12 +156,40 @@ def _with_ground(rgb: Image, pictures: list[tuple[Rect, PanelKind]], em: float) 
     if marks is None:
         return pictures
     kept = dict(pictures)
-    fields = [rect for rect in pale.fields(marks, round(3 * em)) if rect not in kept]
+    least = round(3 * em)
+    fields = [part for rect in pale.fields(marks, least) for part in _beside(rgb, rect, list(kept), least)]
+    fields = [rect for rect in fields if rect not in kept]
     _replace(rgb, kept, [rect for rect in fields if _is_taken(_solid(rgb, rect))], 0.6)
     rects = list(kept)
-    wide = pale.grown(rgb, marks, rects)
+    wide = pale.grown(rgb, marks, rects, [rect for rect in rects if _is_usual(rect, rects)])
     _replace(rgb, kept, [w for w, r in zip(wide, rects, strict=True) if w != r], 0.97)
     return list(kept.items())
+
+
+def _beside(rgb: Image, field: Rect, pictures: list[Rect], least: int) -> list[Rect]:
+    """Return what a field leaves beside the pictures in it that go from side to side and are panels by themselves.
+
+    JPEG noise fills a narrow gutter: a picture with sharp edges towards the ground, or with the size of two others in
+    its row or column, is the neighbour of the ground, not a part of it.
+    """
+    for rect in pictures:
+        if rect == field or drawings.common(rect, field) <= 0.9 * _area(rect):
+            continue
+        for low, high in ((0, 2), (1, 3)):
+            other = 1 - low
+            slack = max(10, 0.1 * (field[other + 2] - field[other]))
+            if max(abs(rect[other] - field[other]), abs(rect[other + 2] - field[other + 2])) > slack:
+                continue
+            free = [side for side in (low, high) if abs(rect[side] - field[side]) >= least]
+            if not free or not (_is_usual(rect, pictures) or all(_has_side(rgb, rect, side, 16, 0.8) for side in free)):
+                continue
+            rests = []
+            for side in free:
+                rest = list(field)
+                rest[(side + 2) % 4] = rect[side]
+                rests += _beside(rgb, (rest[0], rest[1], rest[2], rest[3]), pictures, least)
+            return rests
+    return [field]
 
 
 def _replace(rgb: Image, kept: dict[Rect, PanelKind], larger: list[Rect], most: float) -> None:
@@ -182,7 +210,26 @@ def _on_grid(
     taken = [rect for rect, kind in pictures if kind in _PICTURES]
     if len(taken) < 2:
         return pictures
-    added, replaced = grid.completed(_away(rgb, paper), taken, dark=bool(paper.max() < 40))
+
+    def looks_taken(rect: Rect) -> bool:
+        solid = _solid(rgb, rect)
+        return (
+            not solid.flat
+            and float(solid.shares[: kinds.TAKEN].sum()) > 0.7
+            and not _is_text_on_paper(rgb, rect, paper)
+        )
+
+    away = _away(rgb, paper)
+    dark = bool(paper.max() < 40)
+    if not dark:
+        whole = grid.levelled(away, taken)
+        pictures = [(whole.get(rect, rect), kind) for rect, kind in pictures]
+        over = set(whole.values())
+        pictures = [
+            (r, k) for r, k in pictures if r in over or all(drawings.common(o, r) <= 0.85 * _area(r) for o in over)
+        ]
+        taken = [rect for rect, kind in pictures if kind in _PICTURES]
+    added, replaced = grid.completed(away, taken, dark, looks_taken)
     kept = [(rect, kind) for rect, kind in pictures if rect not in replaced]
     solids = [_solid(rgb, rect) for rect in taken if rect not in replaced]
     return kept + [(rect, _kind_among(_solid(rgb, rect), solids)) for rect in added]
@@ -208,14 +255,14 @@ def _has_edges(rgb: Image, rect: Rect) -> bool:
     return bool(failed <= (1 if sum(away) >= 3 else 0))
 
 
-def _has_side(rgb: Image, rect: Rect, side: int) -> bool:
-    """Tell whether a side of a rectangle (0 left, 1 top, 2 right, 3 bottom) is a sharp edge."""
+def _has_side(rgb: Image, rect: Rect, side: int, step: int = 8, share: float = 0.4) -> bool:
+    """Tell whether such a share of a side of a rectangle (0 left, 1 top, 2 right, 3 bottom) is a sharp edge."""
     x0, y0, x1, y1 = rect
     across = rgb.transpose(1, 0, 2) if side % 2 else rgb
     low, high, start, stop = (y0, y1, x0, x1) if side % 2 else (x0, x1, y0, y1)
     inside, outside = (low + 1, low - 3) if side < 2 else (high - 2, high + 2)
     first = across[start:stop, inside].astype(np.int16)
-    return bool((np.abs(first - across[start:stop, outside]).max(axis=1) > 8).mean() >= 0.4)
+    return bool((np.abs(first - across[start:stop, outside]).max(axis=1) > step).mean() >= share)
 
 
 def _joined(rgb: Image, pictures: list[tuple[Rect, PanelKind]], em: float) -> list[tuple[Rect, PanelKind]]:
@@ -409,6 +456,11 @@ def _is_twin(rect: Rect, other: Rect) -> bool:
     apart = [abs(a - b) for a, b in zip(rect, other, strict=True)]
     size = abs((rect[2] - rect[0]) - (other[2] - other[0])) + abs((rect[3] - rect[1]) - (other[3] - other[1]))
     return size <= 2 * slack and (max(apart[0], apart[2]) <= slack or max(apart[1], apart[3]) <= slack)
+
+
+def _is_usual(rect: Rect, rects: Sequence[Rect]) -> bool:
+    """Tell whether two others of the rectangles have the size of one and stand in its row or column."""
+    return sum(_is_twin(rect, other) for other in rects if other != rect) >= 2
 
 
 def _area(rect: Rect) -> int:

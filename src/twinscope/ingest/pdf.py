@@ -384,7 +384,7 @@ def _split_view(
     ]
     cuts, pieces = [], []
     hints = [hint for hint in hints if min(hint.width, hint.height) >= LEAST_PX]
-    found = placed.respect(split(view, hints), hints) if ingest.split else [whole(view)]
+    found = placed.respect(split(view, hints), hints, view) if ingest.split else [whole(view)]
     for piece in found:
         place = Box(*(start + side / scale for side, start in zip(piece.box, (box.x0, box.y0) * 2, strict=True)))
         part, _ = crop(view, piece.box)

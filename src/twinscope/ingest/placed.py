@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
+from twinscope.ingest import kinds
 from twinscope.ingest.layout import common, distance
 from twinscope.ingest.panels import Piece
 from twinscope.types import Box
@@ -12,10 +16,16 @@ from twinscope.types import Box
 _ALIKE = 0.03
 _GAP = 1.0
 """Tiles of one picture lie nearer than so many px."""
+_APART = 3.0
+"""Rasters farther apart than so many px are no tiles, whatever lies between."""
+_INK = 24
+"""What differs so much from the paper is no paper."""
 
 
-def respect(pieces: Sequence[Piece], rasters: Sequence[Box]) -> list[Piece]:
+def respect(pieces: Sequence[Piece], rasters: Sequence[Box], view: NDArray[np.uint8]) -> list[Piece]:
     """Return the panels of a figure with rasters placed one by one kept whole (all boxes in px of the figure).
+
+    view: HxWx3 uint8, the figure.
 
     A raster of the same size as two others is a cell of a grid of pictures: its parts are one panel, and it is one
     even where nothing was found on it. A raster that holds a single smaller panel is that panel. A picture that was
@@ -23,7 +33,7 @@ def respect(pieces: Sequence[Piece], rasters: Sequence[Box]) -> list[Piece]:
     of something else: nothing is told by them.
     """
     rasters = _without_backdrops(rasters)
-    pieces = [part for piece in pieces for part in _parted(piece, rasters)]
+    pieces = [part for piece in _not_across(pieces, rasters, view) for part in _parted(piece, rasters)]
     alone = _not_tiles(pieces, rasters)
     alone = [box for box in alone if not any(common(box, o) > 0.05 * box.area for o in rasters if o is not box)]
     cells = [box for box in alone if sum(_alike(box, other) for other in alone) >= 3]
@@ -32,7 +42,7 @@ def respect(pieces: Sequence[Piece], rasters: Sequence[Box]) -> list[Piece]:
         inside = [piece for piece in out if common(piece.box, box) > 0.9 * piece.box.area]
         whole = box in cells
         single = len(inside) == 1 and 0.3 * box.area < inside[0].box.area < box.area
-        if inside and (whole or single):
+        if inside and (whole or single or _is_torn(inside, box)):
             at = out.index(inside[0])
             kind = max(inside, key=lambda piece: piece.box.area).kind
             label = next((piece.label for piece in inside if piece.label), "")
@@ -46,6 +56,46 @@ def respect(pieces: Sequence[Piece], rasters: Sequence[Box]) -> list[Piece]:
         )
         out.insert(at, Piece(box, kinds.most_common(1)[0][0] if kinds else "other", ""))
     return out
+
+
+def _is_torn(inside: Sequence[Piece], box: Box) -> bool:
+    """Tell whether the pictures on a raster are fragments of one: they touch, differ in size, and leave most of it."""
+    if len(inside) < 2 or any(piece.kind in ("graph", "diagram") for piece in inside):
+        return False
+    boxes = [piece.box for piece in inside]
+    alike = any(_alike(a, b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
+    touching = all(any(distance(a, b) < 3 for b in boxes if b is not a) for a in boxes)
+    return touching and not alike and sum(b.area for b in boxes) < 0.6 * box.area
+
+
+def _not_across(pieces: Sequence[Piece], rasters: Sequence[Box], view: NDArray[np.uint8]) -> list[Piece]:
+    """Return the pieces, with pictures that reach over rasters placed apart, and the plain paper between, resolved."""
+    apart = [box for box in rasters if all(distance(box, o) >= _APART for o in rasters if o is not box)]
+    if len(apart) < 2:
+        return list(pieces)
+    beside = np.ones(view.shape[:2], np.bool_)
+    for box in rasters:
+        beside[max(0, int(box.y0) - 1) : int(box.y1) + 2, max(0, int(box.x0) - 1) : int(box.x1) + 2] = False
+    if not beside.any():
+        return list(pieces)
+    paper = np.median(view[beside].reshape(-1, view.shape[2]), axis=0)
+    ink = beside & (np.abs(view.astype(np.int16) - paper).max(axis=2) > _INK)
+    torn = []
+    for piece in pieces:
+        x0, y0, x1, y1 = (round(side) for side in piece.box)
+        reached = [box for box in apart if _across(piece.box, box)]
+        plain = float(ink[y0:y1, x0:x1].sum()) < 0.02 * max(1.0, float(beside[y0:y1, x0:x1].sum()))
+        if reached and plain and piece.kind not in ("graph", "diagram"):
+            torn.append((piece, reached))
+    if not torn:
+        return list(pieces)
+    kept = [piece for piece in pieces if not any(piece is one for one, _ in torn)]
+    boxes = {box: one.kind for one, reached in torn for box in reached}
+    for box in boxes:
+        if not any(common(piece.box, box) > 0.05 * box.area for piece in kept):
+            part = np.ascontiguousarray(view[round(box.y0) : round(box.y1), round(box.x0) : round(box.x1)])
+            kept.append(Piece(box, kinds.classify(part), ""))
+    return kept
 
 
 def _without_backdrops(rasters: Sequence[Box]) -> list[Box]:
