@@ -174,3 +174,13 @@ def test_a_picture_as_wide_as_its_neighbour_is_as_high_where_it_fades() -> None:
     assert grid.levelled(away, [low, high]) == {low: (0, 0, 200, 170)}
     away[:110, :200] = 120
     assert grid.levelled(away, [low, high]) == {}
+
+
+def test_fragments_as_wide_together_as_their_neighbour_are_one_panel() -> None:
+    away = np.zeros((200, 450), np.uint8)
+    away[:170, 210:410] = 100
+    torn: list[Rect] = [(10, 20, 60, 90), (80, 60, 208, 168)]
+    for x0, y0, x1, y1 in torn:
+        cv2.ellipse(away, ((x0 + x1) // 2, (y0 + y1) // 2), ((x1 - x0) // 2, (y1 - y0) // 2), 0, 0, 360, 100, -1)
+    assert grid.levelled(away, [(210, 0, 410, 170), *torn]) == dict.fromkeys(torn, (10, 0, 208, 170))
+    assert grid.levelled(away, [(210, 0, 440, 170), *torn]) == {}

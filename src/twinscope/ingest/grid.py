@@ -262,19 +262,22 @@ def _cells(lattice: _Lattice, shape: tuple[int, ...]) -> list[Rect]:
 def _told_by_fragments(lattice: _Lattice, found: list[Rect], settled: list[Rect], shape: tuple[int, ...]) -> list[Rect]:
     """Return the cells of a lattice's size in a row (or column) that two fragments or more tell by a shared side."""
     loose = [r for r in found if r not in settled]
-    told: list[list[int]] = []
+    out: list[Rect] = []
     for axis, known in ((0, lattice.columns), (1, lattice.rows)):
         starts = [r[axis] for r in loose] + [r[axis + 2] - lattice.size[axis] for r in loose]
-        shared = [at for at in _distinct(starts) if at >= -2 and sum(abs(at - start) <= 2 for start in starts) >= 2]
-        inside = [at for at in shared if at + lattice.size[axis] <= shape[1 - axis] + 2]
-        told.append([max(0, at) for at in inside if all(abs(at - one) > 4 for one in known)])
-    return _cells(lattice._replace(rows=told[1]), shape) + _cells(lattice._replace(columns=told[0]), shape)
+        free = [at for at in _distinct(starts) if at >= -2 and at + lattice.size[axis] <= shape[1 - axis] + 2]
+        told = [max(0, at) for at in free if all(abs(at - one) > 4 for one in known)]
+        for cell in _cells(lattice._replace(rows=told) if axis else lattice._replace(columns=told), shape):
+            inside = [r for r in loose if common(r, cell) > 0.85 * area(r)]
+            if any(sum(abs(r[side] - cell[side]) <= 2 for r in inside) >= 2 for side in (axis, axis + 2)):
+                out.append(cell)
+    return out
 
 
 def levelled(away: Image, found: Sequence[Rect]) -> dict[Rect, Rect]:
     """Return the pictures that fade into the paper before the end of their row (or column), and what they are whole.
 
-    A picture as wide as its neighbour, with the same top or bottom, and lower only because it fades: it is as high.
+    A picture as wide as its neighbour in the row, and lower only because it fades, is as high.
     """
     out: dict[Rect, Rect] = {}
     for rect in found:
@@ -282,10 +285,11 @@ def levelled(away: Image, found: Sequence[Rect]) -> dict[Rect, Rect]:
             if rect == other or area(other) <= area(rect):
                 continue
             for a, b in ((0, 1), (1, 0)):
-                same = abs((rect[a + 2] - rect[a]) - (other[a + 2] - other[a])) <= 2
-                level = [abs(rect[b] - other[b]) <= 2, abs(rect[b + 2] - other[b + 2]) <= 2]
+                same = abs((rect[a + 2] - rect[a]) - (other[a + 2] - other[a])) <= 4
+                within = rect[b] >= other[b] - 2 and rect[b + 2] <= other[b + 2] + 2
                 apart = rect[a] >= other[a + 2] or rect[a + 2] <= other[a]
-                if not same or not apart or sum(level) != 1 or rect[b + 2] - rect[b] < 0.3 * (other[b + 2] - other[b]):
+                part = (rect[b + 2] - rect[b]) / (other[b + 2] - other[b])
+                if not (same and within and apart and 0.3 <= part < 0.97):
                     continue
                 cell = [rect[0], rect[1], rect[2], rect[3]]
                 cell[b], cell[b + 2] = other[b], other[b + 2]
@@ -293,6 +297,27 @@ def levelled(away: Image, found: Sequence[Rect]) -> dict[Rect, Rect]:
                 rest = [r for r in found if r != rect and common(r, whole) > 0.02 * area(r)]
                 if _fades(away, rect, whole) and all(common(r, whole) > 0.85 * area(r) for r in rest):
                     out[rect] = whole
+    return {**out, **_gathered(away, [r for r in found if r not in out])}
+
+
+def _gathered(away: Image, found: Sequence[Rect]) -> dict[Rect, Rect]:
+    """Return the fragments beside a picture, in its row, that together are as wide as it, and the panel they make."""
+    out: dict[Rect, Rect] = {}
+    for one in found:
+        width = one[2] - one[0]
+        row = [r for r in found if r != one and r[1] >= one[1] - 2 and r[3] <= one[3] + 2]
+        for side in (-1, 1):
+            beside = [r for r in row if 0 <= (one[0] - r[2] if side < 0 else r[0] - one[2]) <= 1.15 * width]
+            near = [r for r in beside if (r[0] >= one[0] - 1.15 * width if side < 0 else r[2] <= one[2] + 1.15 * width)]
+            if len(near) < 2:
+                continue
+            whole = (min(r[0] for r in near), one[1], max(r[2] for r in near), one[3])
+            if abs(whole[2] - whole[0] - width) > 2 + 0.015 * width:
+                continue
+            torn = all(area(r) < _SPECK * area(whole) or _fades(away, r, whole) for r in near)
+            clear = all(common(r, whole) == 0 for r in found if r not in near)
+            if torn and clear and not any(r in out for r in near):
+                out.update(dict.fromkeys(near, whole))
     return out
 
 

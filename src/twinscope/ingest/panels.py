@@ -223,7 +223,7 @@ def _on_grid(
     dark = bool(paper.max() < 40)
     if not dark:
         whole = grid.levelled(away, taken)
-        pictures = [(whole.get(rect, rect), kind) for rect, kind in pictures]
+        pictures = list({whole.get(rect, rect): kind for rect, kind in pictures}.items())
         over = set(whole.values())
         pictures = [
             (r, k) for r, k in pictures if r in over or all(drawings.common(o, r) <= 0.85 * _area(r) for o in over)

@@ -59,13 +59,21 @@ def respect(pieces: Sequence[Piece], rasters: Sequence[Box], view: NDArray[np.ui
 
 
 def _is_torn(inside: Sequence[Piece], box: Box) -> bool:
-    """Tell whether the pictures on a raster are fragments of one: they touch, differ in size, and leave most of it."""
+    """Tell whether the pictures on a raster are fragments of one: of unlike sizes, touching or in no row."""
     if len(inside) < 2 or any(piece.kind in ("graph", "diagram") for piece in inside):
         return False
     boxes = [piece.box for piece in inside]
     alike = any(_alike(a, b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
     touching = all(any(distance(a, b) < 3 for b in boxes if b is not a) for a in boxes)
-    return touching and not alike and sum(b.area for b in boxes) < 0.6 * box.area
+    lined = any(_lined(a, b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
+    return not alike and (touching or not lined) and sum(b.area for b in boxes) < 0.8 * box.area
+
+
+def _lined(a: Box, b: Box) -> bool:
+    """Tell whether two boxes stand in one row with a top or bottom in common, or so in one column."""
+    beside = min(a.x1, b.x1) <= max(a.x0, b.x0) and min(abs(a.y0 - b.y0), abs(a.y1 - b.y1)) <= 3
+    below = min(a.y1, b.y1) <= max(a.y0, b.y0) and min(abs(a.x0 - b.x0), abs(a.x1 - b.x1)) <= 3
+    return beside or below
 
 
 def _not_across(pieces: Sequence[Piece], rasters: Sequence[Box], view: NDArray[np.uint8]) -> list[Piece]:
