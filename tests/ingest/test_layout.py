@@ -180,6 +180,14 @@ def test_fragments_of_a_picture_placed_by_itself_are_one_panel() -> None:
     assert placed.respect(apart, [raster, Box(400, 0, 500, 90)], WHITE) == apart
 
 
+def test_a_picture_with_a_box_over_its_corner_is_one_panel() -> None:
+    raster = Box(0, 0, 200, 300)
+    parts = [Piece(Box(0, 0, 160, 300), "micrograph", "A"), Piece(Box(160, 0, 200, 240), "blot", "")]
+    assert placed.respect(parts, [raster], WHITE) == [Piece(raster, "micrograph", "A")]
+    halves = [parts[0]._replace(box=Box(0, 0, 100, 300)), parts[1]._replace(box=Box(100, 0, 200, 300))]
+    assert placed.respect(halves, [raster], WHITE) == halves
+
+
 def test_crop_rounds_and_stays_inside() -> None:
     image = np.arange(100, dtype=np.uint8).reshape(10, 10)
     part, box = crop(image, Box(-3, 2.4, 4.6, 99))

@@ -42,7 +42,7 @@ def respect(pieces: Sequence[Piece], rasters: Sequence[Box], view: NDArray[np.ui
         inside = [piece for piece in out if common(piece.box, box) > 0.9 * piece.box.area]
         whole = box in cells
         single = len(inside) == 1 and 0.3 * box.area < inside[0].box.area < box.area
-        if inside and (whole or single or _is_torn(inside, box)):
+        if inside and (whole or single or _is_torn(inside, box) or _is_covered(inside, box)):
             at = out.index(inside[0])
             kind = max(inside, key=lambda piece: piece.box.area).kind
             label = next((piece.label for piece in inside if piece.label), "")
@@ -67,6 +67,17 @@ def _is_torn(inside: Sequence[Piece], box: Box) -> bool:
     touching = all(any(distance(a, b) < 3 for b in boxes if b is not a) for a in boxes)
     lined = any(_lined(a, b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
     return not alike and (touching or not lined) and sum(b.area for b in boxes) < 0.8 * box.area
+
+
+def _is_covered(inside: Sequence[Piece], box: Box) -> bool:
+    """Tell whether two pictures are one with something over its corner: they touch along the whole of the shorter."""
+    if len(inside) != 2 or any(piece.kind in ("graph", "diagram") for piece in inside):
+        return False
+    a, b = inside[0].box, inside[1].box
+    filled = (a.area + b.area) / box.area
+    across = min(abs(a.x1 - b.x0), abs(b.x1 - a.x0)) < 2 and abs(a.height - b.height) > _ALIKE * box.height
+    along = min(abs(a.y1 - b.y0), abs(b.y1 - a.y0)) < 2 and abs(a.width - b.width) > _ALIKE * box.width
+    return (across or along) and _lined(a, b) and 0.85 < filled < 0.999
 
 
 def _lined(a: Box, b: Box) -> bool:
