@@ -137,8 +137,8 @@ def _judge_all(shared: _Compared, kept: Path, tell: Progress) -> list[Judged]:
         tell("compare", len(rows), count)
         work = pool.each(_compare_panel, shared, range(len(rows), count), settings.threads)
         for number, measured in enumerate(work, len(rows) + 1):
-            best = [judge.most_probable(candidate, found, settings.threads) for candidate, found in measured]
-            found = [one for one in best if one is not None and one.probability >= settings.findings.probability]
+            best = judge.most_probable(measured, settings.threads)
+            found = [one for one in best if one.probability >= settings.findings.probability]
             judged += found
             file.write(json.dumps([_keepable(one) for one in found]) + "\n")
             file.flush()

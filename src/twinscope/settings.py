@@ -94,6 +94,7 @@ class Align(_Stage):
     """How two panels are aligned."""
 
     least: int = Field(4, ge=3, description="matches needed for a keypoint alignment")
+    few: int = Field(20, ge=0, description="an alignment by fewer keypoints is also refined on the whole pictures")
     reach: float = Field(
         0.06, gt=0, lt=1, description="guided matching: distance from the prediction, of b's long side"
     )
@@ -114,7 +115,8 @@ class Evidence(_Stage):
     window_px: float = Field(10.0, gt=0, description="Gaussian window of the local normalisation, px of the frame")
     local_px: float = Field(6.0, gt=0, description="Gaussian window of the local correlation")
     least: float = Field(0.3, ge=0, lt=1, description="refused: a lower correlation of the aligned pictures")
-    periodic: float = Field(0.88, gt=0, le=1, description="refused: as good at a shift as this share of the best")
+    periodic: float = Field(0.93, gt=0, le=1, description="refused: as good at a shift as this share of the best")
+    grating: float = Field(0.95, gt=0, description="refused: as good far away as this share of the best")
     flat: float = Field(0.006, gt=0, description="local spread below which ground says nothing")
     drowned: float = Field(0.93, ge=0, le=1, description="smooth pictures that agree less than this are shrunk")
     width_px: float = Field(5.0, gt=0, description="width of their detail when they are shrunk")
@@ -138,7 +140,7 @@ class Compare(_Stage):
 class Findings(_Stage):
     """What is told as a finding."""
 
-    probability: float = Field(0.6, ge=0, le=1, description="least calibrated probability of a finding")
+    probability: float = Field(0.5, ge=0, le=1, description="least calibrated probability of a finding")
     most: float = Field(0.999, ge=0.5, le=1, description="no finding is told as more certain than this")
     duplicate: float = Field(0.85, gt=0, le=1, description="shared share of both panels above which it is no overlap")
     least_side_px: int = Field(24, ge=8, description="smaller panels are not compared")

@@ -124,6 +124,25 @@ def test_periodic_textures_are_not_a_pair() -> None:
     assert result is None or result[0].probability < 0.5
 
 
+def test_a_wide_grating_is_not_a_pair() -> None:
+    y, x = np.mgrid[0:360, 0:360].astype(np.float32)
+    rng = np.random.default_rng(5)
+
+    def grating(phase: float) -> np.ndarray:
+        waves = np.cos(2 * np.pi * x / 90 + phase) + np.cos(2 * np.pi * y / 90 + phase)
+        return byte(0.5 + 0.15 * waves + 0.02 * rng.standard_normal(x.shape))
+
+    pair = views(grating(0.3), grating(2.0))
+    move = np.eye(3)
+    move[:2, 2] = -1.7 / (2 * np.pi) * 90
+    none = np.zeros((0, 2))
+    alignment = align.Alignment(pair[1].to_work @ move @ np.linalg.inv(pair[0].to_work), False, 0, none, none)
+    frame = evidence.frame(*pair, alignment)
+    assert evidence.measure(*pair, alignment, frame, SETTINGS.evidence) is None
+    lenient = SETTINGS.evidence.model_copy(update={"grating": 2.0})
+    assert evidence.measure(*pair, alignment, frame, lenient) is not None
+
+
 def test_blank_panels_are_not_candidates() -> None:
     rng = np.random.default_rng(0)
     blanks = [byte(np.full((150, 200), level) + 0.004 * rng.standard_normal((150, 200))) for level in (0.0, 0.5, 1.0)]

@@ -157,6 +157,21 @@ def alignments(a: View, b: View, places: Sequence[Place], settings: Align) -> li
     return reached
 
 
+def climbed(a: View, b: View, start: Alignment, settings: Align) -> Alignment | None:
+    """Refine an alignment by few keypoints, that lie close together, on the whole of both pictures; None if it cannot.
+
+    The matches that no longer fit are left out.
+    """
+    stiff = start._replace(transform=align.nearest_similarity(start.transform, a.shape))
+    found, agreement = _climb(a, b, stiff, 4.0, settings)
+    if agreement < settings.dense_agreement:
+        return None
+    found = align.refine(a, b, _climb(a, b, found, 2.0, settings)[0], settings)
+    error = geometry.apply(found.transform, start.points_a) - start.points_b
+    near = np.hypot(*error.T) < 2 * settings.error_px
+    return found._replace(points_a=start.points_a[near], points_b=start.points_b[near])
+
+
 def _climb(a: View, b: View, current: Alignment, level: float, settings: Align) -> tuple[Alignment, float]:
     """Improve a similarity by damped Gauss-Newton steps on pictures `level` times smaller; return the correlation, too.
 

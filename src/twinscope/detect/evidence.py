@@ -13,12 +13,15 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from twinscope import geometry
-from twinscope.detect import align
+from twinscope.detect import align, embed
 from twinscope.detect.align import Alignment
 from twinscope.detect.features import Bools, Floats, View
 from twinscope.settings import Evidence
+
+Grey = NDArray[np.uint8]
 
 BANDS = ((0.8, 1.0), (1.6, 1.0), (4.0, 3.0))
 """Smoothing (Gaussian sigma, px of the common frame) at which agreement is measured, and the window in units of
@@ -61,6 +64,26 @@ def frame(a: View, b: View, alignment: Alignment) -> Frame:
     return Frame(
         tone_a, tone_b, seen_a & seen_b, seen_a & seen_b & clean_a & clean_b, to_a, to_b, (a.names[i], b.names[j])
     )
+
+
+def registered(shared: Frame) -> tuple[Grey, Grey]:
+    """Return both pictures of what is shared as the embedding network sees them: 96x96 uint8 each.
+
+    What one of them does not show, or is annotated in one, has one grey in both, that of the rest.
+    """
+    rows, columns = np.flatnonzero(shared.seen.any(1)), np.flatnonzero(shared.seen.any(0))
+    if not len(rows) or not shared.clean.any():
+        blank = np.zeros((embed.SIDE_PX, embed.SIDE_PX), np.uint8)
+        return blank, blank
+    part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    clean = shared.clean[part]
+
+    def small(tone: Floats) -> Grey:
+        own = tone[part]
+        filled = np.where(clean, own, np.median(own[clean]))
+        return embed.prepare(np.rint(255 * filled).astype(np.uint8))
+
+    return small(shared.a), small(shared.b)
 
 
 def warped(v: View, plane: int, transform: geometry.Transform, size: tuple[int, int]) -> tuple[Floats, Bools, Bools]:
@@ -117,6 +140,8 @@ class Peak(NamedTuple):
 
 REACH = 20
 """Shifts looked at on either side, in px of the halved pictures; with more, even lanes of a blot are a repeat."""
+_CLEAR = 0.9
+"""Pictures that agree less are not looked at for repeats far away: noise hides those."""
 _ROWS, _COLUMNS = np.mgrid[-REACH : REACH + 1, -REACH : REACH + 1]
 _RADIUS = np.hypot(_ROWS, _COLUMNS)
 
@@ -126,28 +151,7 @@ def peak(x: Floats, y: Floats, mask: Bools) -> Peak:
 
     The pictures are smooth to some px and therefore halved first.
     """
-    half = (-(-x.shape[1] // 2), -(-x.shape[0] // 2))
-    weight = mask.astype(np.float32)
-    whole = (x * weight, y * weight, weight)
-    x, y, w = (np.asarray(cv2.resize(z, half, interpolation=cv2.INTER_AREA), np.float32) for z in whole)
-    h, n = (cv2.getOptimalDFTSize(max(side, REACH + 2) + REACH) for side in x.shape)
-
-    def spectrum(z: Floats) -> Floats:
-        padded = np.zeros((h, n), np.float32)
-        padded[: z.shape[0], : z.shape[1]] = z
-        return np.asarray(cv2.dft(padded, flags=cv2.DFT_COMPLEX_OUTPUT), np.float32)
-
-    def cross(p: Floats, q: Floats) -> Floats:
-        product = cv2.mulSpectrums(p, q, 0, conjB=True)
-        full = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
-        around = np.arange(-REACH, REACH + 1)
-        return np.asarray(full[np.ix_(around, around)], np.float32)
-
-    fx, fy, fw = spectrum(x), spectrum(y), spectrum(w)
-    top = cross(fx, fy)
-    energy = np.maximum(cross(spectrum(x * x), fw) * cross(fw, spectrum(y * y)), 1e-6)
-    enough = cross(fw, fw) > 0.4 * max(float(w.sum()), 1.0)
-    surface = np.where(enough, top / np.sqrt(energy), 0)
+    surface, enough = _shifted(*_halved(x, y, mask), (REACH, REACH))
     value = float(surface[REACH - 1 : REACH + 2, REACH - 1 : REACH + 2].max())
     profile = [float(surface[(_RADIUS >= k - 0.25) & (_RADIUS < k + 0.25)].mean()) for k in range(1, 10)]
     width = _crossing(profile, 0.5 * value)
@@ -157,6 +161,54 @@ def peak(x: Floats, y: Floats, mask: Bools) -> Peak:
     rest = surface[outside]
     z = (value - float(rest.mean())) / max(float(rest.std()), 1e-3)
     return Peak(value, z, float(rest.max()), 2 * width)
+
+
+def _halved(x: Floats, y: Floats, mask: Bools) -> tuple[Floats, Floats, Floats]:
+    """Return two pictures, 0 outside a mask, and the mask as a weight, at half their size."""
+    half = (-(-x.shape[1] // 2), -(-x.shape[0] // 2))
+    weight = mask.astype(np.float32)
+    a, b, w = (
+        np.asarray(cv2.resize(z, half, interpolation=cv2.INTER_AREA), np.float32)
+        for z in (x * weight, y * weight, weight)
+    )
+    return a, b, w
+
+
+def _shifted(x: Floats, y: Floats, w: Floats, reach: tuple[int, int]) -> tuple[Floats, Bools]:
+    """Return the correlation of two pictures (0 where the weight w is) at every shift, and where enough is common.
+
+    Both (2 rows + 1, 2 columns + 1) for a reach of so many rows and columns; no shift is in the middle.
+    """
+    h, n = (cv2.getOptimalDFTSize(max(side, far + 2) + far) for side, far in zip(x.shape, reach, strict=True))
+    around = np.ix_(*(np.arange(-far, far + 1) for far in reach))
+
+    def spectrum(z: Floats) -> Floats:
+        padded = np.zeros((h, n), np.float32)
+        padded[: z.shape[0], : z.shape[1]] = z
+        return np.asarray(cv2.dft(padded, flags=cv2.DFT_COMPLEX_OUTPUT), np.float32)
+
+    def cross(p: Floats, q: Floats) -> Floats:
+        product = cv2.mulSpectrums(p, q, 0, conjB=True)
+        full = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
+        return np.asarray(full[around], np.float32)
+
+    fx, fy, fw = spectrum(x), spectrum(y), spectrum(w)
+    energy = np.maximum(cross(spectrum(x * x), fw) * cross(fw, spectrum(y * y)), 1e-6)
+    enough = cross(fw, fw) > 0.4 * max(float(w.sum()), 1.0)
+    return np.where(enough, cross(fx, fy) / np.sqrt(energy), 0), enough
+
+
+def repeats(x: Floats, y: Floats, mask: Bools, value: float) -> float:
+    """Return the best correlation of two pictures at a far shift, as a share of `value`, that at no shift.
+
+    Far is what `peak` does not reach, up to half of what both show. Only a grating agrees there as well as here.
+    """
+    a, b, w = _halved(x, y, mask)
+    reach = max(REACH, a.shape[0] // 2), max(REACH, a.shape[1] // 2)
+    surface, enough = _shifted(a, b, w, reach)
+    near = np.s_[reach[0] - REACH : reach[0] + REACH + 1, reach[1] - REACH : reach[1] + REACH + 1]
+    surface[near] = 0
+    return float(surface[enough].max(initial=0)) / max(value, 1e-6)
 
 
 def _crossing(profile: Sequence[float], level: float) -> float:
@@ -189,6 +241,8 @@ def measure(a: View, b: View, alignment: Alignment, shared: Frame, settings: Evi
     else:
         shrink = 1.0
     if correlation < settings.least or top.second > settings.periodic * correlation:
+        return None
+    if correlation > _CLEAR and repeats(x, y, textured, correlation) > settings.grating:
         return None
     local = local_agreement(x, y, textured, settings.local_px)
     area = float(textured.sum())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from twinscope import models
-from twinscope.detect import align, dense, evidence
+from twinscope.detect import align, dense, embed, evidence
 from twinscope.detect.align import Alignment
 from twinscope.detect.candidates import Candidate
 from twinscope.detect.features import View
@@ -21,16 +21,17 @@ MODEL = "probability-0"
 
 SIGNALS = (
     "fisher_0", "fisher_1", "fisher_2", "agreeing", "peak_margin", "peak_z", "independent",
-    "inliers", "inlier_ratio", "overlap", "anisotropy", "perspective", "textured",
+    "inliers", "inlier_ratio", "overlap", "anisotropy", "perspective", "textured", "registered",
 )  # fmt: skip
 """What the probability is made of, in the order in which the model takes it."""
 
 
 class Measured(NamedTuple):
-    """An alignment of a candidate pair and the numbers behind it."""
+    """An alignment of a candidate pair, the numbers behind it, and what both show as registered (96x96 uint8 each)."""
 
     alignment: Alignment
     numbers: dict[str, float]
+    registered: tuple[evidence.Grey, evidence.Grey]
 
 
 class Judged(NamedTuple):
@@ -45,25 +46,42 @@ class Judged(NamedTuple):
 
 def judge(a: View, b: View, candidate: Candidate, settings: Settings) -> Judged | None:
     """Return the most probable reading of a candidate pair, or None where no sound alignment exists."""
-    return most_probable(candidate, measure(a, b, candidate, settings), settings.threads)
+    return next(most_probable([(candidate, measure(a, b, candidate, settings))], settings.threads), None)
 
 
-def most_probable(candidate: Candidate, measured: Sequence[Measured], threads: int = 2) -> Judged | None:
-    """Return the most probable of the alignments of a candidate pair, or None where there is none."""
-    a, b = candidate.a, candidate.b
-    read = [Judged(a, b, one.alignment, one.numbers, probability(one.numbers, threads)) for one in measured]
-    return max(read, key=lambda one: one.probability, default=None)
+def most_probable(found: Sequence[tuple[Candidate, Sequence[Measured]]], threads: int = 2) -> Iterator[Judged]:
+    """Yield the most probable of the alignments of each candidate pair that has any."""
+    numbers = iter(with_distances([one for _, measured in found for one in measured], threads))
+    for candidate, measured in found:
+        a, b = candidate.a, candidate.b
+        known = [(one.alignment, next(numbers)) for one in measured]
+        read = [Judged(a, b, alignment, own, probability(own, threads)) for alignment, own in known]
+        if read:
+            yield max(read, key=lambda one: one.probability)
+
+
+def with_distances(measured: Sequence[Measured], threads: int = 2) -> list[dict[str, float]]:
+    """Return the numbers behind alignments, each with `registered`: how far the embedding finds the two apart there.
+
+    This runs the embedding network, which the processes that measure cannot.
+    """
+    points = embed.embed([picture for one in measured for picture in one.registered], embed.MODEL, threads)
+    apart = np.linalg.norm(points[::2] - points[1::2], axis=1)
+    return [{**one.numbers, "registered": float(far)} for one, far in zip(measured, apart, strict=True)]
 
 
 def measure(a: View, b: View, candidate: Candidate, settings: Settings) -> list[Measured]:
     """Align a candidate pair, by keypoints and by correlation where each proposes it, and measure each alignment.
 
+    An alignment by few keypoints, which may say little of the far side, is also refined on the whole of both pictures.
     Alignments that the evidence speaks against are left out.
     """
     proposed: list[Alignment | None] = []
     if candidate.vote.votes >= settings.candidates.votes:
         start = align.from_vote(a, b, candidate.vote, settings.align)
         proposed.append(start and align.refine(a, b, start, settings.align))
+        if start and len(start.points_a) < settings.align.few:
+            proposed.append(dense.climbed(a, b, start, settings.align))
     proposed += dense.alignments(a, b, candidate.places, settings.align)
     out = []
     for alignment in proposed:
@@ -75,7 +93,7 @@ def measure(a: View, b: View, candidate: Candidate, settings: Settings) -> list[
             continue
         numbers["votes"] = float(candidate.vote.votes)
         numbers["dense"] = float(alignment.matches == 0)
-        out.append(Measured(alignment, numbers))
+        out.append(Measured(alignment, numbers, evidence.registered(frame)))
     return out
 
 

@@ -77,7 +77,7 @@ def _planted(
 ) -> tuple[list[Sample], int, dict[str, list[int]]]:
     samples: list[Sample] = []
     counts: dict[str, list[int]] = {}
-    for category in (*pairs.CATEGORIES, "soft blot", "soft blot", "merge", "merge"):
+    for category in (*pairs.CATEGORIES, "soft blot", "soft blot"):
         pair = pairs.planted(source, rng, category)
         views = _views([pair.a, pair.b], settings)
         found = finder.candidates(views, settings, _distances([pair.a, pair.b]))
@@ -86,8 +86,9 @@ def _planted(
         if pair.transform is None or not found:
             continue
         right = 0
-        for alignment, numbers in judge.measure(views[0], views[1], found[0], settings):
-            full = np.linalg.inv(views[1].to_work) @ alignment.transform @ views[0].to_work
+        measured = judge.measure(views[0], views[1], found[0], settings)
+        for one, numbers in zip(measured, judge.with_distances(measured, 1), strict=True):
+            full = np.linalg.inv(views[1].to_work) @ one.alignment.transform @ views[0].to_work
             frame = geometry.corners((0, 0, pair.a.shape[1], pair.a.shape[0]))
             miss = np.abs(geometry.apply(full, frame) - geometry.apply(pair.transform, frame)).max()
             if miss < 0.08 * max(pair.b.shape[:2]):
@@ -118,7 +119,8 @@ def _lookalikes(
         if a // 2 != b // 2 and origins[a] & origins[b]:
             continue  # two draws from one micrograph may truly overlap
         category = made[a] if a // 2 == b // 2 else f"{made[a]} | {made[b]}"
-        for _, numbers in judge.measure(views[a], views[b], candidate, settings):
+        measured = judge.measure(views[a], views[b], candidate, settings)
+        for numbers in judge.with_distances(measured, 1):
             samples.append(Sample(numbers, False, category, job.seed))
     return samples, len(images) * (len(images) - 1) // 2, {}
 

@@ -27,7 +27,7 @@ LIMITS = (
     "Sees 96x96 px of grey: small details of a large picture are lost, and aspect is not kept.",
     "Made for the whole picture against the whole picture: a small crop of a large panel lies outside the border.",
     "Learned from micrographs and drawn pictures; other kinds (blots, photographs) are further from their copies.",
-    "Different fields of the same slide and near-empty pictures lie close to one another: a distance is no evidence.",
+    "Different fields of the same slide and near-empty pictures lie close together: a distance alone is no evidence.",
 )
 ATTRIBUTION = (
     "holo2bright_dataset (DeepTrackAI), CC BY 4.0",

@@ -213,16 +213,6 @@ def _worn(image: Float, rng: Rng) -> m.Manipulated:
     return m.chain(image, rng, [steps[k] for k in rng.permutation(len(steps))[:3]])
 
 
-def _stretched(image: Float, rng: Rng) -> m.Manipulated:
-    """Change the aspect of a picture by up to a quarter, and its tone or sharpness."""
-    height, width = image.shape[:2]
-    factor = float(np.exp(rng.choice([-1, 1]) * rng.uniform(0.06, 0.22)))
-    size = round(height / np.sqrt(factor)), round(width * np.sqrt(factor))
-    done = m.warp(image, np.diag([size[1] / width, size[0] / height, 1.0]), size)
-    step: m.Step = (m.gamma, m.contrast, m.blur, m.jpeg)[int(rng.integers(4))]
-    return m.Manipulated(step(done.image, rng).image, done.transform, done.mask)
-
-
 def overlapping(image: Float, rng: Rng) -> tuple[Float, Float, m.Transform]:
     """Return two windows of a picture that share 27-80 % of each, and the shift between them."""
     height, width = image.shape[:2]
@@ -268,12 +258,8 @@ def planted(source: Pool, rng: Rng, category: str) -> Pair:
         kinds = [m.reflect, m.gamma, m.contrast, m.scale, m.jpeg, m.blur, exact, m.noise]
         steps: list[m.Step] = [kinds[k] for k in rng.permutation(len(kinds))[: int(rng.integers(1, 3))]]
         done = m.chain(image, rng, steps)
-    elif category == "merge":
-        done = _merge(image, rng, field(source, rng))
     elif category == "worn":
         done = _worn(image, rng)
-    elif category == "stretched":
-        done = _stretched(image, rng)
     elif category == "exact":
         done = exact(image, rng)
     elif category == "chain":
@@ -310,23 +296,6 @@ def _same_modality(source: Pool, rng: Rng) -> tuple[Float, Float]:
     if a == b:
         return _neighbours(source, rng)
     return field(source, rng, source.groups[a][0]), field(source, rng, source.groups[b][0])
-
-
-def _merge(image: Float, rng: Rng, other: Float) -> m.Manipulated:
-    """Make the picture one colour of a merge, whose other colour shows something else; often worn a little."""
-    height, width = image.shape[:2]
-    second = cv2.resize(other, (width, height), interpolation=cv2.INTER_AREA)
-    if rng.random() < 0.5:
-        done = m.merge_channel(image, rng, other=second * np.float32(rng.uniform(0.3, 1)))
-    else:
-        one, two = (m.false_colour(x, rng, tuple(rng.uniform(0.1, 1, 3))).image for x in (image, second))
-        done = m.Manipulated(
-            np.clip(one + np.float32(rng.uniform(0.3, 0.8)) * two, 0, 1), np.eye(3), np.zeros((height, width), np.bool_)
-        )
-    if rng.random() < 0.3:
-        return done
-    step: m.Step = (m.gamma, m.contrast, m.blur, m.jpeg, m.noise, m.resample)[int(rng.integers(6))]
-    return m.chain(done.image, rng, [step])
 
 
 def soft(strip: Float, rng: Rng) -> Float:
@@ -447,7 +416,7 @@ LOOKALIKES: dict[str, Callable[[Pool, Rng], tuple[Float, Float]]] = {
     "periodic": _periodic,
     "same marks": _marked,
 }
-CATEGORIES = ("exact", *STEPS, "overlap", "blot", "soft blot", "spots", "merge", "chain", "worn", "stretched")
+CATEGORIES = ("exact", *STEPS, "overlap", "blot", "soft blot", "spots", "chain", "worn")
 
 
 def lookalike(source: Pool, rng: Rng, category: str) -> Pair:
