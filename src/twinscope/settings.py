@@ -115,7 +115,7 @@ class Evidence(_Stage):
     window_px: float = Field(10.0, gt=0, description="Gaussian window of the local normalisation, px of the frame")
     local_px: float = Field(6.0, gt=0, description="Gaussian window of the local correlation")
     least: float = Field(0.3, ge=0, lt=1, description="refused: a lower correlation of the aligned pictures")
-    periodic: float = Field(0.93, gt=0, le=1, description="refused: as good at a shift as this share of the best")
+    periodic: float = Field(0.88, gt=0, le=1, description="refused: as good at a shift as this share of the best")
     grating: float = Field(0.95, gt=0, description="refused: as good far away as this share of the best")
     flat: float = Field(0.006, gt=0, description="local spread below which ground says nothing")
     drowned: float = Field(0.93, ge=0, le=1, description="smooth pictures that agree less than this are shrunk")

@@ -71,6 +71,20 @@ def _cell_colour(rgb: Image, rect: Rect) -> NDArray[np.float64] | None:
     return np.asarray(mean[:, 0], np.float64) if float(deviation.max()) < 9 else None
 
 
+def is_tiled(rgb: Image, parts: Sequence[Rect]) -> bool:
+    """Tell whether a block falls into plain tiles of many colours: a heat map."""
+    if len(parts) < 4:
+        return False
+    means, plain = [], 0
+    for x0, y0, x1, y1 in parts:
+        w, h = x1 - x0, y1 - y0
+        middle = rgb[y0 + h // 5 : y1 - h // 5, x0 + w // 5 : x1 - w // 5]
+        mean, deviation = cv2.meanStdDev(middle)
+        means.append(mean[:, 0])
+        plain += float(deviation.max()) < 3.5 and float(mean.max()) > 60
+    return plain >= 0.6 * len(parts) and float(np.std(means, axis=0).max()) > 15
+
+
 def with_bright(away: Image, parts: list[Rect], bright: list[Rect]) -> list[Rect]:
     """Return the parts of a figure on black paper, with those resolved that hold bright panels and black paper.
 

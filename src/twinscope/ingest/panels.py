@@ -335,7 +335,7 @@ def _pictures(rgb: Image, paper: NDArray[np.int16], blocks: list[Rect], em: floa
             if min(rect[2] - rect[0], rect[3] - rect[1]) >= max(12, em) and _area(rect) >= 6 * em * em
         ]
         solids = [solid for solid in solids if not _is_button(rgb, solid.rect, em)]
-        if _is_tiled(rgb, parts):
+        if grid.is_tiled(rgb, parts):
             continue
         empty = [solid for solid in solids if _is_text_on_paper(rgb, solid.rect, paper)]
         solids = [solid for solid in solids if not any(solid is other for other in empty)]
@@ -387,20 +387,6 @@ def _is_button(rgb: Image, rect: Rect, em: float) -> bool:
     if len(ink) < 12 or float((ink < 4).mean()) <= 0.8:
         return len(ink) < 12
     return bool(middle.max() - middle.min() >= 10 or annotation_mask(part)[~near].mean() > 0.6)
-
-
-def _is_tiled(rgb: Image, parts: list[Rect]) -> bool:
-    """Tell whether a block falls into plain tiles of many colours: a heat map."""
-    if len(parts) < 4:
-        return False
-    means, plain = [], 0
-    for x0, y0, x1, y1 in parts:
-        w, h = x1 - x0, y1 - y0
-        middle = rgb[y0 + h // 5 : y1 - h // 5, x0 + w // 5 : x1 - w // 5]
-        mean, deviation = cv2.meanStdDev(middle)
-        means.append(mean[:, 0])
-        plain += float(deviation.max()) < 3.5 and float(mean.max()) > 60
-    return plain >= 0.6 * len(parts) and float(np.std(means, axis=0).max()) > 15
 
 
 def _is_text_on_paper(rgb: Image, rect: Rect, paper: NDArray[np.int16]) -> bool:

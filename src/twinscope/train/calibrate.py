@@ -32,7 +32,7 @@ from twinscope.train import pairs
 LEVELS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 
 
-STIFFNESS = 0.03
+STIFFNESS = 0.1
 """Inverse strength of the regression's L2 penalty; chosen on the validation groups."""
 
 
