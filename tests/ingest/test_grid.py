@@ -15,7 +15,7 @@ Rect = tuple[int, int, int, int]
 SIZE, GUTTER = 120, 10
 
 
-def never(rect: Rect) -> bool:
+def never(rect: Rect, flanked: bool) -> bool:
     return False
 
 
@@ -161,7 +161,7 @@ def test_fragments_with_one_top_tell_a_row() -> None:
     torn: list[Rect] = [(20, 200, 60, 300), (60, 200, 110, 320), (200, 260, 240, 330)]
     for x0, y0, x1, y1 in whole + torn:
         away[y0:y1, x0:x1] = 100
-    added, replaced = grid.completed(away, [*whole, *torn], False, lambda rect: True)
+    added, replaced = grid.completed(away, [*whole, *torn], False, lambda rect, flanked: True)
     assert added[:1] == [(0, 200, 150, 350)]
     assert set(torn[:2]) <= set(replaced)
 
@@ -184,3 +184,18 @@ def test_fragments_as_wide_together_as_their_neighbour_are_one_panel() -> None:
         cv2.ellipse(away, ((x0 + x1) // 2, (y0 + y1) // 2), ((x1 - x0) // 2, (y1 - y0) // 2), 0, 0, 360, 100, -1)
     assert grid.levelled(away, [(210, 0, 410, 170), *torn]) == dict.fromkeys(torn, (10, 0, 208, 170))
     assert grid.levelled(away, [(210, 0, 440, 170), *torn]) == {}
+
+
+def test_a_cell_between_two_pictures_is_asked_as_such() -> None:
+    away = np.zeros((150, 620), np.uint8)
+    row: list[Rect] = [(0, 0, 150, 150), (310, 0, 460, 150)]
+    for x0, y0, x1, y1 in row:
+        away[y0:y1, x0:x1] = 100
+    asked: dict[Rect, bool] = {}
+
+    def taken(rect: Rect, flanked: bool) -> bool:
+        asked[rect] = flanked
+        return flanked
+
+    assert grid.completed(away, row, False, taken)[0] == [(155, 0, 305, 150)]
+    assert asked == {(155, 0, 305, 150): True, (465, 0, 615, 150): False}

@@ -23,7 +23,7 @@ def numbers(rng: np.random.Generator, same: bool, dense: bool) -> dict[str, floa
     out |= {name: float(rng.uniform(0, 1)) for name in UNIT}
     return out | {
         "peak_z": 20 * rng.random(), "independent": 500 * rng.random(), "inliers": 100 * rng.random(),
-        "anisotropy": 1 + rng.random(), "dense": float(dense),
+        "anisotropy": 1 + rng.random(), "dense": float(dense), "registered": rng.random(),
     }  # fmt: skip
 
 

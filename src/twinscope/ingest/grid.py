@@ -152,7 +152,7 @@ def _is_paper_beside(away: Image, part: Rect, inside: list[Rect]) -> bool:
 def is_regular(rects: Sequence[Rect]) -> bool:
     """Tell whether most of three or more rectangles, by area, have one size."""
     twins = max((_twins(r, rects) for r in rects), key=len, default=[])
-    return len(twins) >= 3 and sum(map(area, twins)) > 0.6 * sum(map(area, rects))
+    return len(twins) >= 3 and sum(map(area, twins)) > 0.5 * sum(map(area, rects))
 
 
 def is_torn(block: Rect, blocks: Sequence[Rect], parts: Sequence[Rect]) -> bool:
@@ -168,12 +168,13 @@ def _alike(a: tuple[int, int], b: tuple[int, int]) -> bool:
 
 
 def completed(
-    away: Image, found: list[Rect], dark: bool, taken: Callable[[Rect], bool]
+    away: Image, found: list[Rect], dark: bool, taken: Callable[[Rect, bool], bool]
 ) -> tuple[list[Rect], list[Rect]]:
     """Return the panels that the grid of the others asks for, and those of `found` that these replace.
 
     away: HxW uint8, how far each pixel is from the paper's colour; dark: whether the paper is black; taken: tells
-    whether what a rectangle shows looks like a picture, asked where nothing was found in a cell.
+    whether what a rectangle shows looks like a picture, asked where nothing was found in a cell, and whether it stands
+    between two pictures of its size.
     """
     least = 0.05 * max(away.shape)
     added: list[Rect] = []
@@ -342,7 +343,7 @@ def _is_panel(
     settled: list[Rect],
     gutter: int,
     dark: bool,
-    taken: Callable[[Rect], bool],
+    taken: Callable[[Rect, bool], bool],
 ) -> bool:
     """Tell whether a cell of a lattice is a panel: something in it, nothing across its border."""
     x0, y0, x1, y1 = cell
@@ -355,7 +356,7 @@ def _is_panel(
     if any(common(r, cell) < 0.8 * area(cell) for r in rest) or (rest and not dark):
         return False
     if not inside:
-        return dark or taken(cell)
+        return dark or taken(cell, _is_flanked(cell, settled, gutter))
     if len(inside) == 1 and area(inside[0]) >= _SPECK * area(cell) and not _fades(away, inside[0], cell):
         return False
     beside = away[y0:y1, x0:x1] > 60
@@ -365,7 +366,18 @@ def _is_panel(
     if shares and (dark or len(inside) > 1 or float(beside.sum()) < 0.08 * area(cell)):
         return True
     torn = all(area(r) < _SPECK * area(cell) or _fades(away, r, cell) for r in inside)
-    return not dark and torn and taken(cell)
+    return not dark and torn and taken(cell, _is_flanked(cell, settled, gutter))
+
+
+def _is_flanked(cell: Rect, settled: list[Rect], gutter: int) -> bool:
+    """Tell whether panels of its size stand on either side of a cell in its row, or above and below it."""
+    reach = 2 * gutter + 4
+    for axis in (0, 1):
+        line = [r for r in _twins(cell, settled) if abs(r[1 - axis] - cell[1 - axis]) <= 4]
+        before = any(0 <= cell[axis] - r[axis + 2] + 4 <= reach + 4 for r in line)
+        if before and any(0 <= r[axis] - cell[axis + 2] + 4 <= reach + 4 for r in line):
+            return True
+    return False
 
 
 def _has_clear_ring(away: Image, cell: Rect, gutter: int, settled: list[Rect]) -> bool:

@@ -19,6 +19,8 @@ from twinscope.types import Box, PanelKind
 
 _WORK_SIDE = 2400
 _SURE = 0.6
+_LONELY, _LIKELY = 0.7, 0.25
+"""How sure a cell of a grid must be a picture, and one between two pictures."""
 _PICTURES = frozenset({"micrograph", "blot", "photo"})
 
 Image = NDArray[np.uint8]
@@ -211,13 +213,11 @@ def _on_grid(
     if len(taken) < 2:
         return pictures
 
-    def looks_taken(rect: Rect) -> bool:
+    def looks_taken(rect: Rect, flanked: bool) -> bool:
         solid = _solid(rgb, rect)
-        return (
-            not solid.flat
-            and float(solid.shares[: kinds.TAKEN].sum()) > 0.7
-            and not _is_text_on_paper(rgb, rect, paper)
-        )
+        least = _LIKELY if flanked else _LONELY
+        taken = not solid.flat and float(solid.shares[: kinds.TAKEN].sum()) > least
+        return taken and not _is_text_on_paper(rgb, rect, paper)
 
     away = _away(rgb, paper)
     dark = bool(paper.max() < 40)
