@@ -5,10 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from tests.detect.scenes import byte
+from tests.detect.scenes import byte, real, scene
 
 from twinscope import geometry
-from twinscope.detect import dense, features
+from twinscope.detect import align, dense, features
 from twinscope.settings import Settings
 
 SETTINGS = Settings(threads=1)
@@ -100,3 +100,23 @@ def test_a_stretched_strip_is_not_said_to_fit() -> None:
     va, vb, _ = placed(a, cv2.resize(a, (336, 60), interpolation=cv2.INTER_CUBIC).clip(0, 1))
     stretched = np.diag([vb.shape[1] / va.shape[1], vb.shape[0] / va.shape[0], 1.0])
     assert dense.alignments(va, vb, (dense.Place(0.95, False, stretched),), SETTINGS.align) == []
+
+
+def test_an_alignment_by_keypoints_that_lie_together_reaches_the_far_corner() -> None:
+    a = features.view(scene(3), SETTINGS.features)
+    b = features.view(byte(real(scene(3)) ** 0.7), SETTINGS.features)
+    corner = np.array([[30.0, 30.0], [60.0, 34.0], [34.0, 62.0], [58.0, 60.0], [300.0, 250.0]])
+    turn, grow = np.deg2rad(1.2), 1.02
+    c, n = grow * np.cos(turn), grow * np.sin(turn)
+    wrong = np.array([[c, -n, 45 - 45 * c + 45 * n], [n, c, 45 - 45 * n - 45 * c], [0, 0, 1]])
+    target = corner.copy()
+    target[4] += 9
+    start = align.Alignment(wrong, False, 5, corner, target)
+    frame = geometry.corners((0, 0, a.shape[1], a.shape[0]))
+    assert np.abs(geometry.apply(wrong, frame) - frame).max() > 9
+    found = dense.climbed(a, b, start, SETTINGS.align)
+    assert found is not None
+    assert np.abs(geometry.apply(found.transform, frame) - frame).max() < 0.5
+    assert len(found.points_a) == len(found.points_b) == 4
+    other = features.view(scene(4), SETTINGS.features)
+    assert dense.climbed(a, other, start, SETTINGS.align) is None

@@ -8,7 +8,7 @@ import pytest
 from tests.detect.scenes import byte, real, scene
 from tests.detect.test_dense import strip
 
-from twinscope.detect import align, evidence, features
+from twinscope.detect import align, candidates, embed, evidence, features, judge, keypoints
 from twinscope.settings import Settings
 
 SETTINGS = Settings(threads=1)
@@ -84,3 +84,48 @@ def test_a_shrunk_copy_is_compared_without_aliasing() -> None:
     shared = evidence.frame(va, vb, shrink)
     inner = (slice(4, -4), slice(4, -4))
     assert np.corrcoef(shared.a[inner].ravel(), shared.b[inner].ravel())[0, 1] > 0.85
+
+
+def test_the_network_sees_what_both_show_and_nothing_drawn() -> None:
+    picture = scene(5)
+    drawn = picture.copy()
+    cv2.rectangle(drawn, (30, 200), (110, 208), 255, -1)
+    move = np.eye(3)
+    move[0, 2] = -60
+    va, vb = features.view(picture, SETTINGS.features), features.view(drawn[:, 45:], SETTINGS.features)
+    inner = vb.to_work @ np.array([[1, 0, -45], [0, 1, 0], [0, 0, 1.0]]) @ np.linalg.inv(va.to_work)
+    shared = evidence.frame(va, vb, STRAIGHT._replace(transform=inner))
+    a, b = evidence.registered(shared)
+    assert a.shape == b.shape == (embed.SIDE_PX, embed.SIDE_PX)
+    assert np.abs(a.astype(int) - b.astype(int)).max() <= 8
+    assert np.abs(a.astype(int) - embed.prepare(picture[:, 45:]).astype(int)).mean() < 4
+
+
+def test_the_distance_on_aligned_ground_tells_a_copy_from_another_picture() -> None:
+    copy = byte(real(scene(6)) ** 0.8)
+    views = [features.view(image, SETTINGS.features) for image in (scene(6), copy, scene(7))]
+    told = []
+    for other in views[1:]:
+        frame = evidence.frame(views[0], other, STRAIGHT)
+        told.append(judge.Measured(STRAIGHT, {"votes": 3.0}, evidence.registered(frame)))
+    near, far = judge.with_distances(told, 1)
+    assert near["votes"] == far["votes"] == 3.0
+    assert near["registered"] < 0.3 < 0.6 < far["registered"]
+    assert judge.with_distances([], 1) == []
+
+
+def test_each_pair_is_told_by_its_most_probable_alignment() -> None:
+    views = [features.view(image, SETTINGS.features) for image in (scene(6), byte(real(scene(6)) ** 0.8))]
+    wrong = STRAIGHT._replace(transform=np.array([[1, 0, 3], [0, 1, 2], [0, 0, 1.0]]))
+    measured = []
+    for alignment in (wrong, STRAIGHT):
+        frame = evidence.frame(*views, alignment)
+        lenient = SETTINGS.evidence.model_copy(update={"least": 0.0, "periodic": 1.0})
+        numbers = evidence.measure(*views, alignment, frame, lenient) or {}
+        measured.append(judge.Measured(alignment, {**numbers, "dense": 1.0}, evidence.registered(frame)))
+    assert all(len(one.numbers) > 1 for one in measured)
+    empty = candidates.Candidate(0, 2, keypoints.NO_VOTE)
+    found = list(judge.most_probable([(empty, []), (empty._replace(b=1), measured)], 1))
+    assert [(one.a, one.b) for one in found] == [(0, 1)]
+    assert found[0].alignment is STRAIGHT
+    assert found[0].numbers["registered"] < 0.3

@@ -56,6 +56,44 @@ def test_strips_on_white_film_are_whole(seed: int, gutter: int) -> None:
     assert len(found) == len(figure.panels)
 
 
+def stain_and_dark(seed: int, gutter: int, quality: int) -> tuple[compose.Image, list[tuple[int, int, int, int]]]:
+    """Draw a stain on ground that is all but white beside a dark picture, as a JPEG whose noise fills the gutter."""
+    rng, side = np.random.default_rng(seed), 240
+    figure = np.full((side + 20, 2 * side + gutter + 20, 3), 255, np.uint8)
+    y, x = np.mgrid[0:side, 0:side]
+    cover = (np.hypot(y - 0.6 * side, x - 0.4 * side) < 0.33 * side).astype(np.float32)
+    cover = cv2.GaussianBlur(cover, (0, 0), 6) * (90 + 30 * np.clip(compose.noise(rng, side, side, 14), -2, 2))
+    pale = np.clip(255 - 2 * (rng.random((side, side)) < 0.6) - cover, 0, 255)
+    dark = np.clip(rng.normal(30, 6, (side, side)) + 50 * compose.noise(rng, side, side, 6), 4, 220)
+    boxes = [(10, 10, 10 + side, 10 + side), (10 + side + gutter, 10, 10 + 2 * side + gutter, 10 + side)]
+    for (x0, y0, x1, y1), part in zip(boxes, (pale, dark), strict=True):
+        figure[y0:y1, x0:x1] = part.astype(np.uint8)[..., None]
+    kept = cv2.imdecode(cv2.imencode(".jpg", figure, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+    return np.asarray(kept, np.uint8), boxes
+
+
+@pytest.mark.parametrize("gutter", [4, 8, 10])
+@pytest.mark.parametrize("quality", [70, 85])
+def test_a_pale_picture_ends_at_its_dark_neighbour(gutter: int, quality: int) -> None:
+    for seed in range(3):
+        image, boxes = stain_and_dark(seed, gutter, quality)
+        found = [piece.box for piece in panels.split(image)]
+        assert len(found) == 2
+        assert all(max(compose.iou(box, other) for other in found) > 0.9 for box in boxes)
+
+
+def test_a_field_is_parted_beside_a_picture_in_it_and_only_there() -> None:
+    image, (pale_box, dark_box) = stain_and_dark(1, 10, 70)
+    field = (8, 8, 504, 256)
+    assert panels._beside(image, field, [dark_box], 30) == [(8, 8, dark_box[0], 256)]
+    inside = (pale_box[0] + 60, pale_box[1] + 60, pale_box[0] + 120, pale_box[1] + 120)
+    assert panels._beside(image, field, [inside], 30) == [field]
+    soft = (300, 10, 400, 250)
+    assert panels._beside(image, field, [soft], 30) == [field]
+    twins = [(100, 10, 200, 250), (300, 10, 400, 250), (420, 10, 520, 250)]
+    assert panels._beside(image, field, twins, 30) == [(8, 8, 100, 256), (200, 8, 300, 256), (400, 8, 504, 256)]
+
+
 def test_a_name_beside_a_strip_is_not_ground() -> None:
     figure = row(np.random.default_rng(3), 14)
     strip = figure.panels[0].box

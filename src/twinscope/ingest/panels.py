@@ -242,9 +242,9 @@ def _away(rgb: Image, paper: NDArray[np.int16]) -> Image:
 
 
 def _is_compound(rgb: Image, rects: list[Rect]) -> bool:
-    """Tell whether most of the area of the pictures found has edges of its own: sharp, or the image's border."""
+    """Tell whether much of the area of the pictures found has edges of its own: sharp, or the image's border."""
     clear = sum(_area(rect) for rect in rects if _has_edges(rgb, rect))
-    return grid.is_regular(rects) or bool(clear > max(0, 0.5 * sum(map(_area, rects))))
+    return grid.is_regular(rects) or bool(clear > max(0, 0.4 * sum(map(_area, rects))))
 
 
 def _has_edges(rgb: Image, rect: Rect) -> bool:
