@@ -1,6 +1,6 @@
 """Build manuscripts with and without re-used pictures, screen them, and count what is found.
 
-    python benchmarks/manuscripts.py build -o .cache/bench/test                  # 64 manuscripts of the test groups
+    python benchmarks/manuscripts.py build -o .cache/bench/test                  # 128 manuscripts of the test groups
     python benchmarks/manuscripts.py build --split train -o .cache/bench/dev     # to tune on: other groups, other hosts
     python benchmarks/manuscripts.py run .cache/bench/test --json benchmarks/results/manuscripts.json
     python benchmarks/manuscripts.py table                                       # the table of the results kept
@@ -199,7 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("build", help="write manuscripts and their truth")
-    make.add_argument("--n", type=int, default=64)
+    make.add_argument("--n", type=int, default=128)
     make.add_argument("--seed", type=int, default=1)
     make.add_argument("--split", choices=["test", "train"], default="test")
     make.add_argument("--quick", action="store_true", help="10 manuscripts")
