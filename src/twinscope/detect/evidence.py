@@ -13,15 +13,13 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from twinscope import geometry
 from twinscope.detect import align, embed
 from twinscope.detect.align import Alignment
 from twinscope.detect.features import Bools, Floats, View
+from twinscope.pixels import Image
 from twinscope.settings import Evidence
-
-Grey = NDArray[np.uint8]
 
 BANDS = ((0.8, 1.0), (1.6, 1.0), (4.0, 3.0))
 """Smoothing (Gaussian sigma, px of the common frame) at which agreement is measured, and the window in units of
@@ -66,7 +64,7 @@ def frame(a: View, b: View, alignment: Alignment) -> Frame:
     )
 
 
-def registered(shared: Frame) -> tuple[Grey, Grey]:
+def registered(shared: Frame) -> tuple[Image, Image]:
     """Return both pictures of what is shared as the embedding network sees them: 96x96 uint8 each.
 
     What one of them does not show, or is annotated in one, has one grey in both, that of the rest.
@@ -78,7 +76,7 @@ def registered(shared: Frame) -> tuple[Grey, Grey]:
     part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     clean = shared.clean[part]
 
-    def small(tone: Floats) -> Grey:
+    def small(tone: Floats) -> Image:
         own = tone[part]
         filled = np.where(clean, own, np.median(own[clean]))
         return embed.prepare(np.rint(255 * filled).astype(np.uint8))

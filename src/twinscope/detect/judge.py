@@ -14,6 +14,7 @@ from twinscope.detect import align, dense, embed, evidence
 from twinscope.detect.align import Alignment
 from twinscope.detect.candidates import Candidate
 from twinscope.detect.features import View
+from twinscope.pixels import Image
 from twinscope.settings import Settings
 
 MODEL = "probability-0"
@@ -31,7 +32,7 @@ class Measured(NamedTuple):
 
     alignment: Alignment
     numbers: dict[str, float]
-    registered: tuple[evidence.Grey, evidence.Grey]
+    registered: tuple[Image, Image]
 
 
 class Judged(NamedTuple):

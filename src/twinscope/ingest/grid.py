@@ -6,6 +6,7 @@ one pitch, its place is known from them.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -295,24 +296,26 @@ def levelled(away: Image, found: Sequence[Rect]) -> dict[Rect, Rect]:
     A picture as wide as its neighbour in the row, and lower only because it fades, is as high.
     """
     out: dict[Rect, Rect] = {}
-    for rect in found:
-        for other in found:
-            if rect == other or area(other) <= area(rect):
-                continue
-            for a, b in ((0, 1), (1, 0)):
-                same = abs((rect[a + 2] - rect[a]) - (other[a + 2] - other[a])) <= 4
-                within = rect[b] >= other[b] - 2 and rect[b + 2] <= other[b + 2] + 2
-                apart = rect[a] >= other[a + 2] or rect[a + 2] <= other[a]
-                part = (rect[b + 2] - rect[b]) / (other[b + 2] - other[b])
-                if not (same and within and apart and 0.3 <= part < 0.97):
-                    continue
-                cell = [rect[0], rect[1], rect[2], rect[3]]
-                cell[b], cell[b + 2] = other[b], other[b + 2]
-                whole = (cell[0], cell[1], cell[2], cell[3])
-                rest = [r for r in found if r != rect and common(r, whole) > 0.02 * area(r)]
-                if _fades(away, rect, whole) and all(common(r, whole) > 0.85 * area(r) for r in rest):
-                    out[rect] = whole
+    for rect, other, across in itertools.product(found, found, (0, 1)):
+        whole = _level_with(rect, other, across)
+        if whole is None or not _fades(away, rect, whole):
+            continue
+        rest = [r for r in found if r != rect and common(r, whole) > 0.02 * area(r)]
+        if all(common(r, whole) > 0.85 * area(r) for r in rest):
+            out[rect] = whole
     return {**out, **_gathered(away, [r for r in found if r not in out])}
+
+
+def _level_with(rect: Rect, other: Rect, across: int) -> Rect | None:
+    """Return a rectangle made as high as a larger one in its row and as wide (across 0; 1: in its column), or None."""
+    down = 1 - across
+    same = abs((rect[across + 2] - rect[across]) - (other[across + 2] - other[across])) <= 4
+    within = rect[down] >= other[down] - 2 and rect[down + 2] <= other[down + 2] + 2
+    apart = rect[across] >= other[across + 2] or rect[across + 2] <= other[across]
+    part = (rect[down + 2] - rect[down]) / (other[down + 2] - other[down])
+    if not (area(other) > area(rect) and same and within and apart and 0.3 <= part < 0.97):
+        return None
+    return (rect[0], other[1], rect[2], other[3]) if down else (other[0], rect[1], other[2], rect[3])
 
 
 def _gathered(away: Image, found: Sequence[Rect]) -> dict[Rect, Rect]:
@@ -321,9 +324,8 @@ def _gathered(away: Image, found: Sequence[Rect]) -> dict[Rect, Rect]:
     for one in found:
         width = one[2] - one[0]
         row = [r for r in found if r != one and r[1] >= one[1] - 2 and r[3] <= one[3] + 2]
-        for side in (-1, 1):
-            beside = [r for r in row if 0 <= (one[0] - r[2] if side < 0 else r[0] - one[2]) <= 1.15 * width]
-            near = [r for r in beside if (r[0] >= one[0] - 1.15 * width if side < 0 else r[2] <= one[2] + 1.15 * width)]
+        for low, high in ((one[0] - 1.15 * width, one[0]), (one[2], one[2] + 1.15 * width)):
+            near = [r for r in row if low <= r[0] and r[2] <= high]
             if len(near) < 2:
                 continue
             whole = (min(r[0] for r in near), one[1], max(r[2] for r in near), one[3])
@@ -374,8 +376,8 @@ def _is_flanked(cell: Rect, settled: list[Rect], gutter: int) -> bool:
     reach = 2 * gutter + 4
     for axis in (0, 1):
         line = [r for r in _twins(cell, settled) if abs(r[1 - axis] - cell[1 - axis]) <= 4]
-        before = any(0 <= cell[axis] - r[axis + 2] + 4 <= reach + 4 for r in line)
-        if before and any(0 <= r[axis] - cell[axis + 2] + 4 <= reach + 4 for r in line):
+        before = any(-4 <= cell[axis] - r[axis + 2] <= reach for r in line)
+        if before and any(-4 <= r[axis] - cell[axis + 2] <= reach for r in line):
             return True
     return False
 

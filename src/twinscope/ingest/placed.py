@@ -13,6 +13,7 @@ from twinscope.ingest.layout import common, distance
 from twinscope.ingest.panels import Piece
 from twinscope.types import Box
 
+_DRAWN = ("graph", "diagram")
 _ALIKE = 0.03
 _GAP = 1.0
 """Tiles of one picture lie nearer than so many px."""
@@ -60,7 +61,7 @@ def respect(pieces: Sequence[Piece], rasters: Sequence[Box], view: NDArray[np.ui
 
 def _is_torn(inside: Sequence[Piece], box: Box) -> bool:
     """Tell whether the pictures on a raster are fragments of one: of unlike sizes, touching or in no row."""
-    if len(inside) < 2 or any(piece.kind in ("graph", "diagram") for piece in inside):
+    if len(inside) < 2 or any(piece.kind in _DRAWN for piece in inside):
         return False
     boxes = [piece.box for piece in inside]
     alike = any(_alike(a, b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
@@ -71,7 +72,7 @@ def _is_torn(inside: Sequence[Piece], box: Box) -> bool:
 
 def _is_covered(inside: Sequence[Piece], box: Box) -> bool:
     """Tell whether two pictures are one with something over its corner: they touch along the whole of the shorter."""
-    if len(inside) != 2 or any(piece.kind in ("graph", "diagram") for piece in inside):
+    if len(inside) != 2 or any(piece.kind in _DRAWN for piece in inside):
         return False
     a, b = inside[0].box, inside[1].box
     filled = (a.area + b.area) / box.area
@@ -104,13 +105,12 @@ def _not_across(pieces: Sequence[Piece], rasters: Sequence[Box], view: NDArray[n
         x0, y0, x1, y1 = (round(side) for side in piece.box)
         reached = [box for box in apart if _across(piece.box, box)]
         plain = float(ink[y0:y1, x0:x1].sum()) < 0.02 * max(1.0, float(beside[y0:y1, x0:x1].sum()))
-        if reached and plain and piece.kind not in ("graph", "diagram"):
+        if reached and plain and piece.kind not in _DRAWN:
             torn.append((piece, reached))
     if not torn:
         return list(pieces)
     kept = [piece for piece in pieces if not any(piece is one for one, _ in torn)]
-    boxes = {box: one.kind for one, reached in torn for box in reached}
-    for box in boxes:
+    for box in dict.fromkeys(box for _, reached in torn for box in reached):
         if not any(common(piece.box, box) > 0.05 * box.area for piece in kept):
             part = np.ascontiguousarray(view[round(box.y0) : round(box.y1), round(box.x0) : round(box.x1)])
             kept.append(Piece(box, kinds.classify(part), ""))
@@ -131,7 +131,7 @@ def _without_backdrops(rasters: Sequence[Box]) -> list[Box]:
 def _parted(piece: Piece, rasters: Sequence[Box]) -> list[Piece]:
     """Return the rasters that a picture covers where a gap of a pixel or more lies between them, else the picture."""
     below = [box for box in rasters if common(box, piece.box) > 0.5 * box.area]
-    if piece.kind in ("graph", "diagram") or len(below) < 2:
+    if piece.kind in _DRAWN or len(below) < 2:
         return [piece]
     held = sum(common(box, piece.box) for box in below)
     touch = any(distance(a, b) < _GAP for i, a in enumerate(below) for b in below[i + 1 :])
