@@ -114,6 +114,34 @@ def test_the_distance_on_aligned_ground_tells_a_copy_from_another_picture() -> N
     assert judge.with_distances([], 1) == []
 
 
+@pytest.mark.parametrize("inverted", [False, True])
+def test_to_the_network_a_clipped_copy_is_the_same(inverted: bool) -> None:
+    whole = real(scene(6))
+    clipped = np.clip((whole**0.7 - 0.45) * 3, 0, 1)
+    copy, other = (byte(1 - x if inverted else x) for x in (clipped, np.clip((real(scene(7)) - 0.5) * 2 + 0.5, 0, 1)))
+    views = [features.view(image, SETTINGS.features) for image in (scene(6), copy, other)]
+    straight = STRAIGHT._replace(inverted=inverted)
+
+    def apart(pictures: tuple[np.ndarray, np.ndarray]) -> float:
+        points = embed.embed(list(pictures), threads=1)
+        return float(np.linalg.norm(points[0] - points[1]))
+
+    as_they_are = apart((embed.prepare(scene(6)), embed.prepare(copy)))
+    for a, b in ((0, 1), (1, 0)):
+        near = apart(evidence.registered(evidence.frame(views[a], views[b], straight), inverted))
+        assert near < 0.25 < 0.5 * as_they_are
+    assert apart(evidence.registered(evidence.frame(views[0], views[2], straight), inverted)) > 0.6
+
+
+def test_the_picture_of_more_tones_is_given_those_of_the_other() -> None:
+    steps = byte(np.where(real(scene(6)) > 0.5, 0.8, 0.2))
+    views = [features.view(image, SETTINGS.features) for image in (scene(6), steps)]
+    for a, b in ((0, 1), (1, 0)):
+        pictures = evidence.registered(evidence.frame(views[a], views[b], STRAIGHT))
+        assert np.abs(pictures[a].astype(int) - pictures[b].astype(int)).mean() < 12
+        assert all(40 < np.quantile(one, 0.02) < 70 and 190 < np.quantile(one, 0.98) < 215 for one in pictures)
+
+
 def test_each_pair_is_told_by_its_most_probable_alignment() -> None:
     views = [features.view(image, SETTINGS.features) for image in (scene(6), byte(real(scene(6)) ** 0.8))]
     wrong = STRAIGHT._replace(transform=np.array([[1, 0, 3], [0, 1, 2], [0, 0, 1.0]]))

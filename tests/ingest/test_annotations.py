@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tests.ingest import compose
 
 from twinscope.ingest.annotations import annotation_mask
-from twinscope.train import pairs
+from twinscope.train import pairs, strips
 
 WHITE, BLACK, YELLOW, RED = (255, 255, 255), (0, 0, 0), (255, 255, 0), (255, 0, 0)
 
@@ -201,7 +201,7 @@ def test_grey_outlines_are_marked(level: int, quality: int | None) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_colonies_are_content(seed: int) -> None:
-    strip = pairs.byte(pairs.spots(np.random.default_rng(seed), 3, 4, 0.5))
+    strip = pairs.byte(strips.spots(np.random.default_rng(seed), 3, 4, 0.5))
     assert annotation_mask(strip).mean() < 0.02
 
 

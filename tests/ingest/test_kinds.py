@@ -119,3 +119,16 @@ def test_a_picture_found_as_ink_is_a_picture_and_a_chart_is_not(seed: int) -> No
         assert panels._kind_again(figure, (20, 50, 320, 310), kind) in TAKEN
         assert panels._kind_again(figure, (380, 50, 700, 310), kind) == kind
     assert panels._kind_again(figure, (380, 50, 700, 310), "photo") == "photo"
+
+
+def test_flat_shapes_that_no_raster_made_are_drawn_and_grain_is_not() -> None:
+    icon = np.full((78, 92, 3), 255, np.uint8)
+    cv2.ellipse(icon, (46, 39), (44, 37), 0, 0, 360, (247, 144, 112), -1, cv2.LINE_AA)
+    cv2.putText(icon, "M", (32, 50), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (20, 20, 20), 2, cv2.LINE_AA)
+    assert {kinds.of_drawn(icon, kind) for kind in ("micrograph", "blot", "photo")} <= {"graph", "diagram"}
+    assert kinds.of_drawn(icon, "graph") == "graph"
+    assert kinds.of_drawn(icon, "other") == "other"
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        for kind in ("micrograph", "blot"):
+            assert kinds.of_drawn(compose.picture(rng, kind, 120, 150), kind) == kind

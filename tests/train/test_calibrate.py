@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnxruntime
 import pytest
@@ -12,14 +13,14 @@ from sklearn.preprocessing import PolynomialFeatures
 
 from twinscope import geometry
 from twinscope.detect import judge
-from twinscope.train import calibrate, pairs
+from twinscope.train import calibrate, pairs, strips
 
 UNIT = ("second", "agreeing", "inlier_ratio", "overlap", "perspective", "textured")
 
 
 def numbers(rng: np.random.Generator, same: bool, dense: bool) -> dict[str, float]:
     level = 0.85 if same else 0.5
-    out = {f"correlation_{k}": float(np.clip(level + 0.15 * rng.standard_normal(), 0, 0.99)) for k in range(3)}
+    out = {f"correlation_{k}": float(np.clip(level + 0.15 * rng.standard_normal(), 0, 0.99)) for k in range(4)}
     out |= {name: float(rng.uniform(0, 1)) for name in UNIT}
     return out | {
         "peak_z": 20 * rng.random(), "independent": 500 * rng.random(), "inliers": 100 * rng.random(),
@@ -90,3 +91,33 @@ def test_calibration_numbers_by_hand() -> None:
     assert rates[0.0] == pytest.approx(0.025)
     assert rates[0.5] == pytest.approx(0.015)
     assert rates[0.7] == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_two_cuts_of_a_strip_are_the_same_ground(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    strip = cv2.GaussianBlur(strips.blot(rng), (0, 0), 1.5)
+    pair = pairs.cut_twice(strip, rng, "blot")
+    assert pair.same
+    assert pair.transform is not None
+    size = (pair.b.shape[1], pair.b.shape[0])
+    laid = cv2.warpPerspective(pair.a.astype(np.float32), pair.transform, size, borderValue=-1e4)
+    both = laid > 0
+    assert both.mean() > 0.5
+    ranks = [np.argsort(np.argsort(x[both])) for x in (laid, cv2.GaussianBlur(pair.b, (0, 0), 1.0).astype(np.float32))]
+    assert np.corrcoef(*ranks)[0, 1] > 0.85
+
+
+def test_lone_cells_are_few_and_bright_on_dark_ground_and_never_of_one_group(shared: Path) -> None:
+    source = pairs.pool("val", shared / "data" / "micrographs")
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(20):
+        image, group = pairs.lone_cells(source, rng, "")
+        seen.add(group)
+        grey = image if image.ndim == 2 else image.max(2)
+        assert 170 <= max(grey.shape) <= 430
+        assert float(np.median(grey)) < 0.6 * float(np.quantile(grey, 0.995))
+        assert pairs.lone_cells(source, rng, group)[1] != group or group == ""
+    assert "" in seen
+    assert len(seen) > 4

@@ -1,14 +1,12 @@
 """The second way to align: correlation search, where keypoints are few (blot strips, dark or smooth pictures).
 
 A small tone-free picture of each panel is correlated with another's at every shift, in both mirror states, upright and
-upside down, over a range of scales, by Fourier transforms that are computed once a panel. The best place is refined
-from coarse to fine by ECC.
+upside down, over a range of scales, by Fourier transforms that are computed once a panel. `climb` refines the places
+that it finds.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -18,9 +16,8 @@ from scipy import fft
 
 from twinscope import geometry
 from twinscope.detect import align, features
-from twinscope.detect.align import Alignment
-from twinscope.detect.features import Bools, Floats, View
-from twinscope.settings import Align, Dense
+from twinscope.detect.features import Floats, View
+from twinscope.settings import Dense
 
 Spectra = NDArray[np.complex64]
 FLIPS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
@@ -136,132 +133,6 @@ def search(a: Turned, b: Small, settings: Dense) -> tuple[Place, ...]:
         places.append((float(weight[k]), found))
     best = max(w for w, _ in places)
     return tuple(place for w, place in sorted(places, key=lambda row: -row[0]) if w > 0.6 * best)
-
-
-def alignments(a: View, b: View, places: Sequence[Place], settings: Align) -> list[Alignment]:
-    """Refine places from coarse to fine, the best two all the way; return the sound ones where the views agree."""
-    none = np.zeros((0, 2))
-    started = [Alignment(place.transform, place.inverted, 0, none, none) for place in places]
-    coarse = [
-        _climb(a, b, one, 4.0, settings) for one in started if align.sound(one.transform, a.shape, b.shape, settings)
-    ]
-    coarse.sort(key=lambda found: -found[1])
-    reached = []
-    for begun, agreement in coarse[:2]:
-        if agreement < settings.dense_agreement:
-            break
-        found = align.refine(a, b, _climb(a, b, begun, 2.0, settings)[0], settings)
-        parts = geometry.take_apart(found.transform, (0.0, 0.0, float(a.shape[1]), float(a.shape[0])))
-        if parts.anisotropy <= settings.dense_anisotropy:
-            reached.append(found)
-    return reached
-
-
-def climbed(a: View, b: View, start: Alignment, settings: Align) -> Alignment | None:
-    """Refine an alignment by few keypoints, that lie close together, on the whole of both pictures; None if it cannot.
-
-    The matches that no longer fit are left out.
-    """
-    stiff = start._replace(transform=align.nearest_similarity(start.transform, a.shape))
-    found, agreement = _climb(a, b, stiff, 4.0, settings)
-    if agreement < settings.dense_agreement:
-        return None
-    found = align.refine(a, b, _climb(a, b, found, 2.0, settings)[0], settings)
-    error = geometry.apply(found.transform, start.points_a) - start.points_b
-    near = np.hypot(*error.T) < 2 * settings.error_px
-    return found._replace(points_a=start.points_a[near], points_b=start.points_b[near])
-
-
-def _climb(a: View, b: View, current: Alignment, level: float, settings: Align) -> tuple[Alignment, float]:
-    """Improve a similarity by damped Gauss-Newton steps on pictures `level` times smaller; return the correlation, too.
-
-    ECC lets smooth bands run away; here only turn, scale and shift may change, and a step is taken only where Fisher's
-    transform of the correlation times the root of the common area grows: it cannot grow by giving up common ground.
-    """
-    small_a, to_a = _shrunk(a.tones[0], level)
-    small_b, to_b = _shrunk(b.tones[0], level)
-    plane_a, plane_b = features.tone_free(small_a, 8), features.tone_free(small_b, 8)
-    template = -plane_b if current.inverted else plane_b
-    best = to_b @ current.transform @ align.inverse(to_a)
-    laid = _laid(plane_a, template, best)
-    damping = 0.01
-    for _ in range(settings.climb_steps):
-        if laid is None or damping > 100:
-            break
-        moved = _step(laid, template, damping) @ best
-        tried = _laid(plane_a, template, moved)
-        if tried is None or tried.value <= laid.value:
-            damping *= 10
-            continue
-        gained = tried.value - laid.value
-        best, laid, damping = moved, tried, damping / 4
-        if gained < 1e-3 * laid.value:
-            break
-    transform = align.inverse(to_b) @ best @ to_a
-    transform /= transform[2, 2]
-    if laid is None or not align.sound(transform, a.shape, b.shape, settings):
-        return current, 0.0
-    return current._replace(transform=transform), laid.correlation
-
-
-class _Laid(NamedTuple):
-    """A picture warped onto another: the warped picture (0 outside), where it is, and how well it agrees."""
-
-    warped: Floats
-    inside: Bools
-    correlation: float
-    value: float
-
-
-def _laid(plane_a: Floats, plane_b: Floats, transform: geometry.Transform) -> _Laid | None:
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    size = (plane_b.shape[1], plane_b.shape[0])
-    warped = cv2.warpPerspective(plane_a, align.inverse(transform), size, flags=flags, borderValue=align.OUTSIDE)
-    inside = warped < align.INSIDE
-    count = int(np.count_nonzero(inside))
-    if count < 64:
-        return None
-    warped = np.where(inside, warped, 0)
-    theirs = float(np.vdot(plane_b, np.where(inside, plane_b, 0)))
-    correlation = float(np.vdot(warped, plane_b)) / math.sqrt(max(float(np.vdot(warped, warped)) * theirs, 1e-9))
-    return _Laid(warped, inside, correlation, math.atanh(min(max(correlation, -0.9999), 0.9999)) * math.sqrt(count))
-
-
-def _step(laid: _Laid, template: Floats, damping: float) -> geometry.Transform:
-    """Return the similarity of the frame that brings the warped picture nearer to the template (Levenberg-Marquardt).
-
-    Minimised is |y/|y| - x/|x||^2 = 2 - 2 correlation over the common ground, by turn, scale and shift.
-    """
-    height, width = template.shape
-    inner = cv2.erode(laid.inside.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0).astype(np.float32)
-    x, y = laid.warped * inner, template * inner
-    norm_x, norm_y = (math.sqrt(max(float(np.vdot(z, z)), 1e-9)) for z in (x, y))
-    gx = cv2.Sobel(laid.warped, cv2.CV_32F, 1, 0, scale=0.125) * inner
-    gy = cv2.Sobel(laid.warped, cv2.CV_32F, 0, 1, scale=0.125) * inner
-    side = max(height, width) / 2  # turns and scales count in units of the half side, so that all four are alike
-    u = (np.arange(width, dtype=np.float32) - (width - 1) / 2) / side
-    v = ((np.arange(height, dtype=np.float32) - (height - 1) / 2) / side)[:, None]
-    slopes = np.stack([gx * u + gy * v, gy * u - gx * v, gx, gy]).reshape(4, -1) / np.float32(-norm_x)
-    unit = x.ravel() / np.float32(norm_x)
-    slopes -= (slopes @ unit)[:, None] * unit
-    rest = y.ravel() / np.float32(norm_y) - unit
-    normal = (slopes @ slopes.T).astype(np.float64)
-    normal += np.diag(damping * np.diag(normal) + 1e-9)
-    grow, turn, dx, dy = np.linalg.solve(normal, (slopes @ rest).astype(np.float64))
-    c, s = 1 + grow / side, turn / side
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    linear = np.array([[c, -s], [s, c]])
-    out = np.eye(3)
-    out[:2, :2] = linear
-    out[:2, 2] = centre - linear @ centre + (dx, dy)
-    return out
-
-
-def _shrunk(tone: Floats, level: float) -> tuple[Floats, geometry.Transform]:
-    height, width = tone.shape
-    size = (max(12, round(width / level)), max(12, round(height / level)))
-    small = np.asarray(cv2.resize(tone, size, interpolation=cv2.INTER_AREA), np.float32)
-    return small, geometry.scaling(size[0] / width, size[1] / height)
 
 
 def _small(v: View, settings: Dense) -> tuple[Floats, Floats, geometry.Transform]:

@@ -15,15 +15,16 @@ import cv2
 import numpy as np
 
 from twinscope import geometry
-from twinscope.detect import align, embed
+from twinscope.detect import align, embed, tone
 from twinscope.detect.align import Alignment
 from twinscope.detect.features import Bools, Floats, View
 from twinscope.pixels import Image
 from twinscope.settings import Evidence
 
-BANDS = ((0.8, 1.0), (1.6, 1.0), (4.0, 3.0))
+BANDS = ((0.8, 1.0), (1.6, 1.0), (4.0, 3.0), (1.0, 0.35))
 """Smoothing (Gaussian sigma, px of the common frame) at which agreement is measured, and the window in units of
-`window_px`: fine, middle, and coarse, which is all that smooth pictures have."""
+`window_px`: fine, middle, coarse, which is all that smooth pictures have, and the grain within objects, where the
+edges of two that merely have one shape no longer speak."""
 
 
 class Frame(NamedTuple):
@@ -64,35 +65,58 @@ def frame(a: View, b: View, alignment: Alignment) -> Frame:
     )
 
 
-def registered(shared: Frame) -> tuple[Image, Image]:
+_TONED_PX = 160
+"""Long side at which the tones of registered pictures are matched: more than the network sees, little to compute."""
+
+
+def registered(shared: Frame, inverted: bool = False) -> tuple[Image, Image]:
     """Return both pictures of what is shared as the embedding network sees them: 96x96 uint8 each.
 
-    What one of them does not show, or is annotated in one, has one grey in both, that of the rest.
+    The picture of more tones is given those of the other, by the curve that fits best (falling if `inverted`), so that
+    only content is left to differ: a clipped copy is the same. What one of them does not show, or is annotated in one,
+    has one grey in both, that of the rest.
     """
     rows, columns = np.flatnonzero(shared.seen.any(1)), np.flatnonzero(shared.seen.any(0))
     if not len(rows) or not shared.clean.any():
         blank = np.zeros((embed.SIDE_PX, embed.SIDE_PX), np.uint8)
         return blank, blank
     part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    clean = shared.clean[part]
+    height, width = shared.clean[part].shape
+    scale = min(1.0, _TONED_PX / max(height, width))
+    size = max(8, round(width * scale)), max(8, round(height * scale))
+    a, b, share = (
+        np.asarray(cv2.resize(z[part].astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32)
+        for z in (shared.a, shared.b, shared.clean)
+    )
+    clean = share >= min(0.5, float(share.max()))
+    if _tones(a[clean]) >= _tones(b[clean]):
+        a = tone.tone(a, b, clean, inverted).predicted
+    else:
+        b = tone.tone(b, a, clean, inverted).predicted
 
-    def small(tone: Floats) -> Image:
-        own = tone[part]
+    def small(own: Floats) -> Image:
         filled = np.where(clean, own, np.median(own[clean]))
         return embed.prepare(np.rint(255 * filled).astype(np.uint8))
 
-    return small(shared.a), small(shared.b)
+    return small(a), small(b)
+
+
+def _tones(values: Floats) -> float:
+    """Return how many grey values a picture has, in effect: the exponential of its histogram's entropy."""
+    share = np.bincount(np.rint(255 * values).astype(np.int64), minlength=256) / max(values.size, 1)
+    share = share[share > 0]
+    return float(np.exp(-(share * np.log(share)).sum()))
 
 
 def warped(v: View, plane: int, transform: geometry.Transform, size: tuple[int, int]) -> tuple[Floats, Bools, Bools]:
     """Return a plane of a view in a frame of `size` (h, w): its tones, where it is seen, where it is unannotated."""
-    tone = v.tones[plane]
+    grey = v.tones[plane]
     centre = (v.shape[1] / 2, v.shape[0] / 2)
     shrink = math.sqrt(abs(float(np.linalg.det(geometry.jacobian(transform, centre)))))
     if shrink < 0.9:
-        tone = cv2.GaussianBlur(tone, (0, 0), 0.45 * math.sqrt(1 / shrink**2 - 1))
+        grey = cv2.GaussianBlur(grey, (0, 0), 0.45 * math.sqrt(1 / shrink**2 - 1))
     shape = (size[1], size[0])
-    out = cv2.warpPerspective(tone, transform, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    out = cv2.warpPerspective(grey, transform, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     inside = cv2.warpPerspective(np.ones(v.shape, np.uint8), transform, shape, flags=cv2.INTER_NEAREST)
     marked = cv2.warpPerspective(v.annotated.astype(np.uint8), transform, shape, flags=cv2.INTER_LINEAR)
     return np.clip(out, 0, 1), inside > 0, marked == 0
@@ -253,7 +277,7 @@ def measure(a: View, b: View, alignment: Alignment, shared: Frame, settings: Evi
         "textured": area / max(float(shared.seen.sum()), 1.0),
         "independent": area / max(top.width**2 * math.pi, 1.0),
     }
-    for number in (0, 2):
+    for number in (0, 2, 3):
         out[f"correlation_{number}"] = _correlation(*_band(shared, alignment, number, settings))
     out["overlap"] = align.overlap(alignment.transform, a.shape, b.shape)
     out["inliers"] = float(len(alignment.points_a))

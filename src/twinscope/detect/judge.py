@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from twinscope import models
-from twinscope.detect import align, dense, embed, evidence
+from twinscope.detect import align, climb, embed, evidence
 from twinscope.detect.align import Alignment
 from twinscope.detect.candidates import Candidate
 from twinscope.detect.features import View
@@ -22,7 +22,7 @@ MODEL = "probability-0"
 
 SIGNALS = (
     "fisher_0", "fisher_1", "fisher_2", "agreeing", "peak_margin", "peak_z", "independent",
-    "inliers", "inlier_ratio", "overlap", "anisotropy", "perspective", "textured", "registered",
+    "inliers", "inlier_ratio", "overlap", "anisotropy", "perspective", "textured", "registered", "fisher_3",
 )  # fmt: skip
 """What the probability is made of, in the order in which the model takes it."""
 
@@ -82,8 +82,8 @@ def measure(a: View, b: View, candidate: Candidate, settings: Settings) -> list[
         start = align.from_vote(a, b, candidate.vote, settings.align)
         proposed.append(start and align.refine(a, b, start, settings.align))
         if start and len(start.points_a) < settings.align.few:
-            proposed.append(dense.climbed(a, b, start, settings.align))
-    proposed += dense.alignments(a, b, candidate.places, settings.align)
+            proposed.append(climb.climbed(a, b, start, settings))
+    proposed += climb.alignments(a, b, candidate.places, settings)
     out = []
     for alignment in proposed:
         if alignment is None:
@@ -94,7 +94,7 @@ def measure(a: View, b: View, candidate: Candidate, settings: Settings) -> list[
             continue
         numbers["votes"] = float(candidate.vote.votes)
         numbers["dense"] = float(alignment.matches == 0)
-        out.append(Measured(alignment, numbers, evidence.registered(frame)))
+        out.append(Measured(alignment, numbers, evidence.registered(frame, alignment.inverted)))
     return out
 
 
@@ -106,7 +106,7 @@ def signals(numbers: dict[str, float]) -> list[float]:
     Counts enter as logarithms, and correlations by Fisher's transform (atanh), which tells .98 from .9.
     """
     made = {
-        **{f"fisher_{k}": math.atanh(min(max(numbers[f"correlation_{k}"], 0.0), 0.995)) for k in range(3)},
+        **{f"fisher_{k}": math.atanh(min(max(numbers[f"correlation_{k}"], 0.0), 0.995)) for k in range(4)},
         "peak_margin": numbers["correlation_1"] - numbers["second"],
         "peak_z": math.log1p(max(0.0, numbers["peak_z"])),
         "independent": math.log1p(numbers["independent"]),

@@ -57,6 +57,17 @@ def classify(image: Image) -> PanelKind:
     return KINDS[TAKEN + int(np.argmax(sure[TAKEN:]))] if drawn > 0.5 else KINDS[int(np.argmax(sure[:TAKEN]))]
 
 
+def of_drawn(image: Image, kind: PanelKind) -> PanelKind:
+    """Return the kind of a panel below which no raster lies on the page, where it was said to be `kind`.
+
+    Flat patches without any grain are drawn then, however round: an icon is no micrograph.
+    """
+    flat = 1 - _share(_above(_ranges(_sampled(image)), 4))
+    if kind not in KINDS[:TAKEN] or flat < 0.35:
+        return kind
+    return KINDS[TAKEN + int(np.argmax(shares(image)[TAKEN:]))]
+
+
 def is_flat(image: Image) -> bool:
     """Tell whether nearly all of a picture, its rim aside, has one colour and no grain: a bar, or nothing at all."""
     inner = _inner(image, 16)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from twinscope import pixels
 from twinscope.errors import BrokenError, InputError, RefusedError
-from twinscope.ingest import layout, letters, placed, raster, sheet
+from twinscope.ingest import kinds, layout, letters, placed, raster, sheet
 from twinscope.ingest.job import Job, Note, Tell
 from twinscope.ingest.layout import Found, Graphic, common, hull
 from twinscope.ingest.panels import Piece, split
@@ -251,7 +251,7 @@ def _tell_figure(
         cuts, pieces = _split_raster(alone, box, job.ingest)
         how = "embedded"
     else:
-        cuts, pieces = _split_view(page, on_page.size, view, box, dpi, natives, job.ingest)
+        cuts, pieces = _split_view(on_page, view, box, dpi, natives, job.ingest)
     origin = Origin(path=job.path, sha256=job.sha256, page=number, box_pt=_tidy(box), how=how)  # type: ignore[arg-type]
     record = Figure(id=name, source=origin, label=figure.label, caption=figure.caption)
     tell(Note(event="figure", figure=record))
@@ -368,8 +368,7 @@ def _split_raster(source: Native, box: Box, ingest: Ingest) -> tuple[list[_Cut],
 
 
 def _split_view(
-    page: pdfium.PdfPage,
-    size: tuple[float, float],
+    on_page: Sheet,
     view: Image,
     box: Box,
     dpi: float,
@@ -392,8 +391,9 @@ def _split_view(
         if cut is None and min(part.shape[:2]) >= LEAST_PX:
             cut = _Cut(part, place, None)
         if cut is not None:
+            drawn = not any(common(one.visible, place) > 0 for one in on_page.rasters)
             cuts.append(cut)
-            pieces.append(piece)
+            pieces.append(piece._replace(kind=kinds.of_drawn(part, piece.kind)) if drawn else piece)
     return cuts, pieces
 
 

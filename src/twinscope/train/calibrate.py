@@ -45,6 +45,15 @@ class Sample(NamedTuple):
     group: int
 
 
+class Collected(NamedTuple):
+    """What was made of one split: samples, pairs compared, per category (found as candidates, planted), wall time."""
+
+    samples: list[Sample]
+    compared: int
+    counts: dict[str, list[int]]
+    seconds: float
+
+
 class Job(NamedTuple):
     """A part of the data to make: which split, planted or look-alikes, and the seed."""
 
@@ -106,7 +115,7 @@ def _lookalikes(
     origins: list[set[str]] = []
     made: list[str] = []
     for category in pairs.LOOKALIKES:
-        for _ in range(4 if category in ("blots alike", "soft blots") else 2):
+        for _ in range(4 if category in ("blots alike", "soft blots", "lone cells") else 2):
             source.drawn.clear()
             pair = pairs.lookalike(source, rng, category)
             images += [pair.a, pair.b]
@@ -125,15 +134,16 @@ def _lookalikes(
     return samples, len(images) * (len(images) - 1) // 2, {}
 
 
-def collect(split: str, planted: int, sets: int, processes: int) -> tuple[list[Sample], int, dict[str, list[int]]]:
+def collect(split: str, planted: int, sets: int, processes: int) -> Collected:
     """Make `planted` pairs of every category and `sets` sets of look-alikes from one split.
 
     They are kept in `.cache/calibrate`; delete it after a change of detection.
     """
     kept = Path(".cache") / "calibrate" / f"{split}-{planted}-{sets}.json"
     if kept.exists():
-        rows, tried, tallied = json.loads(kept.read_text())
-        return [Sample(*row) for row in rows], tried, tallied
+        rows, *rest = json.loads(kept.read_text())
+        return Collected([Sample(*row) for row in rows], *rest)
+    start = time.monotonic()
     jobs = [Job(split, "planted", k) for k in range(planted)] + [Job(split, "look-alikes", k) for k in range(sets)]
     samples: list[Sample] = []
     compared = 0
@@ -148,8 +158,9 @@ def collect(split: str, planted: int, sets: int, processes: int) -> tuple[list[S
             if number % 20 == 0:
                 print(f"{split}: {number + 1} of {len(jobs)} parts, {len(samples)} candidates", flush=True)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps([samples, compared, counts]))
-    return samples, compared, counts
+    out = Collected(samples, compared, counts, round(time.monotonic() - start, 1))
+    kept.write_text(json.dumps(out))
+    return out
 
 
 def fit(samples: list[Sample]) -> NDArray[np.float64]:
@@ -251,9 +262,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--id", default=judge.MODEL)
     arguments = parser.parse_args()
-    start = time.monotonic()
     train = collect("train", arguments.planted, arguments.sets, arguments.processes)
-    quadratic = fit(train[0])
+    quadratic = fit(train.samples)
     val = collect("val", max(10, arguments.planted // 2), 2 * arguments.sets, arguments.processes)
 
     def apply(samples: list[Sample]) -> NDArray[np.float64]:
@@ -262,13 +272,13 @@ def main() -> None:
 
     path = WEIGHTS / f"{arguments.id}.onnx"
     save(path, quadratic)
-    numbers = report(val[0], val[1], val[2], apply(val[0]))
+    numbers = report(val.samples, val.compared, val.counts, apply(val.samples))
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     training = {
         "data": "micrographs (train split) and drawn blots, textures and blank panels",
         "planted_per_category": arguments.planted, "look_alike_sets": arguments.sets, "seed": 7,
-        "commit": commit.stdout.strip(), "wall_s": round(time.monotonic() - start),
-        "train": report(train[0], train[1], train[2], apply(train[0])),
+        "commit": commit.stdout.strip(), "wall_s": round(train.seconds + val.seconds),
+        "train": report(train.samples, train.compared, train.counts, apply(train.samples)),
     }  # fmt: skip
     card = make_card(arguments.id, path, training, numbers)
     write(card, CARDS / f"{arguments.id}.json")

@@ -18,6 +18,7 @@ import numpy as np
 
 from twinscope import manipulate as m
 from twinscope.pixels import Image
+from twinscope.train.strips import blot, cells, soft, spots
 
 Rng = np.random.Generator
 Float = m.Image
@@ -86,48 +87,6 @@ def field(source: Pool, rng: Rng, file: str | None = None) -> Float:
         if best.std() > 0.02:
             break
     return best
-
-
-def _band(rng: Rng) -> tuple[float, float, float, float, float]:
-    """Draw the shape of a band: half width, thickness, sag, and how its ends and its edges fall off."""
-    sizes = float(rng.uniform(0.3, 0.45)), float(rng.uniform(0.07, 0.17)), float(rng.normal(0, 0.2))
-    return *sizes, float(rng.uniform(2.5, 6)), float(rng.uniform(1.6, 2.6))
-
-
-def blot(
-    rng: Rng, lanes: int | None = None, layout: Float | None = None, even: float = 1.0, shape: int | None = None
-) -> Float:
-    """Draw a blot strip: dark bands on light ground with smears, uneven ground, dust and film grain.
-
-    `layout` (lanes,) in [0, 1] sets the strength of each band, so that two strips can look alike and not be the same;
-    `even` below 1 makes the bands more alike in place and shape; `shape` is the seed of the shape that they share.
-    """
-    count = lanes or int(rng.integers(3, 10))
-    height, width = int(rng.integers(40, 110)), int(count * rng.integers(30, 60))
-    strengths = layout if layout is not None else rng.uniform(0.1, 1, count).astype(np.float32)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    dark = np.zeros((height, width), np.float32)
-    lane = width / len(strengths)
-    tilt = even * rng.normal(0, 0.02)
-    usual = _band(np.random.default_rng(int(rng.integers(2**31)) if shape is None else shape))
-    for k, strength in enumerate(strengths):
-        cx = (k + 0.5) * lane + even * rng.normal(0, 0.05 * lane)
-        cy = height * 0.5 + tilt * (cx - width / 2) + even * rng.normal(0, 0.04 * height)
-        mixed = [even * own + (1 - even) * same for own, same in zip(_band(rng), usual, strict=True)]
-        wide, tall, bend, edge, fall = mixed
-        half, thick = lane * wide, height * tall
-        sag = bend * thick
-        u = (x - cx) / half
-        v = (y - cy - sag * u * u) / thick
-        band = np.exp(-(np.abs(u) ** edge)) * np.exp(-(np.abs(v) ** fall))
-        dark += strength * rng.uniform(0.7, 1.1) * band.astype(np.float32)
-    texture = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), rng.uniform(1.2, 4))
-    texture /= texture.std() + 1e-6
-    ground = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), 15)
-    ground /= ground.std() + 1e-6
-    out = rng.uniform(0.75, 0.93) - 0.03 * ground - 0.72 * (1 - np.exp(-1.6 * dark)) * (1 + 0.06 * texture)
-    out += rng.uniform(0.004, 0.02) * texture + rng.uniform(0.003, 0.015) * rng.standard_normal((height, width))
-    return np.asarray(np.clip(out, 0, 1), np.float32)
 
 
 def _erase(image: Float, rng: Rng) -> m.Manipulated:
@@ -246,6 +205,8 @@ def planted(source: Pool, rng: Rng, category: str) -> Pair:
         )
     if category == "soft blot":
         image = soft(image, rng)
+    if category == "lone cells":
+        image = lone_cells(source, rng)[0]
     if category == "channel":
         for _ in range(6):
             if image.ndim == 3:
@@ -254,10 +215,15 @@ def planted(source: Pool, rng: Rng, category: str) -> Pair:
     if category == "overlap":
         a, b, shift = overlapping(image, rng)
         return Pair(byte(a, rng), byte(b, rng), True, category, shift)
+    if strip and category != "spots" and rng.random() < 0.6:
+        return cut_twice(image, rng, category)
     if strip:
         kinds = [m.reflect, m.gamma, m.contrast, m.scale, m.jpeg, m.blur, exact, m.noise]
         steps: list[m.Step] = [kinds[k] for k in rng.permutation(len(kinds))[: int(rng.integers(1, 3))]]
         done = m.chain(image, rng, steps)
+    elif category == "lone cells":
+        steps = [m.reflect, m.gamma, m.contrast, m.scale, m.jpeg, m.blur, m.noise, _rotate, _crop]
+        done = m.chain(image, rng, [steps[k] for k in rng.permutation(len(steps))[: int(rng.integers(1, 4))]])
     elif category == "worn":
         done = _worn(image, rng)
     elif category == "exact":
@@ -267,6 +233,61 @@ def planted(source: Pool, rng: Rng, category: str) -> Pair:
     else:
         done = STEPS[category](image, rng)
     return Pair(byte(image, rng), byte(done.image, rng), True, category, done.transform)
+
+
+def cut_twice(strip: Float, rng: Rng, category: str) -> Pair:
+    """Return two cuts of one strip, the second mirrored or turned (half around or a little), toned and worn."""
+    height, width = strip.shape
+    tall, wide = (int(side * rng.uniform(0.6, 1.0)) for side in (height, width))
+    mirror, turn = rng.random() < 0.5, float(rng.choice([0, 0, 0, 180, rng.uniform(-4, 4)]))
+    grown = float(np.exp(rng.uniform(np.log(0.7), np.log(1.5))))
+    centre = np.array([width / 2, height / 2]) + rng.uniform(-0.12, 0.12, 2) * (width, height)
+    move = np.eye(3)
+    move[:2] = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), turn, grown)
+    move[:2, 2] += grown * np.array([wide, tall]) / 2 - centre
+    if mirror:
+        move = np.array([[-1, 0, grown * wide - 1], [0, 1, 0], [0, 0, 1.0]]) @ move
+    second = m.warp(strip, move, (max(20, round(grown * tall)), max(20, round(grown * wide))), None).image
+    tones = [m.gamma, lambda image, r: m.contrast(image, r, float(np.exp(r.uniform(np.log(0.5), np.log(2)))))]
+    tones = [tones[k] for k in rng.permutation(2)[: int(rng.integers(1, 3))]]
+    worn = [[m.jpeg, m.noise, m.blur][int(rng.integers(3))]] if rng.random() < 0.5 else []
+    second = m.chain(second, rng, [*tones, *worn]).image
+    return Pair(byte(strip, rng), byte(second, rng), True, category, move)
+
+
+def lone_cells(source: Pool, rng: Rng, without: str = "") -> tuple[Float, str]:
+    """Return a dark field with a bright object or few in it, and the group it is from, which is not `without`.
+
+    Half of them are drawn, or all where the split has no such field.
+    """
+    names = [name for name in source.modalities.get("fluorescence", []) if name != without]
+    for _ in range(8 if names and rng.random() < 0.6 else 0):
+        name = names[int(rng.integers(len(names)))]
+        file = source.groups[name][int(rng.integers(len(source.groups[name])))]
+        whole = picture(source, file)
+        grey = cv2.GaussianBlur(whole if whole.ndim == 2 else whole.max(2), (0, 0), 1.5)
+        low, high = (float(v) for v in np.quantile(grey, (0.5, 0.998)))
+        count, _, stats, _ = cv2.connectedComponentsWithStats((grey > (low + high) / 2).astype(np.uint8))
+        fit = [row for row in stats[1:count] if 80 < row[4] < 0.05 * grey.size]
+        if low > 0.3 * high or high < 0.1 or not fit:
+            continue
+        source.drawn.append(file)
+        x, y, w, h, _ = (int(v) for v in fit[int(rng.integers(len(fit)))])
+        wide, tall = (int(min(side, max(w, h) * rng.uniform(1.6, 5))) for side in (grey.shape[1], grey.shape[0]))
+        left = int(np.clip(x + w / 2 - wide * rng.uniform(0.25, 0.75), 0, grey.shape[1] - wide))
+        top = int(np.clip(y + h / 2 - tall * rng.uniform(0.25, 0.75), 0, grey.shape[0] - tall))
+        part = np.clip(
+            whole[top : top + tall, left : left + wide] / np.float32(min(1.0, high * rng.uniform(1, 1.5))), 0, 1
+        )
+        scale = rng.uniform(180, 420) / max(wide, tall)
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        return np.clip(cv2.resize(part, None, fx=scale, fy=scale, interpolation=how), 0, 1), name
+    return cells(rng), ""
+
+
+def _lone_pair(source: Pool, rng: Rng) -> tuple[Float, Float]:
+    a, name = lone_cells(source, rng)
+    return a, lone_cells(source, rng, name)[0]
 
 
 def _neighbours(source: Pool, rng: Rng) -> tuple[Float, Float]:
@@ -298,31 +319,6 @@ def _same_modality(source: Pool, rng: Rng) -> tuple[Float, Float]:
     return field(source, rng, source.groups[a][0]), field(source, rng, source.groups[b][0])
 
 
-def soft(strip: Float, rng: Rng) -> Float:
-    """Return a strip as a blurred, enlarged scan of few pixels: nearly no keypoints are left on it."""
-    if rng.random() < 0.5:
-        return _enlarged(strip, rng)
-    _, width = strip.shape
-    share = int(rng.integers(1, 4)) / max(1, round(width / 45))
-    part = strip[:, : max(60, int(width * min(1.0, share)))]
-    out = cv2.GaussianBlur(part, (0, 0), rng.uniform(2.0, 4.5))
-    factor = rng.uniform(1.2, 2.2)
-    out = cv2.resize(out, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    return np.asarray(np.clip(out, 0, 1), np.float32)
-
-
-def _enlarged(strip: Float, rng: Rng) -> Float:
-    """Return a few pixels of a strip, compressed and then enlarged many times: bands without fine detail."""
-    height, width = strip.shape
-    strip = cv2.GaussianBlur(strip, (0, 0), rng.uniform(1.0, 2.5))
-    w, h = min(width, int(rng.integers(24, 90))), min(height, int(rng.integers(14, 45)))
-    x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
-    part = m.jpeg(strip[y : y + h, x : x + w], rng, quality=int(rng.integers(55, 98))).image
-    factor = min(10.0, rng.uniform(200, 430) / w)
-    out = cv2.resize(part, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    return np.asarray(np.clip(out, 0, 1), np.float32)
-
-
 def _soft_blots(source: Pool, rng: Rng) -> tuple[Float, Float]:
     a, b = _blots(source, rng)
     seed = int(rng.integers(2**31))
@@ -331,23 +327,6 @@ def _soft_blots(source: Pool, rng: Rng) -> tuple[Float, Float]:
     size = min(a.shape[0], b.shape[0]), min(a.shape[1], b.shape[1])
     one, other = (soft(strip[: size[0], : size[1]], np.random.default_rng(seed)) for strip in (a, b))
     return one, other
-
-
-def spots(rng: Rng, rows: int, columns: int, dilution: float) -> Float:
-    """Draw a spot assay: rows of round colonies on dark agar, thinner from left to right."""
-    pitch = int(rng.integers(34, 60))
-    height, width = rows * pitch + 14, columns * pitch + 14
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    out = np.full((height, width), rng.uniform(0.1, 0.25), np.float32)
-    for r in range(rows):
-        for c in range(columns):
-            cx, cy = 7 + (c + 0.5) * pitch + rng.normal(0, 1.5), 7 + (r + 0.5) * pitch + rng.normal(0, 1.5)
-            far = np.hypot(x - cx, y - cy) / (pitch * rng.uniform(0.36, 0.42))
-            grains = cv2.GaussianBlur((rng.random((height, width)) < 0.25 * dilution**c).astype(np.float32), (0, 0), 1)
-            body = np.clip(grains * 6, 0, 1) if dilution**c < 0.6 else np.float32(1.0)
-            out += (far < 1) * body * np.float32(rng.uniform(0.5, 0.65))
-    out = cv2.GaussianBlur(out, (0, 0), 1.0) + np.float32(0.02) * rng.standard_normal((height, width), np.float32)
-    return np.asarray(np.clip(out, 0, 1), np.float32)
 
 
 def _plates(source: Pool, rng: Rng) -> tuple[Float, Float]:
@@ -415,8 +394,9 @@ LOOKALIKES: dict[str, Callable[[Pool, Rng], tuple[Float, Float]]] = {
     "blank": _blank,
     "periodic": _periodic,
     "same marks": _marked,
+    "lone cells": _lone_pair,
 }
-CATEGORIES = ("exact", *STEPS, "overlap", "blot", "soft blot", "spots", "chain", "worn")
+CATEGORIES = ("exact", *STEPS, "overlap", "blot", "soft blot", "spots", "chain", "worn", "lone cells")
 
 
 def lookalike(source: Pool, rng: Rng, category: str) -> Pair:

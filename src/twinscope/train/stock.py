@@ -22,6 +22,9 @@ from twinscope.train.data import SIDE, Batch, Bytes, Rng, Window
 
 MEMBERS = 4
 DRAWN_SHARE = 0.35
+SOFT_SHARE = 0.15
+SOFT_PX = (20, 90)
+"""The share of clusters that are shown as a few pixels enlarged, and how many there are on a side."""
 VIEWS = ((0.45, 0.35, 0.2, 0.0), (0.0, 0.6, 0.2, 0.2), (0.0, 0.15, 0.6, 0.25))
 """The odds of "anchor", "v02", "figure" and "strong", for each view of a window."""
 
@@ -133,8 +136,9 @@ class FreshBatches(Dataset[Batch]):
                 found = self._drawn(rng, family, min(many, MEMBERS), cluster)
             else:
                 found = self._real(rng, int(rng.choice(len(self.odds), p=self.odds)), many, cluster)
+            grain = int(np.exp(rng.uniform(*np.log(SOFT_PX)))) if rng.random() < SOFT_SHARE else SIDE
             for part, window in found[: self.windows - len(parts)]:
-                parts.append(part)
+                parts.append(part if grain == SIDE else soft(part, grain))
                 windows.append(window)
         return parts, windows
 
@@ -169,7 +173,7 @@ class FreshBatches(Dataset[Batch]):
             if mixed:
                 grey = cv2.addWeighted(grey, 1 - share, self.source.drawn[other, k], share, 0)
             grey = np.rot90(grey, int(rng.integers(4)))
-            side = int(rng.integers(160, SIDE + 1))
+            side = int(rng.integers(160, SIDE + 1)) if rng.random() < 0.75 else int(rng.integers(48, 160))
             x, y = (int(v) for v in rng.integers(0, SIDE - side + 1, 2))
             grey = cv2.resize(
                 np.ascontiguousarray(grey[y : y + side, x : x + side]), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC
@@ -177,6 +181,12 @@ class FreshBatches(Dataset[Batch]):
             window = Window(first + MEMBERS * family + int(k), 10**6 + family, cluster, "drawn", "drawn", (0, 0, 1, 1))
             out.append((np.asarray(np.repeat(grey[..., None], 3, 2), np.uint8), window))
         return out
+
+
+def soft(part: Bytes, side: int) -> Bytes:
+    """Return a window (256x256xC uint8) as side x side pixels of it look enlarged, as many blot strips are."""
+    small = cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def fresh_tiles(shape: tuple[int, int], rng: Rng) -> list[tuple[int, int, int, int]]:
