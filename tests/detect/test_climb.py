@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -91,3 +93,29 @@ def test_the_better_half_of_the_places_is_told_best_first() -> None:
     frame = geometry.corners((0, 0, va.shape[1], va.shape[0]))
     true = geometry.apply(geometry.mirror(va.shape[1]), frame)
     assert np.abs(geometry.apply(found[0].transform, frame) - true).max() < 2
+
+
+def test_a_map_that_runs_away_is_dropped_before_a_frame_is_made_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b, true = cut_lower(1)
+    start = align.Alignment(true, False, 0, NONE, NONE)
+    asked = []
+
+    def runs_away(*arguments: Any) -> tuple[align.Alignment, float, float]:
+        asked.append(arguments[2].transform)
+        return arguments[2]._replace(transform=np.diag([60.0, 60.0, 1.0]) @ arguments[2].transform), 9.0, 9.0
+
+    monkeypatch.setattr(climb, "_settle", runs_away)
+    assert climb.settled(a, b, start, SETTINGS) == (start, 0.0)
+    assert len(asked) == 1
+    monkeypatch.setattr(climb, "_ROUNDS", 1)
+    monkeypatch.setattr(climb, "_SETTLING", ((1, 0.5),))
+    assert climb.settled(a, b, start, SETTINGS) == (start, 0.0)
+
+
+def test_a_place_is_settled_from_where_it_was_found_too() -> None:
+    a, b, true = cut_lower(3)
+    off = np.array([[1, 0, -8], [0, 1, 4], [0, 0, 1.0]]) @ true
+    frame = geometry.corners((0, 0, a.shape[1], a.shape[0]))
+    found = climb.alignments(a, b, [dense.Place(0.95, False, off)] * 3, SETTINGS)
+    assert len(found) == 2
+    assert np.abs(geometry.apply(found[0].transform, frame) - geometry.apply(true, frame)).max() < 6

@@ -266,7 +266,14 @@ def test_framed_picture_comes_once(tmp_path: Path) -> None:
     got = read(tmp_path, page(content, [raster(image)]))
     assert len(got.figures) == 1
     assert len(got.panels) == 1
-    assert got.panels[0].kind == "micrograph"  # flat patches, but those of a raster
+
+
+def test_flat_patches_of_a_raster_are_no_drawing(tmp_path: Path) -> None:
+    flat = np.kron(np.array([[30, 200], [120, 60]], np.uint8), np.ones((60, 80), np.uint8))
+    content = place(100, 400, 300, 550) + place(300, 400, 500, 550, "J")
+    got = read(tmp_path, page(content, [raster(flat), raster(255 - flat)]))
+    assert len(got.panels) == 1
+    assert got.panels[0].kind == "micrograph"
 
 
 def test_scanned_page_is_told_and_is_no_figure(tmp_path: Path) -> None:
