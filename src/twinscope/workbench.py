@@ -1,0 +1,102 @@
+"""The commands for those who train and measure: embed, evaluate, calibrate, data fetch. Parse, call, print.
+
+They are part of the command line in `cli.py`; nothing heavy is imported at the top.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from twinscope.console import (
+    EXIT_PROBLEMS,
+    JsonOption,
+    SetOption,
+    SettingsOption,
+    ThreadsOption,
+    check_inputs,
+    interruptible,
+    progress_bars,
+    settings_of,
+)
+from twinscope.errors import UsageError
+
+if TYPE_CHECKING:
+    from twinscope.detect.vectors import Trouble
+
+MOST_TOLD = 20
+"""Problems that are printed; --json has all of them."""
+
+
+def embed(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATHS", help="Picture files, and folders of them.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The Parquet file to write, such as vectors.parquet.")
+    ],
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    threads: ThreadsOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Turn pictures into vectors whose Euclidean distance is the metric.
+
+    FILE has two columns: path, and vector (128 float32). Two pictures whose vectors lie within a distance of 1 are
+    taken to be the same. Pictures are taken whole; of a file that holds several, the first. PDFs and other documents
+    are refused. Run the same command again after an interruption: what is done is not done twice.
+    """
+    began = time.monotonic()
+    chosen = settings_of(settings, set_, threads)
+    check_inputs(paths)
+    _check_output(output, "PAR1", "is no Parquet file; name a new file, so that nothing is overwritten")
+    part = output.with_name(output.name + ".part")
+    with interruptible(part), progress_bars() as progress:
+        from twinscope.detect import vectors
+
+        sources, left_out = vectors.listed(paths, without=(output, part))
+        if not (sources or left_out):
+            raise UsageError(f"there is no picture in {', '.join(map(str, paths))}")
+        found = vectors.embedded(sources, part, chosen, progress)
+        vectors.write(found, output)
+        part.unlink(missing_ok=True)
+    troubles = [*left_out, *found.troubles]
+    told = {"output": str(output), "pictures": len(found.paths), "seconds": round(time.monotonic() - began, 3)}
+    lines = [f"{_count(len(found.paths), 'picture')} embedded, {told['seconds']:.1f} s"]
+    _finish(told, lines, troubles, [f"vectors: {output}"], json_)
+
+
+def _check_output(path: Path, begins: str, otherwise: str) -> None:
+    """Refuse a file that is not one of ours, and a place where none can be."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file")
+    if not path.parent.is_dir():
+        raise UsageError(f"the folder {path.parent} does not exist; make it first")
+    if path.exists():
+        with path.open("rb") as file:
+            if file.read(len(begins)) != begins.encode():
+                raise UsageError(f"{path} {otherwise}")
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
+def _finish(
+    told: dict[str, Any], lines: Sequence[str], troubles: Sequence[Trouble], places: Sequence[str], as_json: bool
+) -> None:
+    """Print what was done and every problem, and exit."""
+    from twinscope.report.words import STATUS, visible
+
+    if as_json:
+        typer.echo(json.dumps({**told, "problems": [trouble._asdict() for trouble in troubles]}, indent=2))
+    else:
+        shown = [f"problem: {one.path}: {STATUS.get(one.status, one.status)}: {one.reason}" for one in troubles]
+        if len(shown) > MOST_TOLD:
+            shown[MOST_TOLD:] = [f"and {len(troubles) - MOST_TOLD} more problems; --json tells all of them"]
+        typer.echo("\n".join(visible(line) for line in [*lines, *shown, *places]))
+    if troubles:
+        raise typer.Exit(EXIT_PROBLEMS)
