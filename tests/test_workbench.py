@@ -67,9 +67,80 @@ def test_embed_goes_on_after_an_interruption(
     assert run("embed", str(folder), "-o", str(tmp_path / "v.parquet"))[0] == 0
 
 
+@pytest.fixture
+def pairs(folder: Path) -> Path:
+    path = folder.with_name("pairs.csv")
+    lines = ["p1.png,p1-pale.png,1,=1+1", "p2.png,p2-pale.png,1,g", "p1.png,p2.png,0,g", "p1-pale.png,p2-pale.png,0,h"]
+    path.write_text(
+        "\n".join(["a,b,same,group", *(f"pictures/{line.replace(',', ',pictures/', 1)}" for line in lines)])
+    )
+    return path
+
+
+def test_evaluate_writes_numbers_pairs_and_plots(run: Run, pairs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ev"
+    code, told, err = run("evaluate", str(pairs), "-o", str(out))
+    assert (code, err) == (0, "")
+    assert told.startswith("4 of 4 pairs measured, 2 same and 2 different; 4 pictures")
+    assert "accuracy at the border 1" in told
+    assert "TPR at FPR 1e-4                       too few to say" in told
+    assert f"roc.svg: {out / 'roc.svg'}" in told
+    written = json.loads((out / "evaluation.json").read_text())
+    assert written["metrics"]["auc"]["value"] == 1.0
+    rows = (out / "pairs.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert rows[0] == "line,a,b,same,group,label,distance"
+    assert rows[1].startswith("2,pictures/p1.png,pictures/p1-pale.png,1,'=1+1,,")
+    assert sorted(path.name for path in out.iterdir()) == [
+        "cache", "distances.svg", "evaluation.json", "pairs.csv", "roc.svg",
+    ]  # fmt: skip
+    code, told, _ = run("evaluate", str(pairs), "-o", str(out), "--json")
+    assert {**json.loads(told), "seconds": 0} == {**written, "seconds": 0}
+
+
+def test_evaluate_tells_what_it_could_not_measure(run: Run, pairs: Path, tmp_path: Path) -> None:
+    pairs.write_text("a,b,same\npictures/p1.png,pictures/none.png,1\npictures/p1.png,pictures/p2.png,x\n")
+    code, told, _ = run("evaluate", str(pairs), "-o", str(tmp_path / "ev"))
+    assert code == 3
+    assert "none.png: could not be read" in told
+    assert "pairs.csv, line 3: refused: needs a, b" in told
+    assert "roc.svg" not in told
+    assert (tmp_path / "ev" / "pairs.csv").read_text(encoding="utf-8-sig").splitlines()[1].endswith(",1,,,")
+    assert json.loads((tmp_path / "ev" / "evaluation.json").read_text())["problems"][0]["status"] == "refused"
+
+
+def test_calibrate_writes_thresholds_and_what_it_cannot_say(run: Run, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "calibration.json"
+    code, told, err = run("calibrate", str(folder), "-o", str(out), "--panels", "30")
+    assert (code, err) == (0, "")
+    assert told.startswith("4 of 4 pictures, 6 pairs")
+    assert "0.1             needs 100 pairs, such as 15 pictures" in told
+    assert "It holds only if no two of these pictures show the same." in told
+    written = json.loads(out.read_text())
+    assert list(written["border"]["expected_false"]) == ["30"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["calibration.json", "pictures"]
+    code, told, _ = run("calibrate", str(folder), "-o", str(out), "--panels", "30", "--json")
+    assert {**json.loads(told), "seconds": 0} == {**written, "seconds": 0}
+
+
+def test_calibrate_tells_a_bad_picture(run: Run, folder: Path, tmp_path: Path) -> None:
+    (folder / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    code, told, _ = run("calibrate", str(folder), "-o", str(tmp_path / "c.json"))
+    assert code == 3
+    assert "torn.png: could not be read" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
+        (["evaluate", "none.csv", "-o", "ev"], "none.csv does not exist"),
+        (["evaluate", "notes.txt", "-o", "ev"], "no column a"),
+        (["evaluate", "pictures", "-o", "ev"], "cannot be read as a CSV file"),
+        (["evaluate", "notes.txt", "-o", "pictures"], "not of an evaluation"),
+        (["evaluate", "notes.txt", "-o", "notes.txt"], "is a file"),
+        (["calibrate", "notes.txt", "-o", "c.json"], "is a file"),
+        (["calibrate", "none", "-o", "c.json"], "none does not exist"),
+        (["calibrate", "pictures", "-o", "notes.txt"], "holds something else"),
+        (["calibrate", "pictures", "-o", "c.json", "--panels", "1"], "--panels"),
         (["embed", "none", "-o", "v.parquet"], "none does not exist"),
         (["embed", "pictures", "-o", "pictures"], "is a folder"),
         (["embed", "pictures", "-o", "none/v.parquet"], "none does not exist"),

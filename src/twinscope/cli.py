@@ -154,6 +154,8 @@ def compare(
 
 
 app.command("embed")(workbench.embed)
+app.command("evaluate")(workbench.evaluate)
+app.command("calibrate")(workbench.calibrate)
 
 
 @app.command("settings")

@@ -35,6 +35,7 @@ STAGES = {
     "findings": "telling findings",
     "report": "writing the report",
     "vectors": "embedding pictures",
+    "intervals": "drawing intervals",
 }
 """What a stage's name means to the person who waits; an unknown stage is shown as it is."""
 

@@ -69,6 +69,92 @@ def embed(
     _finish(told, lines, troubles, [f"vectors: {output}"], json_)
 
 
+def evaluate(
+    pairs: Annotated[
+        Path,
+        typer.Argument(metavar="PAIRS", help="A CSV file: a, b, same (1 or 0); perhaps group, label."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write; made if missing.")],
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    threads: ThreadsOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Measure the metric on pairs of pictures that are known to be the same or not.
+
+    The paths of a and b are relative to the CSV file, or absolute. Pairs of one group (a paper, a slide) are drawn
+    together for the intervals. A label says which pictures show the same, for the retrieval; same pairs say it, too.
+    DIR/evaluation.json has the numbers, DIR/pairs.csv every distance, DIR/roc.svg and DIR/distances.svg the plots.
+    """
+    began = time.monotonic()
+    chosen = settings_of(settings, set_, threads)
+    check_inputs([pairs])
+    _check_folder(output)
+    with interruptible(output), progress_bars() as progress:
+        from twinscope import measure
+        from twinscope.report import measured
+
+        measure.read_pairs(pairs)  # a wrong table is told before a folder is made
+        (output / "cache").mkdir(parents=True, exist_ok=True)
+        found = measure.evaluate(pairs, output / "cache" / "vectors.jsonl", chosen, progress)
+        told = found.told | {"seconds": round(time.monotonic() - began, 3)}
+        problems = {"problems": [trouble._asdict() for trouble in found.troubles]}
+        rows = [(*pair, distance) for pair, distance in zip(found.pairs, found.distances, strict=True)]
+        measured.write(told | problems, rows, found.of(True), found.of(False), output)
+    places = [f"{name}: {output / name}" for name in ("evaluation.json", "pairs.csv", *measured.PLOTS)]
+    shown = [place for place in places if Path(place.split(": ", 1)[1]).exists()]
+    _finish(told, list(measured.evaluation(told)), found.troubles, shown, json_)
+
+
+def calibrate(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="A folder of pictures of which no two show the same."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The JSON file to write, such as calibration.json.")
+    ],
+    panels: Annotated[
+        list[int] | None,
+        typer.Option("--panels", metavar="N", min=2, help="Panels of a manuscript. May be repeated.  [20, 60, 200]"),
+    ] = None,
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    threads: ThreadsOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Tell from your own clean pictures which distances mean something, and how many false alarms to expect.
+
+    Every two pictures count as different. Pictures that may show the same (fields of one slide) go into one sub-folder
+    of FOLDER: they are not compared with each other.
+    """
+    began = time.monotonic()
+    chosen = settings_of(settings, set_, threads)
+    check_inputs([folder])
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder of pictures")
+    _check_output(output, '{\n "twinscope"', "holds something else; name a new file, so that nothing is overwritten")
+    part = output.with_name(output.name + ".part")
+    with interruptible(part), progress_bars() as progress:
+        from twinscope import measure
+        from twinscope.report import measured
+
+        told, troubles = measure.calibrate(folder, part, chosen, panels or (20, 60, 200), progress)
+        told["seconds"] = round(time.monotonic() - began, 3)
+        problems = {"problems": [trouble._asdict() for trouble in troubles]}
+        output.write_text(json.dumps(told | problems, indent=1) + "\n", encoding="utf-8")
+        part.unlink(missing_ok=True)
+    _finish(told, list(measured.calibration(told)), troubles, [f"calibration: {output}"], json_)
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that holds something else, so that nobody's files are overwritten."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "cache" / "vectors.jsonl").exists():
+        raise UsageError(f"{folder} holds files that are not of an evaluation; name a new or empty folder")
+
+
 def _check_output(path: Path, begins: str, otherwise: str) -> None:
     """Refuse a file that is not one of ours, and a place where none can be."""
     if path.is_dir():
