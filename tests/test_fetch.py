@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import threading
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +37,9 @@ class Server(http.server.ThreadingHTTPServer):
     statuses: list[int]
     content_type = "application/octet-stream"
     wrong_start = 0
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing where a client hangs up: that is what is tested."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -130,6 +134,28 @@ def test_a_broken_connection_is_gone_on_with(server: Server, tmp_path: Path) -> 
     assert [(one["range"], one["if_range"]) for one in server.asked] == [
         (None, None), ("bytes=300000-", '"v1"'), ("bytes=700000-", '"v1"'),
     ]  # fmt: skip
+
+
+def test_a_connection_that_breaks_often_gets_on_as_long_as_something_comes(server: Server, tmp_path: Path) -> None:
+    server.cut_at = [k * 80_000 for k in range(1, 2 * fetch.ATTEMPTS + 1)]
+    assert got(server, tmp_path).status == "fetched"
+    assert len(server.asked) == 2 * fetch.ATTEMPTS + 1
+
+
+def test_a_way_that_leaves_https_is_not_followed(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = fetch.urllib.request.urlopen
+
+    def redirected(request: urllib.request.Request, timeout: float) -> object:
+        assert request.full_url.startswith("https://data.broadinstitute.org/")
+        return opened(base(server) + NAME, timeout=timeout)
+
+    monkeypatch.setattr(fetch.urllib.request, "urlopen", redirected)
+    told = fetch.fetch("bbbc038", tmp_path, [NAME])[0]
+    assert told.status == "failed"
+    assert "which is not encrypted" in told.reason
+    assert names(tmp_path) == []
 
 
 def test_an_interruption_is_gone_on_with_by_the_next_run(server: Server, tmp_path: Path) -> None:

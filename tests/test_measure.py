@@ -121,6 +121,20 @@ def test_bad_lines_and_pictures_are_told_and_the_rest_is_measured(points: dict[s
     assert math.isnan(found.distances[1])
 
 
+def test_two_labels_of_one_class_are_told(points: dict[str, float], tmp_path: Path) -> None:
+    points |= {"a": 0.0, "b": 0.5, "c": 3.0}
+    found = evaluated(table(tmp_path, "a,b,same,label", "a,b,1,cell", "b,c,0,blot"))
+    assert [trouble.path for trouble in found.troubles] == ["line 3"]
+    assert "labels blot and cell share" in found.troubles[0].reason
+
+
+def test_pictures_are_drawn_with_their_group_or_else_their_class() -> None:
+    usable = [(measure.Pair(2, "a", "b", True, "g", ""), 0, 1), (measure.Pair(3, "b", "c", False, "h", ""), 1, 2)]
+    units, classes = np.array([7, 8]), np.array([0, 0, 1])
+    assert measure._picture_units(usable, units, classes, grouped=True).tolist() == [7, 7, 8]
+    assert measure._picture_units(usable, units, classes, grouped=False).tolist() == [0, 0, 1]
+
+
 def test_pairs_of_one_kind_have_no_metric(points: dict[str, float], tmp_path: Path) -> None:
     points |= {"a": 0.0, "b": 0.5}
     numbers = evaluated(table(tmp_path, "a,b,same", "a,b,1")).told["metrics"]

@@ -108,6 +108,17 @@ def test_evaluate_tells_what_it_could_not_measure(run: Run, pairs: Path, tmp_pat
     assert json.loads((tmp_path / "ev" / "evaluation.json").read_text())["problems"][0]["status"] == "refused"
 
 
+def test_evaluate_leaves_no_plot_of_an_earlier_run(run: Run, pairs: Path, tmp_path: Path) -> None:
+    run("evaluate", str(pairs), "-o", str(tmp_path / "ev"))
+    assert (tmp_path / "ev" / "roc.svg").exists()
+    pairs.write_text("a,b,same\npictures/p1.png,pictures/p2.png,0\n")
+    code, told, _ = run("evaluate", str(pairs), "-o", str(tmp_path / "ev"))
+    assert code == 0
+    assert "AUC                                   too few to say" in told
+    assert not (tmp_path / "ev" / "roc.svg").exists()
+    assert not (tmp_path / "ev" / "distances.svg").exists()
+
+
 def test_calibrate_writes_thresholds_and_what_it_cannot_say(run: Run, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "calibration.json"
     code, told, err = run("calibrate", str(folder), "-o", str(out), "--panels", "30")

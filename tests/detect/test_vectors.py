@@ -112,6 +112,13 @@ def test_what_is_kept_belongs_to_the_bytes_and_the_limits(folder: Path, tmp_path
     assert (len(small.paths), len(small.troubles)) == (0, 3)
 
 
+def test_a_file_that_was_read_in_part_is_told_again(folder: Path, tmp_path: Path) -> None:
+    tifffile.imwrite(folder / "stack.tif", np.stack([picture(7), picture(8)]), photometric="minisblack")
+    before = found_in(folder, tmp_path / "part").troubles
+    assert [Path(one.path).name for one in before] == ["stack.tif"]
+    assert found_in(folder, tmp_path / "part").troubles == before
+
+
 @pytest.mark.parametrize("line", ["\n", "[]\n", '{"key": 1}\n', "\xff\xfe\n", '{"point": "AAAA"}\n', "null\n"])
 def test_a_hostile_line_in_what_is_kept_is_nothing(line: str, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "part").write_bytes(line.encode("latin-1"))
@@ -121,7 +128,8 @@ def test_a_hostile_line_in_what_is_kept_is_nothing(line: str, folder: Path, tmp_
 def test_a_file_named_twice_and_our_own_output_are_no_pictures(folder: Path) -> None:
     (folder / "v.parquet").write_bytes(b"PAR1")
     (folder / "v.parquet.part").write_bytes(b"")
-    sources, left_out = vectors.listed([folder, folder / "a.png"], [folder / "v.parquet", folder / "v.parquet.part"])
+    ours = [folder / "v.parquet", folder / "v.parquet.part"]
+    sources, left_out = vectors.listed([folder, folder / "a.png", *ours], ours)
     assert ([Path(one.path).name for one in sources], left_out) == (["a.png", "b.png", "c.png"], [])
     assert [Path(one.path).name for one in vectors.listed([folder])[1]] == ["v.parquet", "v.parquet.part"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -39,6 +40,14 @@ def test_roc_goes_through_the_rates(tmp_path: Path) -> None:
     assert [t.text for t in plot.findall(f"{NS}text") if t.text in ("1e-1", "1", "1e-2")] == ["1e-1", "1", "1"]
 
 
+def test_roc_goes_across_before_up_where_distances_are_alike(tmp_path: Path) -> None:
+    curves.write_roc(np.array([0.5, 1.0]), np.array([0.5, 2.0]), tmp_path / "roc.svg")
+    line = drawn(tmp_path / "roc.svg").findall(f"{NS}polyline")[1].attrib["points"].split()
+    corners = [tuple(map(float, point.split(","))) for point in line]
+    assert all(p[0] == q[0] or p[1] == q[1] for p, q in itertools.pairwise(corners))  # steps, no slopes
+    assert corners[1][1] == corners[0][1]
+
+
 def test_histogram_has_the_border_and_a_shape_for_each_kind(tmp_path: Path) -> None:
     curves.write_histogram(SAME, DIFFERENT, tmp_path / "d.svg")
     plot = drawn(tmp_path / "d.svg")
@@ -52,6 +61,8 @@ def test_histogram_has_the_border_and_a_shape_for_each_kind(tmp_path: Path) -> N
     for value in SAME:  # each stands in a bar that holds it
         assert min(abs(x - curves._x(value / top)) for x in high) <= (curves._x(1) - curves._x(0)) / curves.BINS
     assert "same (4)" in "".join(plot.itertext())
+    heights = [max(curves._y(0) - float(p.split(",")[1]) for p in one.attrib["points"].split()) for one in (red, green)]
+    assert heights[0] / heights[1] == pytest.approx(0.1 / 0.25, rel=0.01)  # one of ten against one of four
 
 
 def test_many_pairs_make_a_small_file_of_the_same_bytes(tmp_path: Path) -> None:
