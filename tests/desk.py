@@ -38,6 +38,8 @@ def main() -> None:
         screening = json.loads(run(TWINSCOPE, "screen", str(manuscript), "-o", str(case), "--json"))
         if not (screening["findings"] and (case / "report.html").stat().st_size):
             sys.exit("the desk found nothing in the example manuscript, where re-use is planted")
+        run(TWINSCOPE, "embed", str(case / "panels"), "-o", str(Path(folder, "vectors.parquet")))
+        run(TWINSCOPE, "calibrate", str(case / "panels"), "-o", str(Path(folder, "calibration.json")))
     print(f"the desk works without torch: {len(screening['findings'])} findings in the example manuscript")
 
 

@@ -16,27 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twinscope import cli, pixels
+from twinscope import console, pixels
 from twinscope.errors import ModelError
 from twinscope.settings import Settings, load
 from twinscope.types import Figure, Finding, InputFile, Origin, Panel, Problem, Provenance, Screening
 
 SHA = "0" * 64
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that runs twinscope in this process: arguments -> (exit code, stdout, stderr)."""
-
-    def command(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["twinscope", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(stopped.value.code or 0), out, err
-
-    return command
 
 
 @pytest.fixture
@@ -316,11 +302,12 @@ def test_a_model_that_fails_its_card_is_a_problem(run: Run, monkeypatch: pytest.
 
 
 def test_every_stage_has_a_name_for_the_person_who_waits() -> None:
-    package = Path(cli.__file__).parent
-    sources = [package / "screen.py", package / "ingest" / "__init__.py", package / "cli.py"]
+    package = Path(console.__file__).parent
+    names = ("screen.py", "ingest/__init__.py", "cli.py", "detect/vectors.py", "measure.py")
+    sources = [package / name for name in names]
     told = {name for path in sources for name in re.findall(r'(?:tell|progress)\("(\w+)", ', path.read_text())}
     assert {"read", "compare", "report"} <= told
-    assert told == cli.STAGES.keys()
+    assert told == console.STAGES.keys()
 
 
 def test_version(run: Run) -> None:
@@ -330,9 +317,8 @@ def test_version(run: Run) -> None:
 
 
 def test_nothing_heavy_is_imported_at_the_start() -> None:
-    code = "import sys, twinscope.cli; print([n for n in {} if n in sys.modules])".format(
-        ["torch", "onnxruntime", "cv2", "lancedb", "fastapi", "numpy", "PIL", "pypdfium2", "sklearn", "pydantic"]
-    )
+    heavy = "torch onnxruntime cv2 lancedb fastapi numpy PIL pypdfium2 sklearn pydantic pyarrow twinscope.fetch".split()
+    code = f"import sys, twinscope.cli; print([n for n in {heavy} if n in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 

@@ -21,8 +21,8 @@ import twinscope
 
 PUBLIC = {
     "twinscope.errors": {
-        "BrokenError", "InputError", "ModelError", "RefusedError", "SettingsError", "TwinscopeError", "UsageError",
-        "WorkerError",
+        "BrokenError", "FetchError", "InputError", "ModelError", "RefusedError", "SettingsError", "TwinscopeError",
+        "UsageError", "WorkerError",
     },
     "twinscope.types": {
         "Box", "Figure", "Finding", "InputFile", "Match", "Origin", "Page", "Panel", "Problem", "Provenance", "Record",

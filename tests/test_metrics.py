@@ -94,3 +94,25 @@ def test_nothing_is_not_measured() -> None:
     for call in (metrics.accuracy, metrics.auc, metrics.best_border):
         with pytest.raises(ValueError, match="not defined"):
             call(np.array([]), np.array([1.0]))
+
+
+def test_hits_at_k_says_which_queries_found_their_own() -> None:
+    distances = np.array([[0.1, 0.5, 0.9], [0.2, 0.3, 0.1], [np.inf, 0.4, np.inf]])
+    hits = metrics.hits_at_k(distances, np.array([0, 1, 2]), np.array([0, 1, 2]), 1)
+    assert hits.tolist() == [True, False, False]
+    assert metrics.hits_at_k(distances, np.array([0, 1, 2]), np.array([0, 1, 2]), 3).tolist() == [True, True, False]
+
+
+def test_roc_has_a_point_for_every_border() -> None:
+    false, true = metrics.roc(np.array([0.2, 0.6]), np.array([0.4, 0.6, 0.9, 1.0]))
+    assert false.tolist() == [0, 0, 0.25, 0.5, 0.75, 1]
+    assert true.tolist() == [0, 0.5, 0.5, 1, 1, 1]
+
+
+def test_bootstrap_leaves_out_rounds_that_say_nothing() -> None:
+    def share(indices: np.ndarray) -> float:
+        return float("nan") if 0 in indices else 2.0
+
+    assert metrics.bootstrap(4, share, np.random.default_rng(0), 200) == (2.0, 2.0)
+    with pytest.raises(ValueError, match="not defined"):
+        metrics.bootstrap(1, share, np.random.default_rng(0), 5)

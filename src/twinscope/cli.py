@@ -6,39 +6,33 @@ Nothing heavy is imported at the top: each command imports what it needs when it
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twinscope import __version__
+from twinscope import __version__, workbench
+from twinscope.console import (
+    EXIT_FAILED,
+    EXIT_FOUND,
+    EXIT_PROBLEMS,
+    EXIT_USAGE,
+    JsonOption,
+    SetOption,
+    SettingsOption,
+    ThreadsOption,
+    check_inputs,
+    interruptible,
+    progress_bars,
+    say,
+    settings_of,
+)
 from twinscope.errors import ModelError, TwinscopeError, UsageError
 
 if TYPE_CHECKING:
-    from twinscope.settings import Settings
     from twinscope.types import Screening
-
-EXIT_DONE = 0
-EXIT_FOUND = 1
-EXIT_USAGE = 2
-EXIT_PROBLEMS = 3
-EXIT_FAILED = 4
-EXIT_INTERRUPTED = 130
-
-STAGES = {
-    "read": "reading documents",
-    "features": "finding keypoints",
-    "embed": "describing panels",
-    "compare": "comparing pairs",
-    "findings": "telling findings",
-    "report": "writing the report",
-}
-"""What a stage's name means to the person who waits; an unknown stage is shown as it is."""
 
 app = typer.Typer(
     name="twinscope",
@@ -59,20 +53,12 @@ models_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Show and check the networks that twinscope brings along."
 )
 app.add_typer(models_app, name="models")
+app.add_typer(workbench.data_app, name="data")
 
 CaseOption = Annotated[
     Path,
     typer.Option("--output", "-o", metavar="CASE", help="Folder for the report and all evidence; made if missing."),
 ]
-SettingsOption = Annotated[
-    Path | None, typer.Option("--settings", metavar="FILE", help="A TOML file of settings; see `twinscope settings`.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as ingest.render_dpi=300. May be repeated."),
-]
-ThreadsOption = Annotated[int | None, typer.Option("--threads", metavar="N", help="Processor threads to use.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
 FailAboveOption = Annotated[
     float | None,
     typer.Option(
@@ -118,10 +104,10 @@ def screen(
     CASE/report.html is for reading, CASE/screening.json and CASE/findings.csv are for programs. Run the same command
     again after an interruption: what is finished is not done twice.
     """
-    chosen = _settings(settings, set_, threads)
-    _check_inputs(paths)
+    chosen = settings_of(settings, set_, threads)
+    check_inputs(paths)
     _check_case(case)
-    with _interruptible(case), _progress() as progress:
+    with interruptible(case), progress_bars() as progress:
         from twinscope.report import html, table
         from twinscope.screen import screen as run
 
@@ -151,13 +137,13 @@ def compare(
     The pictures are taken whole, not split into panels. CASE/comparison.png shows both with what they share,
     CASE/screening.json holds the numbers, and CASE/report.html lets you look closer.
     """
-    chosen = _settings(settings, set_, threads)
-    _check_inputs([a, b])
+    chosen = settings_of(settings, set_, threads)
+    check_inputs([a, b])
     for path in (a, b):
         if path.is_dir():
             raise UsageError(f"{path} is a folder; `compare` takes two pictures, `screen` takes folders")
     _check_case(case)
-    with _interruptible(case):
+    with interruptible(case):
         from twinscope.report import comparison, html, table
         from twinscope.screen import compare as run
 
@@ -166,6 +152,11 @@ def compare(
         page = html.write(screening, case)
         picture = comparison.write(screening, case)
     _finish(screening, page, json_, fail_above, picture)
+
+
+app.command("embed")(workbench.embed)
+app.command("evaluate")(workbench.evaluate)
+app.command("calibrate")(workbench.calibrate)
 
 
 @app.command("settings")
@@ -179,7 +170,7 @@ def show_settings(
 
     These are the defaults, and what --settings, --set and --threads change. The output is a file for --settings.
     """
-    values = _settings(settings, set_, threads).model_dump(mode="json")
+    values = settings_of(settings, set_, threads).model_dump(mode="json")
     if json_:
         typer.echo(json.dumps(values, indent=2))
     else:
@@ -241,45 +232,11 @@ def main() -> None:
     try:
         app()
     except TwinscopeError as error:
-        _say(str(error))
+        say(str(error))
         sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)
 
 
-def _say(sentence: str) -> None:
-    from twinscope.report.words import visible
-
-    typer.echo(f"twinscope: {visible(sentence)}", err=True)
-
-
 # --- arguments --------------------------------------------------------------------------------------------------
-
-
-def _settings(path: Path | None, pairs: list[str] | None, threads: int | None) -> Settings:
-    from twinscope.settings import load
-
-    flags: dict[str, Any] = {}
-    for pair in pairs or ():
-        key, equals, text = pair.partition("=")
-        if not (equals and all(key.split("."))):
-            raise UsageError(f"--set {pair} is not of the form KEY=VALUE, such as ingest.render_dpi=300")
-        *parents, leaf = key.split(".")
-        node = flags
-        for parent in parents:
-            node = node.setdefault(parent, {})
-            if not isinstance(node, dict):
-                raise UsageError(f"--set {pair} goes below {parent}, which is a value and not a table")
-        node[leaf] = _value(text)
-    if threads is not None:
-        flags["threads"] = threads
-    return load(path, flags)
-
-
-def _value(text: str) -> Any:
-    """Return `text` as the TOML value that it is, or as a plain string."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _toml(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -293,12 +250,6 @@ def _toml(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
         yield from _toml(value, f"{prefix}{key}.")
 
 
-def _check_inputs(paths: list[Path]) -> None:
-    for path in paths:
-        if not path.exists():
-            raise UsageError(f"{path} does not exist")
-
-
 def _check_case(case: Path) -> None:
     """Refuse a folder that holds something else, so that nobody's files are overwritten."""
     if not case.exists():
@@ -308,61 +259,6 @@ def _check_case(case: Path) -> None:
     ours = ("screening.json", "cache", "panels", "pages")
     if any(case.iterdir()) and not any((case / name).exists() for name in ours):
         raise UsageError(f"{case} holds files that are not of a case; name a new or empty folder")
-
-
-# --- the person who waits ---------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _interruptible(case: Path) -> Iterator[None]:
-    """Turn Ctrl-C and a polite kill into one sentence that says how to go on."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except KeyboardInterrupt:
-        _stop_processes()
-        _say(f"interrupted; run the same command again to go on from what is in {case}")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _stop_processes() -> None:
-    """End the processes that still compare: what they would give is lost, and leaving must not wait for them."""
-    if "multiprocessing" in sys.modules:
-        import multiprocessing
-
-        for process in multiprocessing.active_children():
-            process.kill()
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Give a callback (stage, done, total) that draws one bar a stage on standard error, if that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description:24}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-
-        def update(stage: str, done: int, total: int) -> None:
-            name = STAGES.get(stage, stage)
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=total)
-            bars.update(tasks[name], completed=done, total=total)
-
-        yield update
 
 
 def _finish(

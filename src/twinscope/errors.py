@@ -7,6 +7,7 @@ TwinscopeError
 │   ├── RefusedError   the input is outside the limits or not allowed (encrypted, too large, ...)
 │   └── BrokenError    the input is damaged
 ├── ModelError         a model is missing, its hash is wrong or its probe differs
+├── FetchError         a file of a public data set cannot be fetched, or is not the one that it should be
 └── WorkerError        the sandboxed process died or ran out of time or memory
 
 Every message is one sentence: what, where, what to do.
@@ -41,6 +42,10 @@ class BrokenError(InputError):
 
 class ModelError(TwinscopeError):
     """A model is missing or is not the one that its card describes."""
+
+
+class FetchError(TwinscopeError):
+    """A file of a public data set cannot be fetched, or is not the one that it should be."""
 
 
 class WorkerError(TwinscopeError):

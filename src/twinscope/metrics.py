@@ -80,14 +80,27 @@ def average_precision(scores: Floats, truth: Labels) -> float:
 
 
 def ir_at_k(distances: Floats, queries: Labels, gallery: Labels, k: int = 1) -> float:
-    """Return the share of queries whose k nearest of the gallery hold one of their own label.
+    """Return the share of queries whose k nearest of the gallery hold one of their own label; see `hits_at_k`."""
+    return float(np.mean(hits_at_k(distances, queries, gallery, k)))
+
+
+def hits_at_k(distances: Floats, queries: Labels, gallery: Labels, k: int = 1) -> NDArray[np.bool_]:
+    """Say for each query whether its k nearest of the gallery hold one of its own label.
 
     `distances` is (queries, gallery); infinity leaves a pair out. Ties are broken by the gallery's order.
     """
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :k]
     right = np.asarray(gallery)[nearest] == np.asarray(queries)[:, None]
     reached = np.isfinite(np.take_along_axis(np.asarray(distances), nearest, 1))
-    return float(np.mean((right & reached).any(1)))
+    return np.asarray((right & reached).any(1))
+
+
+def roc(same: Floats, different: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the false-positive and true-positive rates of `distance <= border` for every border, from (0, 0) up."""
+    _filled(same, different)
+    borders = np.unique(np.concatenate([same, different]))
+    rates = [np.searchsorted(np.sort(one), borders, "right") / len(one) for one in (different, same)]
+    return np.append(0.0, rates[0]), np.append(0.0, rates[1])
 
 
 def iou(a: Labels, b: Labels) -> float:
@@ -142,8 +155,13 @@ def bootstrap(
     rounds: int = 1000,
     level: float = 0.95,
 ) -> Interval:
-    """Return the percentile interval of `metric(indices)`, drawing `groups` independent units with replacement."""
-    values = [metric(rng.integers(0, groups, groups)) for _ in range(rounds)]
+    """Return the percentile interval of `metric(indices)`, drawing `groups` independent units with replacement.
+
+    Rounds in which the metric is not defined (NaN) are left out. Raises ValueError where it is defined in none.
+    """
+    drawn = np.array([metric(rng.integers(0, groups, groups)) for _ in range(rounds)])
+    values = drawn[~np.isnan(drawn)]
+    _filled(values)
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
 

@@ -1,0 +1,175 @@
+"""The commands for those who train and measure: what they print, what they refuse, and how they exit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from twinscope import pixels
+from twinscope.detect import vectors
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder of four pictures of two kinds: noise, and one picture at two contrasts."""
+    place = tmp_path / "pictures"
+    place.mkdir()
+    for seed in (1, 2):
+        noise = np.random.default_rng(seed).integers(0, 256, (12, 12), dtype=np.uint8)
+        image = np.kron(noise, np.ones((10, 10), np.uint8))
+        pixels.write_png(place / f"p{seed}.png", image)
+        pixels.write_png(place / f"p{seed}-pale.png", (image // 2 + 90).astype(np.uint8))
+    return place
+
+
+def test_embed_writes_a_table_and_names_it(run: Run, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "v.parquet"
+    code, told, err = run("embed", str(folder), "-o", str(out))
+    assert (code, err) == (0, "")
+    assert told.startswith("4 pictures embedded")
+    assert told.endswith(f"vectors: {out}\n")
+    assert pyarrow.parquet.read_table(out).column_names == ["path", "vector"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures", "v.parquet"]
+    assert run("embed", str(folder), "-o", str(out))[0] == 0  # its own output may be written again
+
+
+def test_embed_tells_every_problem_and_exits_with_3(run: Run, folder: Path, tmp_path: Path) -> None:
+    (folder / "\x1b[2Jtorn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (folder / "paper.pdf").write_bytes(b"%PDF-1.4")
+    code, told, _ = run("embed", str(folder), "-o", str(tmp_path / "v.parquet"))
+    assert code == 3
+    assert "paper.pdf: refused: PDF is not a picture file" in told
+    assert "torn.png: could not be read: the picture is damaged" in told
+    assert "\x1b" not in told
+    code, told, _ = run("embed", str(folder), "-o", str(tmp_path / "v.parquet"), "--json")
+    row = json.loads(told)
+    assert (code, row["pictures"], row["output"]) == (3, 4, str(tmp_path / "v.parquet"))
+    assert [one["status"] for one in row["problems"]] == ["failed", "refused"]
+
+
+def test_embed_goes_on_after_an_interruption(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(vectors, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        code, _, err = run("embed", str(folder), "-o", str(tmp_path / "v.parquet"))
+    assert code == 130
+    assert "same command again" in err
+    assert "v.parquet.part" in err
+    monkeypatch.setattr(vectors.embed, "prepare", lambda _: pytest.fail("what was done is done again"))
+    assert run("embed", str(folder), "-o", str(tmp_path / "v.parquet"))[0] == 0
+
+
+@pytest.fixture
+def pairs(folder: Path) -> Path:
+    path = folder.with_name("pairs.csv")
+    lines = ["p1.png,p1-pale.png,1,=1+1", "p2.png,p2-pale.png,1,g", "p1.png,p2.png,0,g", "p1-pale.png,p2-pale.png,0,h"]
+    path.write_text(
+        "\n".join(["a,b,same,group", *(f"pictures/{line.replace(',', ',pictures/', 1)}" for line in lines)])
+    )
+    return path
+
+
+def test_evaluate_writes_numbers_pairs_and_plots(run: Run, pairs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ev"
+    code, told, err = run("evaluate", str(pairs), "-o", str(out))
+    assert (code, err) == (0, "")
+    assert told.startswith("4 of 4 pairs measured, 2 same and 2 different; 4 pictures")
+    assert "accuracy at the border 1" in told
+    assert "TPR at FPR 1e-4                       too few to say" in told
+    assert f"roc.svg: {out / 'roc.svg'}" in told
+    written = json.loads((out / "evaluation.json").read_text())
+    assert written["metrics"]["auc"]["value"] == 1.0
+    rows = (out / "pairs.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert rows[0] == "line,a,b,same,group,label,distance"
+    assert rows[1].startswith("2,pictures/p1.png,pictures/p1-pale.png,1,'=1+1,,")
+    assert sorted(path.name for path in out.iterdir()) == [
+        "cache", "distances.svg", "evaluation.json", "pairs.csv", "roc.svg",
+    ]  # fmt: skip
+    code, told, _ = run("evaluate", str(pairs), "-o", str(out), "--json")
+    assert {**json.loads(told), "seconds": 0} == {**written, "seconds": 0}
+
+
+def test_evaluate_tells_what_it_could_not_measure(run: Run, pairs: Path, tmp_path: Path) -> None:
+    pairs.write_text("a,b,same\npictures/p1.png,pictures/none.png,1\npictures/p1.png,pictures/p2.png,x\n")
+    code, told, _ = run("evaluate", str(pairs), "-o", str(tmp_path / "ev"))
+    assert code == 3
+    assert "none.png: could not be read" in told
+    assert "pairs.csv, line 3: refused: needs a, b" in told
+    assert "roc.svg" not in told
+    assert (tmp_path / "ev" / "pairs.csv").read_text(encoding="utf-8-sig").splitlines()[1].endswith(",1,,,")
+    assert json.loads((tmp_path / "ev" / "evaluation.json").read_text())["problems"][0]["status"] == "refused"
+
+
+def test_evaluate_leaves_no_plot_of_an_earlier_run(run: Run, pairs: Path, tmp_path: Path) -> None:
+    run("evaluate", str(pairs), "-o", str(tmp_path / "ev"))
+    assert (tmp_path / "ev" / "roc.svg").exists()
+    pairs.write_text("a,b,same\npictures/p1.png,pictures/p2.png,0\n")
+    code, told, _ = run("evaluate", str(pairs), "-o", str(tmp_path / "ev"))
+    assert code == 0
+    assert "AUC                                   too few to say" in told
+    assert not (tmp_path / "ev" / "roc.svg").exists()
+    assert not (tmp_path / "ev" / "distances.svg").exists()
+
+
+def test_calibrate_writes_thresholds_and_what_it_cannot_say(run: Run, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "calibration.json"
+    code, told, err = run("calibrate", str(folder), "-o", str(out), "--panels", "30")
+    assert (code, err) == (0, "")
+    assert told.startswith("4 of 4 pictures, 6 pairs")
+    assert "0.1             needs 100 pairs, such as 15 pictures" in told
+    assert "It holds only if no two of these pictures show the same." in told
+    written = json.loads(out.read_text())
+    assert list(written["border"]["expected_false"]) == ["30"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["calibration.json", "pictures"]
+    code, told, _ = run("calibrate", str(folder), "-o", str(out), "--panels", "30", "--json")
+    assert {**json.loads(told), "seconds": 0} == {**written, "seconds": 0}
+
+
+def test_calibrate_tells_a_bad_picture(run: Run, folder: Path, tmp_path: Path) -> None:
+    (folder / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    code, told, _ = run("calibrate", str(folder), "-o", str(tmp_path / "c.json"))
+    assert code == 3
+    assert "torn.png: could not be read" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["evaluate", "none.csv", "-o", "ev"], "none.csv does not exist"),
+        (["evaluate", "notes.txt", "-o", "ev"], "no column a"),
+        (["evaluate", "pictures", "-o", "ev"], "cannot be read as a CSV file"),
+        (["evaluate", "notes.txt", "-o", "pictures"], "not of an evaluation"),
+        (["evaluate", "notes.txt", "-o", "notes.txt"], "is a file"),
+        (["calibrate", "notes.txt", "-o", "c.json"], "is a file"),
+        (["calibrate", "none", "-o", "c.json"], "none does not exist"),
+        (["calibrate", "pictures", "-o", "notes.txt"], "holds something else"),
+        (["calibrate", "pictures", "-o", "c.json", "--panels", "1"], "--panels"),
+        (["embed", "none", "-o", "v.parquet"], "none does not exist"),
+        (["embed", "pictures", "-o", "pictures"], "is a folder"),
+        (["embed", "pictures", "-o", "none/v.parquet"], "none does not exist"),
+        (["embed", "pictures", "-o", "notes.txt"], "notes.txt is no Parquet file"),
+        (["embed", "bare", "-o", "v.parquet"], "there is no picture in bare"),
+        (["embed", "pictures"], "Missing option"),
+    ],
+)
+def test_wrong_use_is_one_sentence_and_exit_2(
+    arguments: list[str], word: str, run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "notes.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert word in err
+    assert "Traceback" not in err
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "notes.txt").read_text() == "mine"
