@@ -101,6 +101,30 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
             assert slopes[which][place] == pytest.approx(truth, rel=1e-3, abs=1e-8)
 
 
+def test_a_map_tells_how_the_distance_answers_to_each_place_of_its_own_picture() -> None:
+    """Turning a place of a picture's maps up by a little must change the distance by what the map has there."""
+    pictures = cells(0), scene(5)
+    seen, head, step = explain.look(pictures), explain.head(), 1e-6
+    maps = [[part.astype(np.float64) for part in (one.maps_8, one.maps_16)] for one in seen]
+    seen = [one._replace(point=point_of(*part, head)) for one, part in zip(seen, maps, strict=True)]
+    truth = []
+    for side, (one, part) in enumerate(zip(seen, maps, strict=True)):
+        rates = []
+        for k, size in enumerate((12, 6)):
+            rate = np.zeros((size, size), np.float32)
+            for y, x in np.ndindex(size, size):
+                turned = [values.copy() for values in part]
+                turned[k][:, y, x] *= 1 + step
+                far = [np.linalg.norm(point - seen[1 - side].point) for point in (point_of(*turned, head), one.point)]
+                rate[y, x] = (far[0] - far[1]) / step
+            rates.append(rate)
+        truth.append(rates[0] / 64 + cv2.resize(rates[1], (12, 12), interpolation=cv2.INTER_LINEAR) / 256)
+    told = explain.why(seen[0], seen[1], head, (12, 12), (12, 12))
+    scale = max(np.abs(field).max() for field in truth)
+    assert np.allclose(told.a, truth[0] / scale, atol=5e-3)
+    assert np.allclose(told.b, truth[1] / scale, atol=5e-3)
+
+
 def test_shares_count_each_sign_by_itself() -> None:
     assert explain.shares(np.array([[1, -0.5], [0, 0]], np.float32)) == {"differ": 0.25, "alike": 0.125}
 

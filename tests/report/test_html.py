@@ -215,6 +215,12 @@ def test_every_finding_says_why_where_the_network_that_made_it_is_here(
     told = html.render(explained(screening), folder)
     assert told.count('<details class="why">') == len(screening.findings) == 4
     assert told.count('<use class="veil"') == 8
+    images = {one.id: html.pictures.load(folder, f"panels/{one.id}.png") for one in screening.panels}
+    maps = html.why.of_findings(screening.findings, images, explained(screening).provenance)
+    shown = re.findall(r'aria-label="Panel ([ab]), [^"]*, under the map of its distance: ([^"]*)\."', told)
+    assert shown == [(side, html.why.in_words(getattr(maps[one.id], side)))
+                     for one in html.ordered(screening) for side in "ab"]  # fmt: skip
+    assert len(set(shown)) > 4
     assert "It is no evidence of an edit" in plain(told)
     assert not re.search(r"fraud|misconduct|fake|fabricat|guilt|plagiar|similarity|nan\b", plain(told), flags=re.I)
 
