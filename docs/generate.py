@@ -110,13 +110,16 @@ def _readme() -> str:
 
 
 def _results() -> Iterator[str]:
-    manuscripts, extraction, startup = (_result(name) for name in ("manuscripts", "extraction", "startup"))
+    names = ("manuscripts", "extraction", "startup", "explanation")
+    manuscripts, extraction, startup, explanation = (_result(name) for name in names)
     if manuscripts:
         table = runpy.run_path(str(DOCS.parent / "benchmarks" / "common.py"))["markdown_table"]
         yield "Whole manuscripts, from the PDF to the findings (`python benchmarks/manuscripts.py`):"
         yield from ("", table(manuscripts))
     if extraction:
         yield from (_extraction(extraction), "")
+    if explanation:
+        yield from (_explanation(explanation), "")
     if startup:
         yield f"`twinscope --help` takes {startup['median_s']:.2f} s (`python benchmarks/startup.py`)."
         yield ""
@@ -132,6 +135,21 @@ def _extraction(result: dict[str, Any]) -> str:
     return (
         f"Figures and panels of {len(result['rows'])} real papers (`python benchmarks/extraction.py`): figures at "
         f"IoU .7 {total['figure_recall']:.3f}; {panels}; kind right {total['kind_accuracy']:.3f}."
+    )
+
+
+def _explanation(result: dict[str, Any]) -> str:
+    found = {name: result["sets"][name][result["used"]] for name in ("test", "drawn")}
+
+    def told(name: str, side: str) -> str:
+        low, high = found[name][side]["factor_95"]
+        return f"{found[name][side]['factor']:.1f} times ({low:.1f}-{high:.1f})"
+
+    return (
+        "Why the metric says so (`python benchmarks/explanation.py`): of what the map says makes a picture and its "
+        f"edited copy differ, {told('test', 'edited')} as much as by chance lies inside the edit in the edited "
+        f"picture, and {told('test', 'other')} at its place in the other one, on test micrographs; on drawn pictures "
+        f"{told('drawn', 'edited')} and {told('drawn', 'other')}. In brackets 95 % intervals."
     )
 
 

@@ -316,6 +316,38 @@ def test_version(run: Run) -> None:
     assert run("--version") == (0, f"twinscope {__version__}\n", "")
 
 
+@pytest.fixture
+def explained(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """Put a stand-in in the place of the explanation; return what it gives."""
+    told: dict[str, object] = {"distance": 0.25, "a": {"words": "it is there"}, "b": {"words": "or here"},
+                               "sheet": "explanation.png"}  # fmt: skip
+    module = types.ModuleType("twinscope.report.explanation")
+    module.write = lambda a, b, folder, settings: told  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "twinscope.report.explanation", module)
+    monkeypatch.setattr("twinscope.report.explanation", module, raising=False)
+    return told
+
+
+def test_explain_tells_the_distance_the_places_and_the_sheet(
+    run: Run, explained: dict[str, object], paper: Path, tmp_path: Path
+) -> None:
+    out_folder = tmp_path / "why"
+    code, out, err = run("explain", str(paper), str(paper), "-o", str(out_folder))
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "distance 0.250; 1 is the border of “same”", "a: it is there", "b: or here", str(out_folder / "explanation.png")
+    ]  # fmt: skip
+    code, out, _ = run("explain", str(paper), str(paper), "-o", str(out_folder), "--json")
+    assert (code, json.loads(out)) == (0, explained)
+
+
+def test_explain_refuses_what_is_not_there_and_folders_of_others(run: Run, paper: Path, tmp_path: Path) -> None:
+    code, _, err = run("explain", str(paper), str(tmp_path / "none.png"), "-o", str(tmp_path / "why"))
+    assert (code, "none.png does not exist" in err) == (2, True)
+    code, _, err = run("explain", str(paper), str(paper), "-o", str(tmp_path))
+    assert (code, "not of a case" in err) == (2, True)
+
+
 def test_nothing_heavy_is_imported_at_the_start() -> None:
     heavy = "torch onnxruntime cv2 lancedb fastapi numpy PIL pypdfium2 sklearn pydantic pyarrow twinscope.fetch".split()
     code = f"import sys, twinscope.cli; print([n for n in {heavy} if n in sys.modules])"

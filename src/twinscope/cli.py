@@ -227,6 +227,36 @@ def models_verify(
         raise typer.Exit(EXIT_PROBLEMS)
 
 
+@app.command("explain")
+def explain_distance(
+    a: Annotated[Path, typer.Argument(metavar="A", help="One picture.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="The other picture.")],
+    folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the sheet and the maps.")],
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    threads: ThreadsOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Show where in two pictures the metric's distance comes from.
+
+    DIR/explanation.png shows both pictures above their maps; map-a.tif and map-b.tif are the maps (float32, above 0
+    what makes the two differ, below 0 what makes them alike); explanation.json holds the numbers. It explains the
+    distance between the whole pictures as they are. It is no evidence of an edit: for that there is `compare`.
+    """
+    chosen = settings_of(settings, set_, threads)
+    check_inputs([a, b])
+    _check_case(folder)
+    with interruptible(folder):
+        from twinscope.report import explanation
+
+        told = explanation.write(a, b, folder, chosen)
+    if json_:
+        typer.echo(json.dumps(told, indent=2))
+    else:
+        places = "".join(f"{name}: {told[name]['words']}\n" for name in "ab")
+        typer.echo(f"distance {told['distance']:.3f}; 1 is the border of “same”\n{places}{folder / told['sheet']}")
+
+
 def main() -> None:
     """Run the command line and exit: an error that twinscope foresees is one sentence, never a traceback."""
     try:

@@ -51,6 +51,13 @@ def write_png(path: Path, image: Image) -> None:
     path.write_bytes(data.tobytes())
 
 
+def write_tiff(path: Path, values: Grey) -> None:
+    """Write HxW float32 values of any range as a TIFF of one page, the same bytes for the same values."""
+    import tifffile  # slow to load, and few commands need it
+
+    tifffile.imwrite(path, np.asarray(values, np.float32), software="twinscope", metadata=None)
+
+
 def write_jpeg(path: Path, image: Image, quality: int = 80) -> None:
     """Write HxW or HxWx3 RGB uint8 as JPEG (thumbnails only; panels are PNG)."""
     out = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)

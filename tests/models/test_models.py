@@ -87,3 +87,13 @@ def test_listing_cards_loads_no_runtime() -> None:
     code = "import sys; from twinscope import models; models.cards(); print('onnxruntime' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_outputs_are_asked_for_by_name() -> None:
+    model = models.load("embedder-1", 1)
+    given = models.probe_input((2, 96, 96), "uint8")
+    points, maps = model.outputs(given, ("points", "maps_8"))
+    assert np.array_equal(points, model.run(given))
+    assert maps.shape == (2, 128, 12, 12)
+    with pytest.raises(ModelError, match="embedder-1 gives no dreams"):
+        model.outputs(given, ("points", "dreams"))

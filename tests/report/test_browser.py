@@ -112,9 +112,9 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def report(case: tuple[Path, Screening]) -> Path:
+def report(case: tuple[Path, Screening], explained: Callable[[Screening], Screening]) -> Path:
     folder, screening = case
-    return html.write(screening, folder)
+    return html.write(explained(screening), folder)
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_every_picture_is_drawn(visit: Callable[..., Visit]) -> None:
       }
       return out;
     }""")
-    assert len(sizes) == 8 + 4 + 3 + 1  # panels of findings, heat-maps, pages, one panel bent by perspective
+    assert len(sizes) == 8 + 4 + 3 + 1 + 8  # panels of findings, heat-maps, pages, one panel bent, maps of the distance
     assert min(sizes) > 50
 
 
@@ -364,6 +364,37 @@ def test_keys_zoom_and_hide_the_outlines_and_leave_the_browsers_own_alone(visit:
         assert button.get_attribute("aria-pressed") == before
         page.keyboard.press(key)
         assert button.get_attribute("aria-pressed") != before
+
+
+def test_why_opens_and_closes_by_key_and_says_so(visit: Callable[..., Visit]) -> None:
+    seen = visit()
+    page = seen.page
+    page.keyboard.press("j")
+    part = page.locator("#finding-1 .why")
+    assert not part.locator("svg").first.is_visible()
+    page.keyboard.press("w")
+    assert part.locator("figure svg").count() == 2
+    assert part.locator("figure svg").first.is_visible()
+    assert "1 is the border" in page.text_content("#live")
+    assert page.locator("#finding-2 .why").get_attribute("open") is None
+    told = part.locator("figure svg").first.get_attribute("aria-label")
+    assert "what makes them differ is strongest at the" in told
+    page.keyboard.press("w")
+    assert not part.locator("figure svg").first.is_visible()
+    part.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert part.locator("figure svg").first.is_visible()
+    assert seen.noise == []
+
+
+def test_why_does_not_hang_on_colour(visit: Callable[..., Visit]) -> None:
+    page = visit().page
+    page.evaluate("() => document.querySelectorAll('.why').forEach(d => { d.open = true; })")
+    dashed, solid = (page.locator(f".why polygon.over{rest}").count() for rest in (".dash", ":not(.dash)"))
+    assert dashed > 0
+    assert solid > 0
+    assert set(page.locator(".why .pin text").all_text_contents()) == {"+", "−"}
+    assert page.locator("#finding-1 .why .why-legend").inner_text().split() == ["−", "alike", "differ", "+"]
 
 
 def test_panels_can_be_filtered_by_document(tmp_path: Path, visit: Callable[..., Visit]) -> None:

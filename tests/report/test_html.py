@@ -180,7 +180,9 @@ def test_equal_input_gives_equal_bytes(tmp_path: Path, build_case: Callable[...,
     assert html.write(screening, tmp_path).read_bytes() == first
 
 
-def test_two_hundred_findings_fit_in_25_megabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_hundred_findings_fit_in_25_megabytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, explained: Callable[[Screening], Screening]
+) -> None:
     """400 panels of 900 x 720 px full of grain, as unkind to a codec as a micrograph can be, and 200 heat-maps."""
     rng = np.random.default_rng(0)
     grains = []
@@ -200,8 +202,42 @@ def test_two_hundred_findings_fit_in_25_megabytes(tmp_path: Path, monkeypatch: p
     )
     panels = tuple(panel(f"{side}{i}", 900, 720) for i in range(200) for side in "ab")
     screening = Screening(inputs=(read(),), panels=panels, findings=findings, seconds=1, provenance=MADE_BY)
-    size = html.write(screening, tmp_path).stat().st_size
-    assert 12_000_000 < size <= 25_000_000
+    page = html.write(explained(screening), tmp_path)
+    assert 12_000_000 < page.stat().st_size <= 25_000_000
+    assert page.read_text(encoding="utf-8").count('<details class="why">') == 200
+
+
+def test_every_finding_says_why_where_the_network_that_made_it_is_here(
+    case: tuple[Path, Screening], explained: Callable[[Screening], Screening], text: str
+) -> None:
+    folder, screening = case
+    assert "Why the metric says so" not in plain(text).replace("why the metric says so, and back", "")
+    told = html.render(explained(screening), folder)
+    assert told.count('<details class="why">') == len(screening.findings) == 4
+    assert told.count('<use class="veil"') == 8
+    images = {one.id: html.pictures.load(folder, f"panels/{one.id}.png") for one in screening.panels}
+    maps = html.why.of_findings(screening.findings, images, explained(screening).provenance)
+    shown = re.findall(r'aria-label="Panel ([ab]), [^"]*, under the map of its distance: ([^"]*)\."', told)
+    assert shown == [(side, html.why.in_words(getattr(maps[one.id], side)))
+                     for one in html.ordered(screening) for side in "ab"]  # fmt: skip
+    assert len(set(shown)) > 4
+    assert "It is no evidence of an edit" in plain(told)
+    assert not re.search(r"fraud|misconduct|fake|fabricat|guilt|plagiar|similarity|nan\b", plain(told), flags=re.I)
+
+
+def test_nothing_is_left_to_explain_of_the_same_picture_twice(
+    tmp_path: Path, explained: Callable[[Screening], Screening]
+) -> None:
+    (tmp_path / "panels").mkdir()
+    for name in ("a", "b"):
+        image = np.random.default_rng(0).integers(0, 256, (60, 90), np.uint8)
+        cv2.imwrite(str(tmp_path / "panels" / f"{name}.png"), image)
+    screening = Screening(
+        inputs=(read(),), panels=(panel("a"), panel("b")), findings=(finding("a", "b"),), seconds=1, provenance=MADE_BY
+    )
+    told = html.render(explained(screening), tmp_path)
+    assert "nothing is left to explain" in plain(told)
+    assert '<use class="veil"' not in told
 
 
 def test_findings_name_their_documents_where_there_are_several(

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from twinscope import models  # noqa: E402
+from twinscope.detect import explain  # noqa: E402
 from twinscope.detect.embed import SIDE_PX, embed  # noqa: E402
 from twinscope.models import card as card_of  # noqa: E402
 from twinscope.train import data, evaluate, export, protocol  # noqa: E402
@@ -50,9 +51,33 @@ def test_a_candidate_is_exported_and_loaded_from_its_folder(tmp_path: Path, monk
     with torch.inference_mode():
         expected = small.eval()(torch.as_tensor(np.stack(pictures))[:, None].float()).numpy()
     assert np.allclose(embed(pictures, "embedder-test"), expected, atol=1e-3)
+    assert explain.explain(pictures[0], pictures[1], "embedder-test").distance == pytest.approx(
+        float(np.linalg.norm(expected[0] - expected[1])), abs=1e-4
+    )
     graph = (into / card.file).read_bytes()
     assert b"site-packages" not in graph
     assert str(Path(export.__file__).parent).encode() not in graph
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_the_desk_has_the_gradient_of_the_distance_without_torch(side: int) -> None:
+    torch.manual_seed(3)
+    network = Embedder((8, 8, 8, 16), 16).eval()
+    with torch.no_grad():
+        network.power.fill_(2.6)
+        network.radius.fill_(1.7)
+        pictures = torch.as_tensor(np.random.default_rng(1).integers(0, 256, (2, SIDE, SIDE), np.uint8))
+        points, maps_8, maps_16, power, weight, bias, radius = export.Graph(network)(pictures)
+    middle, last = (maps.double().requires_grad_() for maps in (maps_8, maps_16))
+    placed = network.double().place(middle, last) * network.radius
+    assert np.allclose(placed.detach().numpy(), points.numpy(), atol=1e-5)
+    (placed[0] - placed[1]).norm().backward()
+    seen = [explain.Seen(*(part[k].numpy() for part in (points, maps_8, maps_16))) for k in (0, 1)]
+    head = explain.Head(float(power), weight.double().numpy(), bias.double().numpy(), float(radius))
+    for mine, maps in zip(explain.gradients(seen[side], seen[1 - side], head), (middle, last), strict=True):
+        truth = maps.grad[side].numpy()
+        assert np.abs(truth).max() > 0
+        assert np.allclose(mine, truth, atol=1e-4 * np.abs(truth).max())
 
 
 def test_desk_and_workshop_agree_on_the_size() -> None:

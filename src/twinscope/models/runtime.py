@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -22,7 +23,14 @@ class Model(NamedTuple):
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
         """Return the graph's first output for a batch given to its first input."""
-        return np.asarray(self.session.run(None, {self.session.get_inputs()[0].name: batch})[0])
+        return self.outputs(batch, (self.session.get_outputs()[0].name,))[0]
+
+    def outputs(self, batch: NDArray[Any], names: Sequence[str]) -> list[NDArray[Any]]:
+        """Return the named outputs for a batch given to the first input. Raises ModelError for one it does not have."""
+        has = {output.name for output in self.session.get_outputs()}
+        if missing := [name for name in names if name not in has]:
+            raise ModelError(f"model {self.card.id} gives no {missing[0]}; use one whose card says that it does")
+        return [np.asarray(out) for out in self.session.run(list(names), {self.session.get_inputs()[0].name: batch})]
 
 
 @lru_cache(maxsize=8)

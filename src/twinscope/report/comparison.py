@@ -38,7 +38,7 @@ def write(screening: Screening, case: Path) -> Path:
     if finding and finding.heatmap_b:
         cells.append(_heatmap_cell(finding.heatmap_b, case))
     path = case / NAME
-    _sheet(cells, _lines(shown, finding, panel_names(screening))).save(path)
+    sheet(cells, _lines(shown, finding, panel_names(screening))).save(path)
     return path
 
 
@@ -50,7 +50,7 @@ def _marks(finding: Finding) -> tuple[overlay.Mark, ...]:
 def _panel_cell(
     panel: Panel, finding: Finding | None, marks: tuple[overlay.Mark, ...], case: Path, side: str
 ) -> Image.Image:
-    cell, scale = _fit(pixels.read_png(case / "panels" / f"{panel.id}.png"))
+    cell, scale = fit(pixels.read_png(case / "panels" / f"{panel.id}.png"))
     draw = ImageDraw.Draw(cell)
     for mark in marks:
         outline = [tuple(point) for point in np.clip(mark.outline * scale, 1, np.array(cell.size) - 2)]
@@ -67,10 +67,11 @@ def _heatmap_cell(relative: str, case: Path) -> Image.Image:
     image = pixels.read_png(case / relative)
     grey = image if image.ndim == 2 else image[..., 0]
     coloured = cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_CIVIDIS), cv2.COLOR_BGR2RGB)
-    return _fit(np.asarray(coloured, np.uint8))[0]
+    return fit(np.asarray(coloured, np.uint8))[0]
 
 
-def _fit(image: pixels.Image) -> tuple[Image.Image, float]:
+def fit(image: pixels.Image) -> tuple[Image.Image, float]:
+    """Return a picture whose longest side is `CELL_PX`, and by how much it was scaled."""
     scale = CELL_PX / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     return Image.fromarray(image).convert("RGB").resize(size, Image.Resampling.LANCZOS), scale
@@ -104,7 +105,8 @@ def _lines(shown: list[Panel], finding: Finding | None, called: dict[str, str]) 
     return [*names, *right, told, f"from a to b: {steps}"]
 
 
-def _sheet(cells: list[Image.Image], lines: list[str]) -> Image.Image:
+def sheet(cells: list[Image.Image], lines: list[str]) -> Image.Image:
+    """Return cells side by side with lines of text below, each cut where the sheet ends."""
     width = sum(cell.width for cell in cells) + GAP_PX * (len(cells) + 1)
     height = max((cell.height for cell in cells), default=0) + 2 * GAP_PX + LINE_PX * len(lines)
     sheet = Image.new("RGB", (max(width, CELL_PX), height), "white")
@@ -115,13 +117,13 @@ def _sheet(cells: list[Image.Image], lines: list[str]) -> Image.Image:
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=16)
     room = sheet.width - 2 * GAP_PX
-    for index, line in enumerate(_shortened(line, font, room) for line in lines):
+    for index, line in enumerate(shortened(line, font, room) for line in lines):
         top = height - GAP_PX // 2 - LINE_PX * (len(lines) - index)
         draw.text((GAP_PX, top), line, fill="black", font=font)
     return sheet
 
 
-def _shortened(line: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, room: int) -> str:
+def shortened(line: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, room: int) -> str:
     """Return as much of a line as there is room for, with an ellipsis where it was cut."""
     if font.getlength(line) <= room:
         return line

@@ -18,16 +18,17 @@ import numpy as np
 from markupsafe import Markup
 
 from twinscope import geometry
+from twinscope.detect import embed
 from twinscope.pixels import Image
-from twinscope.report import overlay, pictures, words
+from twinscope.report import overlay, pictures, why, words
 from twinscope.report.groups import groups, ordered
 from twinscope.types import PICTURE_KINDS, Box, Figure, Finding, Page, Panel, Screening
 
 BUDGET = 23_000_000
 """Characters that all pictures of a report may take together; they share it by kind."""
 
-_SHARES = {"panels": 0.64, "heatmaps": 0.14, "pages": 0.1, "thumbnails": 0.12}
-_MOST = {"panels": 700_000, "heatmaps": 80_000, "pages": 110_000, "thumbnails": 16_000}
+_SHARES = {"panels": 0.6, "heatmaps": 0.13, "pages": 0.1, "thumbnails": 0.11, "maps": 0.06}
+_MOST = {"panels": 700_000, "heatmaps": 80_000, "pages": 110_000, "thumbnails": 16_000, "maps": 8_000}
 
 
 class _Pool:
@@ -38,6 +39,7 @@ class _Pool:
         self.shares = shares
         self.items: dict[str, dict[str, Any]] = {}
         self.thumbnails: dict[str, str] = {}
+        self.prepared: dict[str, Image] = {}  # as the network sees the panels, by their file
 
     def panel(self, panel: Panel | None) -> str | None:
         """Return the id of a panel's picture, or None when the case does not hold it."""
@@ -76,6 +78,7 @@ class _Pool:
             return None
         if kind == "panels":
             self.thumbnails[relative] = self._small(image)
+            self.prepared[relative] = embed.prepare(image)
         shown = pictures.cividis(pictures.shrink(image, long_side)) if kind == "heatmaps" else image
         exact = kind == "panels" and max(image.shape) <= long_side
         uri = pictures.stored(self.case, relative, self.shares[kind]) if exact else None
@@ -112,12 +115,13 @@ def render(screening: Screening, case: Path) -> str:
     )
     environment.filters.update(visible=words.visible, file_name=words.file_name, percent=words.number)
     environment.filters.update(n=_coordinate, points=_points, sig="{:.7g}".format)
-    environment.globals.update(count=words.count, STATUS=words.STATUS, KINDS=words.KINDS)
+    environment.globals.update(count=words.count, STATUS=words.STATUS, KINDS=words.KINDS, caveat=why.CAVEAT)
     style, script = _static("report.css"), _static("report.js")
     pool = _Pool(case, _shares(screening))
     names = words.panel_names(screening)
     whole = screening.provenance.command.startswith("twinscope compare ")  # then every picture counts, of any kind
     findings = _findings(screening, names, pool)
+    _explain(screening, findings, pool)
     return environment.get_template("report.html").render(
         screening=screening,
         findings=findings,
@@ -155,6 +159,7 @@ def _shares(screening: Screening) -> dict[str, int]:
         "heatmaps": len(screening.findings),
         "pages": len({(source.sha256, source.page) for source in sources}),
         "thumbnails": len(screening.panels),
+        "maps": 2 * len(screening.findings),
     }
     return {kind: min(_MOST[kind], int(BUDGET * part / max(1, numbers[kind]))) for kind, part in _SHARES.items()}
 
@@ -288,6 +293,25 @@ def _bent(finding: Finding, a: dict[str, Any], b: dict[str, Any], transform: ove
     scale = min(1.0, pictures.LONG_SIDE / max(b["size"]))
     warped = overlay.warp(image, transform, b["size"], scale)
     return pool.add(f"bent {finding.id}", pictures.uri(warped, pool.shares["panels"]), b["size"], image)
+
+
+def _explain(screening: Screening, findings: list[dict[str, Any]], pool: _Pool) -> None:
+    """Put under "why" of each finding the maps of what its distance comes from, or None where there are none."""
+    images = {
+        panel.id: pool.prepared[_stored(panel.id)] for panel in screening.panels if _stored(panel.id) in pool.prepared
+    }
+    explained = why.of_findings(screening.findings, images, screening.provenance)
+    for found in findings:
+        told = explained.get(found["finding"].id)
+        found["why"] = None
+        if told is None:
+            continue
+        found["why"] = {"distance": told.distance, "nothing": not (told.a.any() or told.b.any())}
+        for side, field in (("a", told.a), ("b", told.b)):
+            size = found["sides"][side]["size"]
+            uri = pictures.uri(why.coloured(field), pool.shares["maps"], why.SHOWN_PX)
+            shown = {} if found["why"]["nothing"] else {"map": pool.add(f"why {found['number']} {side}", uri, size)}
+            found["why"][side] = {**why.side(field, size), **shown}
 
 
 def _clip(transform: overlay.Square, size_a: tuple[int, int], size_b: tuple[int, int]) -> overlay.Points:

@@ -72,9 +72,16 @@ class Embedder(nn.Module):
 
     def directions(self, grey: Tensor) -> Tensor:
         """Return the points on the unit sphere."""
+        return self.place(*self.maps(grey))
+
+    def maps(self, grey: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the maps at 1/8 and at 1/16 that are pooled: (n, 128, h/8, w/8) and (n, 256, h/16, w/16)."""
         middle = self.trunk(self.stem(tones(grey)))
-        last = self.top(middle).float()
-        pooled = [self._gem(middle.float()), self._gem(last), last.mean((2, 3))]
+        return middle.float(), self.top(middle).float()
+
+    def place(self, middle: Tensor, last: Tensor) -> Tensor:
+        """Return the points on the unit sphere that pooled maps stand for."""
+        pooled = [self._gem(middle), self._gem(last), last.mean((2, 3))]
         return F.normalize(self.head(torch.cat(pooled, 1)), dim=1)
 
     def _gem(self, maps: Tensor) -> Tensor:

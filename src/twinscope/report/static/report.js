@@ -247,6 +247,14 @@
     say(on ? "Contrast stretched." : "Contrast as published.");
   }
 
+  function toggleWhy(card) {
+    const part = card.querySelector(".why");
+    if (!part) { say("This finding has no map of the distance."); return; }
+    part.open = !part.open;
+    if (part.open) part.scrollIntoView({ block: "nearest" });
+    say(part.open ? `Why the metric says so: ${part.querySelector("p").textContent}` : "Closed.");
+  }
+
   // ---- moving between findings -----------------------------------------------------------------------------------
   function setCurrent(card) {
     if (card === current) return;
@@ -310,7 +318,7 @@
   const switchMode = (mode) => (card) => setMode(card, card.querySelector(".views").dataset.mode === mode ? "side" : mode);
   const KEYS = {
     p: (card) => setMode(card, "side"), b: blinkKey, s: switchMode("slider"), o: switchMode("opacity"),
-    d: switchMode("difference"), z: toggleZoom, c: toggleStretch, x: toggleOutlines,
+    d: switchMode("difference"), z: toggleZoom, c: toggleStretch, x: toggleOutlines, w: toggleWhy,
   };
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || !keysOn.checked) return;
