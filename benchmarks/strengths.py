@@ -27,7 +27,10 @@ class Shown(NamedTuple):
 def grid() -> dict[str, dict[str, m.Step]]:
     """Return manipulation -> strength -> step. Lengths and widths are px of 256, places are random."""
     out: dict[str, dict[str, m.Step]] = {
-        "mirrored": {"left-right": partial(m.reflect, axis="left-right"), "up-down": partial(m.reflect, axis="up-down")},
+        "mirrored": {
+            "left-right": partial(m.reflect, axis="left-right"),
+            "up-down": partial(m.reflect, axis="up-down"),
+        },
         "rotation": {f"{a}°": partial(m.rotate, angle=a) for a in (5, 15, 45, 90, 180)},
         "scale in its frame": {
             f"{f:g}": partial(m.similarity, angle=0.0, factor=f, shift=(0.0, 0.0)) for f in (0.5, 0.75, 1.25, 1.5, 2.0)
