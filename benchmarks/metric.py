@@ -4,9 +4,9 @@
     python benchmarks/metric.py --classes 40 --windows 8 --methods embedder-1 pHash     # a first look
     python benchmarks/metric.py table                                       # the tables of the results kept
 
-Every method sees the same pictures of 128 px, and every border comes from validation groups (`borders`). What is done is
-kept in --cache, one file for each method and part, and is done again only where code, weights or sizes changed: a run can
-be stopped and started again, and new weights of one network cost that network's part alone.
+Every method sees the same pictures of 128 px, and every border comes from validation groups (`borders`). What is done
+is kept in --cache, one file for each method and part, and is done again only where code, weights, data or sizes
+changed: a run can be stopped and started again, and new weights of one network cost that network's part alone.
 
 - `synthetic`: the papers' protocol (v02; a plain picture and nine versions) on test groups of the micrographs and on
   each evaluation-only set; all pairs of different classes (a sample of versions for SIFT, see `different_pairs`).
@@ -54,8 +54,8 @@ class Sizes(NamedTuple):
 
     classes: int = 402
     validation: int = 200
-    windows: int = 100
-    queries: int = 250
+    windows: int = 60
+    queries: int = 100
     timed: int = 300
 
 
@@ -77,7 +77,7 @@ shown = cache(strengths.shown)
 
 
 def borders(method: rivals.Method, sizes: Sizes) -> rivals.Borders:
-    """Return a method's two borders, raw: its own one or validation's best, and that of a false-positive rate of 1e-3."""
+    """Return a method's two borders, raw: its own or validation's best, and that of a false-positive rate of 1e-3."""
     found = rivals.cross(method, validation_classes(sizes.validation), sizes.queries, np.random.default_rng(2))
     same, different = found.same().ravel(), found.different()
     border = metrics.best_border(same, different)[0] if method.border is None else method.border
@@ -113,7 +113,7 @@ def real(method: rivals.Method, limits: rivals.Borders, sizes: Sizes) -> Numbers
 
 
 def judged(found: protocol.Distances, groups: list[int], limits: rivals.Borders) -> Numbers:
-    """Return `evaluate.report`, what validation's border of 1e-3 gives, and None for rates that the pairs cannot tell."""
+    """Return `evaluate.report`, what validation's border of 1e-3 gives, and None for rates that too few pairs tell."""
     out = evaluate.report(found, groups)
     inside = np.asarray(found.same() < limits.rare / limits.same, np.float64)
     out["tpr_validation"] = round(float(inside.mean()), 4)
@@ -128,7 +128,10 @@ def judged(found: protocol.Distances, groups: list[int], limits: rivals.Borders)
 
 
 def grid(method: rivals.Method, limits: rivals.Borders, sizes: Sizes) -> Numbers:
-    """Return, for each manipulation and strength, the shares below validation's border of 1e-3 and within the border."""
+    """Return, by manipulation and strength, the shares below validation's border of 1e-3 and within the border.
+
+    Intervals: 95 %, bootstrap over groups.
+    """
     pictures = shown(sizes.windows)
     plain = method.describe(pictures.plain)
     own = np.eye(len(pictures.plain), dtype=np.bool_)
@@ -204,7 +207,7 @@ def measure(method: rivals.Method, sizes: Sizes, folder: Path) -> Numbers:
 
 def kept(method: rivals.Method, sizes: Sizes, folder: Path, part: str, work: Callable[[], Numbers]) -> Numbers:
     """Return a part's result from its file, or do the work and write it there."""
-    key = common.short_hash(json.dumps([common.digest(CODE), method.key, sizes._asdict(), _data_key()]))
+    key = common.short_hash(json.dumps([_code_and_data(), method.key, sizes._asdict()]))
     path = folder / f"{method.name.replace('[', '-').strip(']')}-{part}.json"
     if path.is_file():
         found: Numbers = json.loads(path.read_text(encoding="utf-8"))
@@ -219,9 +222,9 @@ def kept(method: rivals.Method, sizes: Sizes, folder: Path, part: str, work: Cal
 
 
 @cache
-def _data_key() -> str:
-    """Return a hash of the lists of pictures: new data is measured anew."""
-    return common.digest(sorted((data.shared() / "data").glob("*/*.csv")))
+def _code_and_data() -> str:
+    """Return a hash of the code that measures and of the lists of pictures, as they were when a run began."""
+    return common.digest([*CODE, *sorted((data.shared() / "data").glob("*/*.csv"))])
 
 
 def results(names: list[str], sizes: Sizes, runs: Path, folder: Path) -> Numbers:

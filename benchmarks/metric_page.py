@@ -33,14 +33,14 @@ def page(results: Numbers) -> Iterator[str]:
         parts = "; ".join(f"{name}: {why}" for name, why in results["missing"].items())
         yield from ("", f"Not measured: {parts}.")
     yield from ("", "## The papers' protocol", "")
-    yield f"A plain picture and nine versions (`v02`) of each of up to {sizes['classes']} classes; all pairs of different"
-    yield "classes, of which SIFT was given a sample. On the micrographs' test groups, and on sets that nothing was learned"
-    yield "from. The papers published .854 (SN) and .748 (SN[G]) on pictures of their own."
+    yield f"A plain picture and nine versions (`v02`) of each of up to {sizes['classes']} classes; all pairs of"
+    yield "different classes, of which SIFT was given a sample. On the micrographs' test groups, and on sets that"
+    yield "nothing was learned from. The papers published .854 (SN) and .748 (SN[G]) on pictures of their own."
     for name in SETS:
         yield from _protocol(methods, "synthetic", name)
     yield from ("", "## Real edits", "")
-    yield "Pairs of one picture, edited by others: blots (synthetic patches, retouching), photographs (cut-outs in new scenes"
-    yield "and local edits) and copy-move. Different: all pairs of two hosts or originals."
+    yield "Pairs of one picture, edited by others: blots (synthetic patches, retouching), photographs (cut-outs in new"
+    yield "scenes and local edits) and copy-move. Different: all pairs of two hosts or originals."
     for name in list(SETS)[1:]:
         yield from _protocol(methods, "real", name)
     yield from _carried(methods)
@@ -63,8 +63,8 @@ def _protocol(methods: Numbers, part: str, name: str) -> Iterator[str]:
 
 def _carried(methods: Numbers) -> Iterator[str]:
     yield from ("", "## Does a border travel?", "")
-    yield "True positives below the border that let one different pair in 1000 of the validation groups in, and the rate of"
-    yield "false positives that it really gives, in thousandths."
+    yield "True positives below the border that let one different pair in 1000 of the validation groups in, and the"
+    yield "rate of false positives that it really gives, in thousandths."
     places = [("synthetic", name) for name in SETS] + [("real", name) for name in list(SETS)[1:]]
     heads = [f"{SETS[name]}{', real' if part == 'real' else ''}" for part, name in places]
     yield from ("", "| method | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads))
@@ -76,7 +76,7 @@ def _carried(methods: Numbers) -> Iterator[str]:
 
 def _modalities(methods: Numbers) -> Iterator[str]:
     yield from ("", "## By modality", "")
-    yield "Micrographs: found at FPR 1e-3 over all pairs / false positives at the border among pictures of that modality."
+    yield "Micrographs: found at FPR 1e-3 over all pairs / false positives at the border within that modality."
     first = next(iter(methods.values()))["synthetic"]["modalities"]
     yield from ("", "| modality | classes | " + " | ".join(methods) + " |", "|---|---:|" + "---|" * len(methods))
     for kind, numbers in first.items():
@@ -89,8 +89,9 @@ def _grid(methods: Numbers) -> Iterator[str]:
     first = next(iter(methods.values()))["grid"]
     windows = next(iter(next(iter(first.values())).values()))["windows"]
     yield from ("", "## By manipulation and strength", "")
-    yield f"{windows} windows of 256 px of the test groups, one manipulation at a time: found below the method's own border of"
-    yield "FPR 1e-3 (on validation) / within its border. Intervals are in `benchmarks/results/metric.json`. Lengths are px of 256."
+    yield f"{windows} windows of 256 px of the test groups, one manipulation at a time: found below the method's own"
+    yield "border of FPR 1e-3 (on validation) / within its border. Lengths are px of 256. The intervals are in"
+    yield "`benchmarks/results/metric.json`."
     yield from ("", "| manipulation | strength | " + " | ".join(methods) + " |", "|---|---|" + "---|" * len(methods))
     for name, strengths in first.items():
         for k, strength in enumerate(strengths):
@@ -101,8 +102,8 @@ def _grid(methods: Numbers) -> Iterator[str]:
 
 def _speed(methods: Numbers) -> Iterator[str]:
     yield from ("", "## Speed", "")
-    yield "Pictures of 128 px a second on two threads (SIFT: key points alone, without a single comparison), beside what else"
-    yield "the machine did."
+    yield "Pictures of 128 px a second on two threads (SIFT: key points alone, without a single comparison), beside"
+    yield "what else the machine did."
     yield from ("", "| method | described | decoded (PNG) and described | load |", "|---|---:|---:|---:|")
     for name, method in methods.items():
         row = method["speed"]

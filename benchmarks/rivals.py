@@ -1,12 +1,13 @@
 """The methods that are measured side by side: networks, perceptual hashes, key points.
 
-A method describes pictures (grey uint8, 128 px) and gives raw distances between descriptions: positive, small for alike.
+A method describes pictures (grey uint8, 128 px) and gives raw distances of descriptions: positive, small for alike.
 
 - `embedder-1`, `embedder-0`: Euclidean; the border is 1, as shipped.
 - `SN`, `SN[G]`: the papers' networks where they were trained here; equation 1, the border is 1.
 - `pHash`, `dHash`, `wHash` (64 bits), `PDQ` (256 bits): 1 + the bits that differ; the border is chosen on validation.
-- `SIFT`: 1 / (1 + n) for n inliers of a homography by MAGSAC++ at 3 px, from matches by ratio .8, the better of plain and
-  mirrored. Pair by pair; the border is chosen on validation.
+- `SIFT`: 1 / (1 + n) for n inliers of a homography by MAGSAC++ at 3 px, from matches by ratio .8, the better of plain
+  and mirrored. Pair by pair; the border is chosen on validation. So were its settings: equalised pictures and low
+  thresholds, without which it finds next to nothing in dark micrographs (accuracy .68 of 60 classes, with them .87).
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ def _method(name: str, runs: Path) -> Method | str:
     if name == "PDQ":
         return _pdq() if importlib.util.find_spec("pdqhash") else "pdqhash is not installed"
     if name == "SIFT":
-        about = "SIFT, ratio .8, inliers of a homography by MAGSAC++ at 3 px, plain and mirrored"
-        return Method(name, about, key_points, by_inliers, "1", told=_inliers_told, pairwise=True)
+        about = "SIFT of equalised pictures, ratio .8, inliers of a homography by MAGSAC++ at 3 px, plain and mirrored"
+        return Method(name, about, key_points, by_inliers, "2", told=_inliers_told, pairwise=True)
     raise ValueError(f"no method is called {name}; there are {', '.join(NAMES)}")
 
 
@@ -102,8 +103,7 @@ def _papers_network(name: str, path: Path) -> Method:
     row = torch.load(path, weights_only=True)["row"]
 
     def describe(pictures: Sequence[Grey]) -> NDArray[np.float32]:
-        squares = [cv2.resize(p, (triplets.SIDE, triplets.SIDE), interpolation=cv2.INTER_AREA) for p in pictures]
-        return triplets.embed(network, np.stack(squares))
+        return triplets.embed(network, np.stack([triplets.square(p) for p in pictures]))
 
     def between(a: Any, b: Any, _: Wanted | None) -> NDArray[np.float32]:
         return protocol.city(a, b, weights)
@@ -154,10 +154,10 @@ class KeyPoints(NamedTuple):
 
 
 def key_points(pictures: Sequence[Grey]) -> list[KeyPoints]:
-    """Return the SIFT key points of pictures."""
-    finder, out = cv2.SIFT_create(1000), []
+    """Return the SIFT key points of pictures, their histograms equalised."""
+    finder, out = cv2.SIFT_create(1000, contrastThreshold=0.01, edgeThreshold=20), []
     for picture in pictures:
-        keys, marks = finder.detectAndCompute(picture, None)
+        keys, marks = finder.detectAndCompute(cv2.equalizeHist(picture), None)
         kept = np.zeros((0, 128), np.float32) if marks is None else marks
         out.append(KeyPoints(np.array([k.pt for k in keys], np.float32).reshape(-1, 2), kept, picture))
     return out
@@ -196,7 +196,7 @@ def inliers(a: KeyPoints, b: KeyPoints) -> int:
 
 
 def cross(method: Method, test: protocol.Classes, queries: int, rng: np.random.Generator) -> protocol.Distances:
-    """Return the raw distances of the protocol; a pairwise method compares `queries` random versions with all classes."""
+    """Return the protocol's raw distances; a pairwise method compares `queries` random versions with all classes."""
     count, each = len(test.views), test.views.shape[1] - 1
     plain = method.describe(list(test.views[:, 0]))
     versions = method.describe(list(test.views[:, 1:].reshape(count * each, *test.views.shape[2:])))

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from twinscope.train import evaluate, protocol  # noqa: E402
+from twinscope.train import evaluate, protocol
 
 NAN = np.float32(np.nan)
 
