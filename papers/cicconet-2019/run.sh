@@ -41,8 +41,8 @@ train() { # name, then its own options
 train sn-v02
 train sn-g-v02 --manipulations geometric
 
-"$python" $here/accuracy.py --runs "$runs" --classes "$classes" --json "$json"
+"$python" $here/sn_accuracy.py --runs "$runs" --classes "$classes" --json "$json"
 for network in 'SN' 'SN[G]'; do
-  "$python" $here/figures.py --network "$network" --runs "$runs" --classes "$classes" -o "$figures/$network"
+  "$python" $here/sn_figures.py --network "$network" --runs "$runs" --classes "$classes" -o "$figures/$network"
 done
 "$python" docs/generate.py

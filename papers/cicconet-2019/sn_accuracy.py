@@ -1,6 +1,6 @@
 """Fill the table of cicconet-2019: accuracy over 10 runs on synthetic classes and on real edits.
 
-    python papers/cicconet-2019/accuracy.py --json papers/cicconet-2019/results/accuracy.json
+    python papers/cicconet-2019/sn_accuracy.py --json papers/cicconet-2019/results/accuracy.json
 
 Synthetic: 402 classes of the micrographs' test groups, each one fixed picture and nine deformed ones (v02). Real: each
 evaluation-only set of pairs by itself. A run asks of each class two questions, whether the fixed picture is the same as

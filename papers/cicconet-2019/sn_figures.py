@@ -1,6 +1,6 @@
 """Draw the figures of cicconet-2018 and cicconet-2019 from our data.
 
-    python papers/cicconet-2019/figures.py --network SN -o .cache/papers/cicconet-2019/SN
+    python papers/cicconet-2019/sn_figures.py --network SN -o .cache/papers/cicconet-2019/SN
 
 deformations.png (figure 2 of both), training.png (2018, figure 3), likelihood-SET.png (2018, 4; 2019, 3a-b),
 classes-SET.png (2019, 3c-d), neighbours.png (2019, 3e), right.png and wrong.png (2018, 5), pca.png (2018, 6) and
@@ -27,9 +27,9 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "benchmarks"), str(HERE.parents[1] / "src")]
 mpl.use("Agg")
 
-import accuracy
-import cloud
 import rivals
+import sn_accuracy
+import sn_cloud
 from matplotlib import pyplot as plt
 from matplotlib.collections import PathCollection
 
@@ -53,7 +53,7 @@ class Seen(NamedTuple):
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", default="SN", choices=accuracy.NAMES)
+    parser.add_argument("--network", default="SN", choices=sn_accuracy.NAMES)
     parser.add_argument("--runs", type=Path, default=Path(".cache/train"), help="where trained networks lie")
     parser.add_argument("--classes", type=int, default=402)
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -85,9 +85,9 @@ def draw(method: rivals.Method, test: protocol.Classes, out: Path, sets: Sequenc
     neighbours(seen, method, out / "neighbours.png")
     for name, right in (("right", True), ("wrong", False)):
         sheet(seen, right, out / f"{name}.png")
-    cloud.draw(seen.points, test, method.name, out)
+    sn_cloud.draw(seen.points, test, method.name, out)
     for name in sets:
-        far, groups = by_group(*accuracy.real(method, name))
+        far, groups = by_group(*sn_accuracy.real(method, name))
         likelihoods(far, f"{method.name}, {name}", out / f"likelihood-{name}.png")
         labels = [f"{'host' if name == 'blots' else 'original'} {g + 1}" for g in groups]
         matrix(far, labels, f"{method.name}, {name}", out / f"classes-{name}.png")

@@ -19,7 +19,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from twinscope.train import protocol
 
-TEMPLATE = Path(__file__).resolve().parent / "cloud.html"
+TEMPLATE = Path(__file__).resolve().parent / "sn_cloud.html"
 COUNT, THUMB, ACROSS = 1024, 32, 32
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee8866", "#44bb99", "#bbbbbb", "#dddddd")
 
