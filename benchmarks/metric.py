@@ -55,7 +55,7 @@ class Sizes(NamedTuple):
     classes: int = 402
     validation: int = 200
     windows: int = 60
-    queries: int = 100
+    queries: int = 40
     timed: int = 300
 
 
@@ -107,7 +107,8 @@ def real(method: rivals.Method, limits: rivals.Borders, sizes: Sizes) -> Numbers
             method.describe([strengths.small(p.astype(np.float32) / np.float32(255)) for p in side])
             for side in (pairs.a, pairs.b)
         )
-        found = rivals.scaled(evaluate.paired(method.between(a, b, None), pairs.groups), limits)
+        asked = rivals.wanted(len(pairs.a), 1, sizes.queries, np.random.default_rng(2)) if method.pairwise else None
+        found = rivals.scaled(evaluate.paired(method.between(a, b, asked), pairs.groups), limits)
         out[name] = judged(found, pairs.groups, limits)
     return out
 

@@ -200,12 +200,12 @@ def cross(method: Method, test: protocol.Classes, queries: int, rng: np.random.G
     count, each = len(test.views), test.views.shape[1] - 1
     plain = method.describe(list(test.views[:, 0]))
     versions = method.describe(list(test.views[:, 1:].reshape(count * each, *test.views.shape[2:])))
-    wanted = _wanted(count, each, queries, rng) if method.pairwise else None
-    values = method.between(plain, versions, wanted).reshape(count, count, each)
+    asked = wanted(count, each, queries, rng) if method.pairwise else None
+    values = method.between(plain, versions, asked).reshape(count, count, each)
     return protocol.Distances(values, protocol.data.relations(test.windows)[1])
 
 
-def _wanted(count: int, each: int, queries: int, rng: np.random.Generator) -> Wanted:
+def wanted(count: int, each: int, queries: int, rng: np.random.Generator) -> Wanted:
     """Return which pairs a slow method compares: all true ones, and all of some versions, spread over the classes."""
     asked = np.repeat(np.eye(count, dtype=np.bool_), each, axis=1)
     asked[:, rng.permutation(count * each)[:queries]] = True
