@@ -90,6 +90,17 @@ def test_real_edits_and_the_grid_by_hand(toy: None) -> None:
     assert cell["median_distance"] == pytest.approx((2.5 + 10.5) / 2 / 4.5, abs=1e-3)
 
 
+def test_a_slow_method_is_given_a_sample_of_the_real_pairs(toy: None) -> None:
+    def between(a: Any, b: Any, wanted: Any) -> Any:
+        return np.where(wanted, grey().between(a, b, None), np.float32(np.nan))
+
+    slow = grey()._replace(between=between, pairwise=True)
+    row = metric.real(slow, rivals.Borders(4.5, 2.0), SIZES._replace(queries=1))["photos"]
+    assert row["classes"] == 3
+    assert row["different_pairs"] in (1, 2)
+    assert row["tpr_at_border"] == pytest.approx(2 / 3, abs=1e-4)
+
+
 def test_a_part_is_done_once_for_each_key(tmp_path: Path) -> None:
     calls: list[int] = []
 
