@@ -40,6 +40,15 @@ def test_right_answers_of_each_class_by_hand() -> None:
     assert evaluate.right(three_classes()).tolist() == pytest.approx([0.5, 1.0, 0.75])
 
 
+def test_a_class_that_was_compared_with_no_other_has_no_share() -> None:
+    cross = np.full((2, 2, 1), np.nan, np.float32)
+    cross[0, 0] = cross[1, 1] = 0.5
+    cross[0, 1] = 3.0
+    shares = evaluate.right(protocol.Distances(cross, np.zeros((2, 2), np.bool_)))
+    assert shares[0] == 1
+    assert np.isnan(shares[1])
+
+
 def test_the_report_of_pairs_that_were_not_all_compared() -> None:
     numbers = evaluate.report(three_classes(), [0, 0, 1])
     assert numbers["different_pairs"] == 6

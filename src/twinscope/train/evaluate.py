@@ -110,9 +110,14 @@ def report(found: protocol.Distances, groups: list[int]) -> Numbers:
 
 
 def right(found: protocol.Distances) -> NDArray[np.float64]:
-    """Return each class's expected share of right answers at the border 1, same and different weighing alike."""
-    apart = np.where(found.sure()[..., None] & ~np.isnan(found.cross), found.cross > 1, np.nan)
-    return np.asarray(0.5 * ((found.same() <= 1).mean(1) + np.nanmean(apart, axis=(1, 2))), np.float64)
+    """Return each class's expected share of right answers at the border 1, same and different weighing alike.
+
+    (classes,); NaN for a class whose plain picture was compared with no different one.
+    """
+    asked = found.sure()[..., None] & ~np.isnan(found.cross)
+    counts = asked.sum((1, 2)).astype(np.float64)
+    apart = np.divide((asked & (found.cross > 1)).sum((1, 2)), counts, out=counts * np.nan, where=counts > 0)
+    return np.asarray(0.5 * ((found.same() <= 1).mean(1) + apart), np.float64)
 
 
 def _each_auc(same: NDArray[Any], different: NDArray[Any]) -> NDArray[np.float64]:
