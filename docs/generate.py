@@ -1,4 +1,6 @@
-"""Write what is made from the code and from results: cli.md, settings.md, screening.schema.json, the README's results.
+"""Write what is made from the code and from results.
+
+cli.md, settings.md, screening.schema.json, metric.md, and the results in the README and in papers/cicconet-2019.
 
 python docs/generate.py
 """
@@ -33,7 +35,21 @@ def pages() -> dict[str, str]:
         "settings.md": "\n".join(_settings()) + "\n",
         "screening.schema.json": json.dumps(_schema(), indent=2) + "\n",
         "../README.md": _readme(),
+        "../papers/cicconet-2019/README.md": _run("papers/cicconet-2019/readme.py", "text")(),
+        **_metric(),
     }
+
+
+def _run(script: str, name: str) -> Any:
+    """Return what a script beside the package defines under a name."""
+    return runpy.run_path(str(DOCS.parent / script))[name]
+
+
+def _metric() -> dict[str, str]:
+    measured = _result("metric")
+    if measured is None:
+        return {}
+    return {"metric.md": "\n".join([NOTE, "", *_run("benchmarks/metric_page.py", "page")(measured)]) + "\n"}
 
 
 def _cli() -> Iterator[str]:
@@ -113,7 +129,7 @@ def _results() -> Iterator[str]:
     names = ("manuscripts", "extraction", "startup", "explanation")
     manuscripts, extraction, startup, explanation = (_result(name) for name in names)
     if manuscripts:
-        table = runpy.run_path(str(DOCS.parent / "benchmarks" / "common.py"))["markdown_table"]
+        table = _run("benchmarks/common.py", "markdown_table")
         yield "Whole manuscripts, from the PDF to the findings (`python benchmarks/manuscripts.py`):"
         yield from ("", table(manuscripts))
     if extraction:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import cv2
@@ -97,16 +96,6 @@ def test_the_mask_has_the_size_of_the_picture() -> None:
         mask = annotation_mask(np.zeros(shape, np.uint8))
         assert mask.shape == shape[:2]
         assert mask.dtype == bool
-
-
-def test_masking_is_cheap() -> None:
-    image = cv2.resize(annotated(grounds()["grey"], WHITE)["words"], (600, 600))
-    seconds = []
-    for _ in range(7):
-        start = time.process_time()
-        annotation_mask(image)
-        seconds.append(time.process_time() - start)
-    assert min(seconds) < 0.04
 
 
 def test_real_micrographs_stay_clean(shared: Path) -> None:

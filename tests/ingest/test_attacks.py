@@ -14,6 +14,7 @@ from twinscope import ingest, settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "data"))
 import attacks
+
 import papers
 
 SECONDS = 60.0

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -29,6 +29,7 @@ from twinscope.train import data, protocol
 
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
 FPR = 1e-3
+FPRS = {"1e-3": FPR, "1e-4": FPR / 10}
 Numbers = dict[str, Any]
 
 
@@ -87,37 +88,70 @@ PUBLISHED = {
 
 
 def report(found: protocol.Distances, groups: list[int]) -> Numbers:
-    """Return the protocol's summary with 95 % intervals from a bootstrap over groups (thresholds fixed)."""
+    """Return the protocol's summary with 95 % intervals from a bootstrap over groups (thresholds fixed).
+
+    A false-positive rate below 1 / different_pairs cannot be said: there the border lets no different pair in.
+    """
     numbers: Numbers = protocol.rounded(protocol.summary(found))
-    border = metrics.tpr_at_fpr(found.same().ravel(), found.different(), FPR)[1]
-    same = found.same()
-    numbers["tpr_1e-4"] = round(metrics.tpr_at_fpr(same.ravel(), found.different(), FPR / 10)[0], 4)
-    numbers["runs_accuracy"] = round(float(protocol.runs(found, np.random.default_rng(8)).mean()), 4)
-    sure = ~(found.unsure | np.eye(len(same), dtype=np.bool_))
-    apart = np.array([np.mean(found.cross[i][sure[i]] > 1) for i in range(len(same))])
-    hits = np.where(found.unsure[..., None], np.inf, found.cross).argmin(0) == np.arange(len(same))[:, None]
-    each = {"accuracy": 0.5 * ((same <= 1).mean(1) + apart), "ir1": hits.mean(1), "tpr_1e-3": (same < border).mean(1)}
-    units = [np.flatnonzero(np.array(groups) == g) for g in dict.fromkeys(groups)]
+    same, different = found.same(), found.different()
+    borders = {f"tpr_{name}": metrics.tpr_at_fpr(same.ravel(), different, fpr)[1] for name, fpr in FPRS.items()}
+    if not np.isnan(found.cross).any():
+        numbers["runs_accuracy"] = round(float(protocol.runs(found, np.random.default_rng(8)).mean()), 4)
+    each = {"accuracy": right(found), "ir1": found.hits(), "auc": _each_auc(same, different)}
+    each |= {name: np.asarray(same < border, np.float64) for name, border in borders.items()}
     for name, values in each.items():
-        spread = partial(_mean_of_units, values, units)
-        interval = metrics.bootstrap(len(units), spread, np.random.default_rng(4), 1000)
-        numbers[f"{name}_95"] = [round(v, 4) for v in interval]
-    numbers |= {"tpr_at_border": float(np.mean(same <= 1)), "fpr_at_border": float(np.mean(found.different() <= 1))}
-    numbers |= {"border_1e-3": float(border), "classes": len(same), "versions": same.shape[1], "groups": len(units)}
+        numbers[f"{name}_95"] = interval(values, groups)
+        if name in borders:
+            numbers[name] = round(float(values.mean()), 4)
+    numbers |= {"tpr_at_border": float(np.mean(same <= 1)), "fpr_at_border": float(np.mean(different <= 1))}
+    numbers |= {"border_1e-3": float(borders["tpr_1e-3"]), "classes": len(same), "versions": same.shape[1]}
+    numbers |= {"groups": len(set(groups)), "different_pairs": len(different)}
     return {key: round(v, 4) if isinstance(v, float) else v for key, v in numbers.items()}
 
 
-def _mean_of_units(values: NDArray[Any], units: list[NDArray[Any]], drawn: NDArray[np.int64]) -> float:
-    return float(values[np.concatenate([units[k] for k in drawn])].mean())
+def right(found: protocol.Distances) -> NDArray[np.float64]:
+    """Return each class's expected share of right answers at the border 1, same and different weighing alike.
+
+    (classes,); NaN for a class whose plain picture was compared with no different one.
+    """
+    asked = found.sure()[..., None] & ~np.isnan(found.cross)
+    counts = asked.sum((1, 2)).astype(np.float64)
+    apart = np.divide((asked & (found.cross > 1)).sum((1, 2)), counts, out=counts * np.nan, where=counts > 0)
+    return np.asarray(0.5 * ((found.same() <= 1).mean(1) + apart), np.float64)
+
+
+def _each_auc(same: NDArray[Any], different: NDArray[Any]) -> NDArray[np.float64]:
+    return np.array([metrics.auc(row, different) for row in same])
+
+
+def interval(values: NDArray[Any], groups: list[int], rounds: int = 1000) -> list[float]:
+    """Return the 95 % interval of a mean: bootstrap over groups. `values` has a row for each entry of `groups`.
+
+    NaN is left out. Raises ValueError where all is NaN.
+    """
+    _, unit = np.unique(np.asarray(groups), return_inverse=True)
+    table = np.asarray(values, np.float64).reshape(len(unit), -1)
+    if np.isnan(table).all():
+        raise ValueError("an interval of nothing is not defined: give it at least one value")
+    count = int(unit.max()) + 1
+    totals = np.bincount(unit, np.nansum(table, axis=1), count)
+    sizes = np.bincount(unit, (~np.isnan(table)).sum(1), count)
+    filled = np.flatnonzero(sizes)
+
+    def mean(drawn: NDArray[np.int64]) -> float:
+        return float(totals[filled[drawn]].sum() / sizes[filled[drawn]].sum())
+
+    return [round(v, 4) for v in metrics.bootstrap(len(filled), mean, np.random.default_rng(4), rounds)]
 
 
 def look_alikes(found: protocol.Distances, test: protocol.Classes) -> Numbers:
     """Return how many different pairs of one image, and of one group, lie within the border: the hard negatives."""
     image, group = (np.array([w[k] for w in test.windows]) for k in (0, 1))
-    sure = ~(found.unsure | np.eye(len(image), dtype=np.bool_))
+    sure = found.sure()
     out: Numbers = {}
     for name, near in {"one image": image[:, None] == image, "one group": group[:, None] == group}.items():
         values = found.cross[near & sure]
+        values = values[~np.isnan(values)]
         if values.size:
             out[name] = {"pairs": values.size, "within_border": round(float(np.mean(values <= 1)), 4)}
             out[name]["auc"] = round(metrics.auc(found.same().ravel(), values.ravel()), 4)
@@ -128,19 +162,29 @@ def modalities(found: protocol.Distances, test: protocol.Classes) -> Numbers:
     """Return, for each modality, its classes, what is found at the border and at FPR 1e-3 of all, and false alarms."""
     border = metrics.tpr_at_fpr(found.same().ravel(), found.different(), FPR)[1]
     kinds = np.array([w.modality for w in test.windows])
-    sure = ~(found.unsure | np.eye(len(kinds), dtype=np.bool_))
-    hits = np.where(found.unsure[..., None], np.inf, found.cross).argmin(0) == np.arange(len(kinds))[:, None]
+    sure, hits = found.sure(), found.hits()
     out: Numbers = {}
     for kind in sorted(set(kinds)):
         mine = kinds == kind
         same, within = found.same()[mine], found.cross[(mine[:, None] & mine) & sure]
-        row = {"classes": int(mine.sum()), "tpr_at_border": np.mean(same <= 1), "ir1": hits[mine].mean()}
-        row |= {"tpr_1e-3": np.mean(same < border), "fpr_at_border": np.mean(found.cross[mine][sure[mine]] <= 1)}
-        row["fpr_within_modality"] = np.mean(within <= 1) if within.size else float("nan")
+        row = {
+            "classes": int(mine.sum()),
+            "tpr_at_border": np.mean(same <= 1),
+            "ir1": _share(hits[mine] == 1, hits[mine]),
+        }
+        row |= {"tpr_1e-3": np.mean(same < border)}
+        others = found.cross[mine][sure[mine]]
+        row |= {"fpr_at_border": _share(others <= 1, others), "fpr_within_modality": _share(within <= 1, within)}
         out[kind] = {
             k: v if isinstance(v, int) else (None if np.isnan(v) else round(float(v), 4)) for k, v in row.items()
         }
     return out
+
+
+def _share(held: NDArray[np.bool_], values: NDArray[Any]) -> float:
+    """Return the share of the values that are not NaN for which it held; NaN where there are none."""
+    known = ~np.isnan(values)
+    return float(held[known].mean()) if known.any() else float("nan")
 
 
 def manipulations(id: str, border: float, count: int = 100) -> Numbers:
@@ -182,54 +226,85 @@ def single() -> dict[str, manipulate.Step]:
     return table | {"merge": m.merge_channel, "splice feathered": partial(m.splice, feather_px=6.0), "figure": m.figure}
 
 
+SETS = {"blots": ("a", "b"), "photos": ("original", "edited"), "copymove": ("original", "forged")}
+"""The evaluation-only sets, and the columns of their pairs of real edits."""
+
+
 def unseen(id: str, name: str) -> Numbers:
     """Return the v02 protocol on an evaluation-only set: one class for each host blot or tile of a photograph."""
-    root, rng = data.shared() / "data" / name, np.random.default_rng(6)
-    pictures = _pictures(root, name, rng)
-    windows = [data.Window(k, k, 0, name, name, (0, 0, 1, 1)) for k in range(len(pictures))]
-    views = [
-        np.stack([data.view(p, rng, "anchor", 128), *(data.view(p, rng, "v02", 128) for _ in range(9))])
-        for p in pictures
-    ]
-    found = protocol.distances(partial(_points, id), protocol.Classes(np.stack(views), windows))
+    test = unseen_classes(name)
+    found = protocol.distances(partial(_points, id), test)
     numbers: Numbers = protocol.rounded(protocol.summary(found))
     numbers["fpr_at_border"] = round(float(np.mean(found.different() <= 1)), 4)
-    return numbers | {"classes": len(pictures)}
+    return numbers | {"classes": len(test.windows)}
 
 
-def _pictures(root: Path, name: str, rng: np.random.Generator) -> list[data.Bytes]:
-    """Return 256 px windows: each host blot's first patch, or up to six separate tiles of each photograph."""
+def unseen_classes(name: str) -> protocol.Classes:
+    """Draw the classes of an evaluation-only set: a plain picture and nine by v02; group = host blot or photograph."""
+    root, rng = data.shared() / "data" / name, np.random.default_rng(6)
+    pictures = _pictures(root, name, rng)
+    windows = [data.Window(whole, whole, 0, name, name, (0, 0, 1, 1)) for whole, _ in pictures]
+    views = [
+        np.stack([data.view(p, rng, "anchor", 128), *(data.view(p, rng, "v02", 128) for _ in range(9))])
+        for _, p in pictures
+    ]
+    return protocol.Classes(np.stack(views), windows)
+
+
+def _pictures(root: Path, name: str, rng: np.random.Generator) -> list[tuple[int, data.Bytes]]:
+    """Return 256 px windows, each with its picture's number: first patches of hosts, up to six tiles of photographs."""
     if name == "blots":
         firsts = {row["host"]: root / row["a"] for row in reversed(_rows(root / "pairs.csv"))}
-        return [data.read_rgb(str(path)) for path in firsts.values()]
+        return [(k, data.read_rgb(str(path))) for k, path in enumerate(firsts.values())]
     parts = []
-    for path in sorted((root / "original").iterdir()):
+    for number, path in enumerate(sorted((root / "original").iterdir())):
         image = data.read_rgb(str(path))
         for x0, y0, x1, y1 in data.tiles(image.shape, 256, rng)[:6]:
             if not data.blank(image[y0:y1, x0:x1]):
-                parts.append(image[y0:y1, x0:x1])
+                parts.append((number, image[y0:y1, x0:x1]))
     return parts
+
+
+class Pairs(NamedTuple):
+    """Real edits: lists of whole RGB pictures, and for each pair the number of its host blot or original."""
+
+    a: list[data.Bytes]
+    b: list[data.Bytes]
+    groups: list[int]
+
+
+def real_pairs(name: str) -> Pairs:
+    """Read the pairs of real edits of an evaluation-only set (`SETS`)."""
+    root, keys = data.shared() / "data" / name, SETS[name]
+    rows = _rows(root / "pairs.csv")
+    a, b = ([data.read_rgb(str(_find(root, key, row[key]))) for row in rows] for key in keys)
+    labels = [row.get("host", row[keys[0]]) for row in rows]
+    numbers = {label: k for k, label in enumerate(dict.fromkeys(labels))}
+    return Pairs(a, b, [numbers[label] for label in labels])
+
+
+def paired(far: NDArray[Any], groups: list[int]) -> protocol.Distances:
+    """Return distances (n, n) from all a to all b of real pairs as the protocol has them: each pair is a class.
+
+    Pairs of one group (other edits of one host) are neither the same nor different.
+    """
+    label = np.asarray(groups)
+    unsure = (label[:, None] == label) & ~np.eye(len(label), dtype=np.bool_)
+    return protocol.Distances(np.asarray(far, np.float32)[..., None], unsure)
 
 
 def edited_pairs(id: str) -> Numbers:
     """Return, on real edits, the share of pairs within the border, and of all cross pairs: whole pictures, resized."""
     out: Numbers = {}
-    for name, keys in {
-        "blots": ("a", "b"),
-        "photos": ("original", "edited"),
-        "copymove": ("original", "forged"),
-    }.items():
-        root = data.shared() / "data" / name
-        rows = _rows(root / "pairs.csv")
-        a, b = (embed([data.read_rgb(str(_find(root, key, row[key]))) for row in rows], id) for key in keys)
-        far = distances(a, b)
-        label = np.array([row.get("host", row[keys[0]]) for row in rows])
-        other = far[label[:, None] != label]
-        hits = int((np.diag(far) <= 1).sum())
-        out[name] = {"pairs": len(rows), "within_border": round(hits / len(rows), 4)}
-        out[name]["within_border_95"] = [round(v, 4) for v in metrics.wilson(hits, len(rows))]
+    for name in SETS:
+        pairs = real_pairs(name)
+        found = paired(distances(embed(pairs.a, id), embed(pairs.b, id)), pairs.groups)
+        same, other = found.same().ravel(), found.different()
+        hits = int((same <= 1).sum())
+        out[name] = {"pairs": len(same), "within_border": round(hits / len(same), 4)}
+        out[name]["within_border_95"] = [round(v, 4) for v in metrics.wilson(hits, len(same))]
         out[name]["different_within_border"] = round(float(np.mean(other <= 1)), 4)
-        out[name]["auc"] = round(metrics.auc(np.diag(far), other), 4)
+        out[name]["auc"] = round(metrics.auc(same, other), 4)
     return out
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinscope import metrics
+from twinscope.detect import embed as desk
 from twinscope.train import data
 
 Points = NDArray[np.float32]
@@ -47,7 +48,10 @@ def _spread(images: list[int], rng: np.random.Generator) -> list[int]:
 
 
 class Distances(NamedTuple):
-    """`cross[i, j, v]`: from the plain picture of class i to version v of class j; `unsure` (classes, classes) bool."""
+    """`cross[i, j, v]`: from the plain picture of class i to version v of class j; `unsure` (classes, classes) bool.
+
+    NaN in `cross` marks what was not compared; the true pairs always are.
+    """
 
     cross: NDArray[np.float32]
     unsure: NDArray[np.bool_]
@@ -57,9 +61,22 @@ class Distances(NamedTuple):
         return np.asarray(np.einsum("iiv->iv", self.cross), np.float32)
 
     def different(self) -> NDArray[np.float32]:
-        """Return the distances of all pairs of different classes, in one row, unsure ones left out."""
-        off = ~(self.unsure | np.eye(len(self.unsure), dtype=np.bool_))
-        return self.cross[off].ravel()
+        """Return the distances of all compared pairs of different classes, in one row, unsure ones left out."""
+        values = self.cross[self.sure()].ravel()
+        return values[~np.isnan(values)]
+
+    def sure(self) -> NDArray[np.bool_]:
+        """Return which pairs of classes are different for certain: (classes, classes)."""
+        return ~(self.unsure | np.eye(len(self.unsure), dtype=np.bool_))
+
+    def hits(self) -> NDArray[np.float64]:
+        """Return 1 where a version's nearest plain picture is its own, else 0; NaN where not all were compared.
+
+        (classes, versions). Unsure pictures are left out of the search; of equals the first one counts as nearest.
+        """
+        values = np.where(self.unsure[..., None], np.inf, self.cross)
+        nearest = np.where(np.isnan(values), np.inf, values).argmin(0)
+        return np.where(np.isnan(values).any(0), np.nan, nearest == np.arange(len(values))[:, None])
 
 
 def distances(embed: Callable[[NDArray[np.uint8]], Points], test: Classes, weights: Points | None = None) -> Distances:
@@ -70,27 +87,24 @@ def distances(embed: Callable[[NDArray[np.uint8]], Points], test: Classes, weigh
     count, each = test.views.shape[:2]
     points = embed(test.views.reshape(count * each, *test.views.shape[2:])).reshape(count, each, -1).astype(np.float64)
     plain, versions = points[:, 0], points[:, 1:].reshape(count * (each - 1), -1)
-    if weights is not None:
-        city = np.stack([np.abs(versions - one) @ weights for one in plain]).reshape(count, count, each - 1)
-        return Distances(city.astype(np.float32), data.relations(test.windows)[1])
-    squared = (plain**2).sum(1)[:, None] + (versions**2).sum(1) - 2 * plain @ versions.T
-    cross = np.sqrt(np.clip(squared, 0, None)).reshape(count, count, each - 1).astype(np.float32)
-    return Distances(cross, data.relations(test.windows)[1])
+    cross = desk.distances(plain, versions) if weights is None else city(plain, versions, weights)
+    return Distances(cross.reshape(count, count, each - 1), data.relations(test.windows)[1])
+
+
+def city(x: NDArray[Any], y: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.float32]:
+    """Return SN's metric (cicconet-2019, equation 1), sum over k of weight_k |x_k - y_k|: (n, d), (m, d) -> (n, m)."""
+    return np.stack([np.abs(np.asarray(y, np.float64) - one) @ weights for one in x]).astype(np.float32)
 
 
 def summary(found: Distances, border: float = 1.0) -> dict[str, float]:
     """Return the numbers: accuracy at the border and at the best one, IR@1, TPR at FPR 1e-2 and 1e-3, AUC."""
     same, different = found.same().ravel(), found.different()
-    count, _, versions = found.cross.shape
-    to_plain = (
-        np.where(found.unsure[..., None], np.inf, found.cross).transpose(1, 2, 0).reshape(count * versions, count)
-    )
     best, best_accuracy = metrics.best_border(same, different)
     return {
         "accuracy": metrics.accuracy(same, different, border),
         "best_accuracy": best_accuracy,
         "best_border": best,
-        "ir1": metrics.ir_at_k(to_plain, np.repeat(np.arange(count), versions), np.arange(count)),
+        "ir1": float(np.nanmean(found.hits())),
         "tpr_1e-2": metrics.tpr_at_fpr(same, different, 1e-2)[0],
         "tpr_1e-3": metrics.tpr_at_fpr(same, different, 1e-3)[0],
         "auc": metrics.auc(same, different),
@@ -101,7 +115,7 @@ def runs(found: Distances, rng: np.random.Generator, count: int = 10, border: fl
     """Return the papers' accuracy, one number for each of `count` runs through all classes.
 
     For each class: its plain picture, a random version of it, and a random version of another random class; half of the
-    predictions are about the same, half about different pictures.
+    predictions are about the same, half about different pictures. All pairs have to be compared.
     """
     classes, _, versions = found.cross.shape
     own, out = np.arange(classes), []

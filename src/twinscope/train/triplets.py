@@ -5,6 +5,8 @@ follows the papers: momentum .9 and a rate of 1e-5 on the summed loss, different
 are), the second term between branches 1 and 2, alpha free. The default is what their code does, mended (see
 `papers_sn`): different pictures are deformed too, the minimum is subtracted from all, Adam on the mean loss with a
 rate that goes down. Leaves in `.cache/train/NAME`: curve.csv, best.pt (the lowest validation loss), last.pt, run.json.
+`--watch` adds the papers' other curves to curve.csv, accuracy on test groups and on real edits; nothing is chosen by
+them. A run goes on with or without it as it began.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -24,7 +27,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from twinscope import manipulate
-from twinscope.train import data, loop, protocol
+from twinscope.train import data, evaluate, loop, protocol
 from twinscope.train.embedder import commit
 from twinscope.train.papers_sn import SN, Version, triplet_loss
 
@@ -66,6 +69,7 @@ def main() -> None:
     for key in ("steps", "batch", "every", "threads"):
         parser.add_argument(f"--{key}", type=int, default=Plan._field_defaults[key])
     parser.add_argument("--minutes", type=float, default=Plan._field_defaults["minutes"])
+    parser.add_argument("--watch", action="store_true", help="look at test groups and real edits too")
     a = parser.parse_args()
     plan = Plan(a.version, a.manipulations or a.version, a.faithful, a.steps, a.minutes, a.batch)
     plan = plan._replace(every=a.every, threads=a.threads)
@@ -73,7 +77,8 @@ def main() -> None:
     cv2.setNumThreads(1)  # before its first use: OpenCV's threads do not survive the fork of the loader's worker
     rng = np.random.default_rng(SEED)
     training, validation = (grey_windows(split, rng, many) for split, many in (("train", 12), ("val", 4)))
-    train(training, validation, plan, a.runs / (a.name or name))
+    watch = watcher(plan) if a.watch else None
+    train(training, validation, plan, a.runs / (a.name or name), watch)
 
 
 def grey_windows(split: str, rng: data.Rng, per_image: int) -> data.Bytes:
@@ -127,8 +132,14 @@ def triplet(one: data.Bytes, other: data.Bytes, rng: data.Rng, plan: Plan) -> da
     return np.stack(parts)
 
 
-def train(training: data.Bytes, validation: data.Bytes, plan: Plan, folder: Path) -> Path:
-    """Train to the end of the plan, going on from `folder`/last.pt where there is one; return the best checkpoint."""
+Watch = Callable[[SN], dict[str, float]]
+
+
+def train(training: data.Bytes, validation: data.Bytes, plan: Plan, folder: Path, watch: Watch | None = None) -> Path:
+    """Train to the end of the plan, going on from `folder`/last.pt where there is one; return the best checkpoint.
+
+    What `watch` sees in the network, at every look, stands in curve.csv and decides nothing.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
     torch.set_num_threads(plan.threads)
@@ -154,7 +165,8 @@ def train(training: data.Bytes, validation: data.Bytes, plan: Plan, folder: Path
         numbers = _step(network, optimiser, torch.as_tensor(batch), rate, plan)
         if step % plan.every == 0 or progress == 1:
             row = {"step": step, "seconds": round(time.monotonic() - start)}
-            row |= protocol.rounded({**numbers, **judge(network, fixed)})
+            seen = {} if watch is None else watch(network)
+            row |= protocol.rounded({**numbers, **judge(network, fixed), **seen})
             better = row["val_loss"] <= state["best"]
             state = {"step": step, "best": min(state["best"], row["val_loss"]), "seconds": time.monotonic() - start}
             loop.write_row(folder / "curve.csv", row)
@@ -187,6 +199,35 @@ def judge(network: SN, fixed: data.Bytes) -> dict[str, float]:
     parts = [triplet_loss(network, torch.as_tensor(part).float()) for part in np.array_split(fixed, 5)]
     far = torch.cat([part[1] for part in parts]).numpy()
     return {"val_loss": float(sum(part[0] for part in parts)) / len(fixed), "val_accuracy": accuracy(far)}
+
+
+def watcher(plan: Plan) -> Watch:
+    """Return a watch: accuracy on fixed triplets of test groups, and on the real edits of each evaluation-only set."""
+    windows = grey_windows("test", np.random.default_rng(SEED), 4)
+    test = Triplets(windows, plan._replace(batch=plan.fixed), SEED + 2)[0]
+    sets = {name: _squares(evaluate.real_pairs(name)) for name in evaluate.SETS}
+
+    def watch(network: SN) -> dict[str, float]:
+        seen = {"test_accuracy": judge(network, test)["val_accuracy"]}
+        weights = network.alpha.detach().numpy().astype(np.float64)
+        for name, (a, b, groups) in sets.items():
+            far = protocol.city(embed(network, a), embed(network, b), weights)
+            seen[f"real_{name}"] = float(evaluate.right(evaluate.paired(far, groups)).mean())
+        return seen
+
+    return watch
+
+
+def _squares(pairs: evaluate.Pairs) -> tuple[data.Bytes, data.Bytes, list[int]]:
+    a, b = (np.stack([square(image) for image in side]) for side in (pairs.a, pairs.b))
+    return a, b, pairs.groups
+
+
+def square(image: data.Bytes) -> data.Bytes:
+    """Return a picture (HxW or HxWx3 RGB uint8) as the network sees it: 128x128 grey uint8, its aspect given up."""
+    grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    how = cv2.INTER_AREA if grey.size >= SIDE**2 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=how), np.uint8)
 
 
 def accuracy(far: NDArray[np.float32]) -> float:

@@ -1,0 +1,9 @@
+"""Put the papers' scripts and the benchmark's modules on the path."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "papers" / "cicconet-2019"), str(ROOT / "benchmarks")]
