@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.ingest import compose
 
+from twinscope import manipulate
 from twinscope.ingest.annotations import annotation_mask
 from twinscope.train import pairs, strips
 
@@ -128,6 +129,36 @@ def lettered(base: NDArray[np.uint8], letter: str, level: int, tall: int) -> NDA
     face, thick = cv2.FONT_HERSHEY_SIMPLEX, max(2, round(tall / 7))
     cv2.putText(image, letter, (8, 8 + tall), face, tall / 22, (level,) * 3, thick, cv2.LINE_AA)
     return image
+
+
+def test_words_are_marked_to_their_last_letter_and_dot() -> None:
+    marked = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        ground = float(rng.choice([0.05, 0.5, 0.97]))
+        size = int(rng.integers(150, 400)), int(rng.integers(200, 420))
+        base = np.clip(ground + 0.01 * rng.standard_normal(size), 0, 1).astype(np.float32)
+        written = manipulate.letters(base, rng).image
+        drawn = np.abs(written - base) > 0.25
+        if drawn.sum() >= 60:
+            marked.append(float(annotation_mask(np.rint(255 * written).astype(np.uint8))[drawn].mean()))
+    assert len(marked) > 30
+    assert np.mean(np.array(marked) > 0.99) > 0.9
+    assert np.mean(marked) > 0.98
+
+
+@pytest.mark.parametrize(("text", "at", "soft"), [("ABC", 140, 5.0), ("C", 96, 2.0)])
+def test_a_soft_cell_beside_letters_and_any_beside_one_letter_is_content(text: str, at: int, soft: float) -> None:
+    image = np.full((200, 300), 12, np.float32)
+    cv2.circle(image, (at, 48), 10, 450.0, -1)
+    image = cv2.GaussianBlur(image, (0, 0), soft)
+    image = np.repeat(np.clip(image, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    cell = image[..., 0] > 236
+    assert cell.sum() > 100
+    cv2.putText(image, text, (60, 58), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (255, 255, 255), 3, cv2.LINE_AA)
+    mask = annotation_mask(image)
+    assert mask[40:56, 62:76].mean() > 0.5
+    assert mask[cell].mean() < 0.3
 
 
 @pytest.mark.parametrize("letter", ["A", "C", "E"])

@@ -15,6 +15,7 @@ Mask = NDArray[np.bool_]
 
 _LONG_SIDE = 900
 _MOST_COMPONENTS = 160
+_MOST_PAIRS = 40_000
 _MOST_COVERED = 0.3
 _REACH = 0.035
 _CONTRAST = 32
@@ -42,6 +43,8 @@ def annotation_mask(image: Image) -> Mask:
             _mark(drawn, thin, levels)
     for _, levels in layers[:2]:
         _mark_strokes(drawn, levels)
+    for ink, levels in layers:
+        _mark_words(drawn, ink, levels)
     _mark_lines(drawn, layers[0][1])
     _mark_boxes(drawn, layers[0][1])
     if scale < 1:
@@ -198,6 +201,37 @@ def _is_stroke(own: Mask, levels: Image, top: Image, size: tuple[int, int, int])
     thick = 2 * float(cv2.distanceTransform(own.astype(np.uint8), cv2.DIST_L2, 3).max())
     letter = area / (w * h) < 0.72 and thick <= 0.36 * max(w, h)
     return steep and flat > 0.9 and sharp > 0.9 and letter
+
+
+def _mark_words(drawn: Image, ink: Image, levels: Image) -> None:
+    """Set in `drawn` what stands in one line with two marked letters, in their colour: merged letters, dots, ends."""
+    height, width = ink.shape
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8, ltype=cv2.CV_32S)
+    held = np.bincount(labels[drawn > 0], minlength=count)
+    x0, y0, w, h, area = (stats[:, k].astype(np.int64) for k in range(5))
+    small = (h <= 0.2 * height) & (w <= 0.4 * width) & (area >= 2)
+    small[0] = False
+    marked = small & (held > 0.5 * area)
+    letters = np.flatnonzero(marked & (h >= 6) & (w <= 3 * h))
+    others = np.flatnonzero(small & ~marked)
+    if not len(letters) or not len(others) or len(letters) * len(others) > _MOST_PAIRS:
+        return
+    tall = h[letters]
+    across = np.maximum(x0[others, None] - (x0 + w)[letters], x0[letters] - (x0 + w)[others, None])
+    down = np.maximum(y0[others, None] - (y0 + h)[letters], y0[letters] - (y0 + h)[others, None])
+    beside = (down <= 0.35 * tall) & (h[others, None] <= 1.5 * tall) & (across <= 2 * tall)
+    joined = (beside.sum(1) >= 2) & (beside & (across <= 0.8 * tall)).any(1)
+    found = [int(k) for k in others[joined] if _is_sharp(labels, int(k), stats[k], ink, levels)]
+    drawn |= np.isin(labels, found).astype(np.uint8)
+
+
+def _is_sharp(labels: NDArray[np.int32], index: int, box: NDArray[np.int32], ink: Image, levels: Image) -> bool:
+    """Tell whether a component of ink is set off from the ground within two pixels, nearly all round."""
+    x, y, w, h = (int(v) for v in box[:4])
+    window = np.s_[max(0, y - 4) : y + h + 4, max(0, x - 4) : x + w + 4]
+    near = cv2.dilate((labels[window] == index).astype(np.uint8), _THREE, iterations=2)
+    ring = (cv2.dilate(near, _THREE) > near) & (cv2.dilate(ink[window], _THREE) == 0)
+    return bool(np.count_nonzero(ring) < 4 or float((levels[window][ring] < 140).mean()) > 0.8)
 
 
 def _mark_lines(drawn: Image, levels: Image) -> None:
