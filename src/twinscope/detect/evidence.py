@@ -90,9 +90,9 @@ def registered(shared: Frame, inverted: bool = False) -> tuple[Image, Image]:
     )
     clean = share >= min(0.5, float(share.max()))
     if _tones(a[clean]) >= _tones(b[clean]):
-        a = tone.tone(a, b, clean, inverted).predicted
+        a = tone.predicted(a, b, clean, inverted)
     else:
-        b = tone.tone(b, a, clean, inverted).predicted
+        b = tone.predicted(b, a, clean, inverted)
 
     def small(own: Floats) -> Image:
         filled = np.where(clean, own, np.median(own[clean]))

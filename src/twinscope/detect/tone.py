@@ -26,15 +26,32 @@ def tone(a: Floats, b: Floats, mask: Bools, inverted: bool) -> Tone:
     The curve is the running median of b over the levels of a, made monotone (falling when inverted), so that local
     edits do not bend it. The words come from the simplest of identity, linear and gamma that explains the curve.
     """
+    fitted = _fitted(a, b, mask, inverted)
+    if fitted is None:
+        return Tone(a, ("inverted",) if inverted else ())
+    levels, medians, weights = fitted
+    return Tone(_applied(a, levels, medians), tuple(_words(levels, medians, weights, inverted)))
+
+
+def predicted(a: Floats, b: Floats, mask: Bools, inverted: bool) -> Floats:
+    """Return b as a's tones foretell it, (h, w) float32 in [0, 1], as `tone` does, without the words."""
+    fitted = _fitted(a, b, mask, inverted)
+    return a if fitted is None else _applied(a, fitted[0], fitted[1])
+
+
+def _fitted(a: Floats, b: Floats, mask: Bools, inverted: bool) -> tuple[Floats, Floats, Floats] | None:
+    """Return levels of a, what they become, and their weights; None where there are too few of them."""
     x = cv2.GaussianBlur(a, (0, 0), 1.0)
     y = cv2.GaussianBlur(b, (0, 0), 1.0)
     levels, medians, weights = _curve(x[mask], y[mask])
     if len(levels) < 3:
-        return Tone(a, ("inverted",) if inverted else ())
+        return None
     monotone = _isotonic(-medians if inverted else medians, weights)
-    medians = -monotone if inverted else monotone
-    predicted = np.interp(a, *_extended(levels, medians)).astype(np.float32)
-    return Tone(predicted, tuple(_words(levels, medians, weights, inverted)))
+    return levels, -monotone if inverted else monotone, weights
+
+
+def _applied(a: Floats, levels: Floats, medians: Floats) -> Floats:
+    return np.interp(a, *_extended(levels, medians)).astype(np.float32)
 
 
 def _curve(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
