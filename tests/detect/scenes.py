@@ -47,3 +47,14 @@ def placed(a: np.ndarray, b: np.ndarray) -> tuple[features.View, features.View, 
     va, vb = features.view(byte(a), SETTINGS.features), features.view(byte(b), SETTINGS.features)
     turned = dense.turn(dense.prepare(va, SETTINGS.dense), SETTINGS.dense)
     return va, vb, dense.search(turned, dense.prepare(vb, SETTINGS.dense), SETTINGS.dense)
+
+
+def cells(seed: int, height: int = 256, width: int = 256) -> np.ndarray:
+    """A dark picture with forty soft cells, uint8."""
+    rng = np.random.default_rng(seed)
+    image = np.full((height, width), 30, np.uint8)
+    for _ in range(40):
+        x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
+        axes = (int(rng.integers(5, 22)), int(rng.integers(5, 22)))
+        cv2.ellipse(image, (x, y), axes, float(rng.uniform(0, 180)), 0, 360, (int(rng.integers(90, 250)),), -1)
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), 1.5), np.uint8)

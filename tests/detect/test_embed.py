@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.detect.scenes import cells
 
 from twinscope import manipulate
 from twinscope.detect.embed import distances, embed, prepare
-
-
-def cells(seed: int, height: int = 256, width: int = 256) -> NDArray[np.uint8]:
-    rng = np.random.default_rng(seed)
-    image = np.full((height, width), 30, np.uint8)
-    for _ in range(40):
-        x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
-        axes = (int(rng.integers(5, 22)), int(rng.integers(5, 22)))
-        cv2.ellipse(image, (x, y), axes, float(rng.uniform(0, 180)), 0, 360, (int(rng.integers(90, 250)),), -1)
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), 1.5), np.uint8)
 
 
 def test_shapes_and_types() -> None:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.detect.scenes import byte, real, scene
+from tests.detect.scenes import byte, cells, real, scene
 
 from twinscope import manipulate, pixels
 from twinscope.detect import explain
@@ -18,16 +18,6 @@ from twinscope.detect.embed import distances, embed
 from twinscope.errors import ModelError
 from twinscope.models import card as card_module
 from twinscope.models import runtime
-
-
-def cells(seed: int, height: int = 256, width: int = 256) -> NDArray[np.uint8]:
-    rng = np.random.default_rng(seed)
-    image = np.full((height, width), 30, np.uint8)
-    for _ in range(40):
-        x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
-        axes = (int(rng.integers(5, 22)), int(rng.integers(5, 22)))
-        cv2.ellipse(image, (x, y), axes, float(rng.uniform(0, 180)), 0, 360, (int(rng.integers(90, 250)),), -1)
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), 1.5), np.uint8)
 
 
 def point_of(maps_8: NDArray[np.float64], maps_16: NDArray[np.float64], head: explain.Head) -> NDArray[np.float64]:
