@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from tests.detect.scenes import byte, real, scene
 
+from twinscope import ingest, pixels, screen
 from twinscope import manipulate as m
-from twinscope import pixels, screen
-from twinscope.detect import candidates
+from twinscope.detect import candidates, features
 from twinscope.errors import UsageError
 from twinscope.settings import Settings
 from twinscope.types import Screening
@@ -55,6 +55,32 @@ def names(screening: Screening) -> set[tuple[str, str]]:
 def test_planted_pairs_are_found_and_nothing_else(case: tuple[Screening, Path, Path]) -> None:
     assert names(case[0]) == {("a", "b"), ("c", "d")}
     assert [i.status for i in case[0].inputs] == ["ok"] * len(case[0].inputs)
+
+
+def test_each_picture_is_prepared_once_and_while_documents_are_read(
+    case: tuple[Screening, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    view, read = features.view, ingest.read
+
+    def seen(image: pixels.Image, settings: Any) -> features.View:
+        events.append("view")
+        return view(image, settings)
+
+    def told(*arguments: Any) -> ingest.Reading:
+        out = read(*arguments)
+        events.append("read")
+        return out
+
+    monkeypatch.setattr(features, "view", seen)
+    monkeypatch.setattr(ingest, "read", told)
+    again = screen.screen([case[2]], tmp_path / "case", SETTINGS)
+    assert events.count("view") == 6
+    assert events[0] == "view"
+    assert [f.probability for f in again.findings] == [f.probability for f in case[0].findings]
+    del events[:]
+    screen.screen([case[2]], tmp_path / "case", SETTINGS)
+    assert events == ["read", *["view"] * 6]
 
 
 def test_findings_tell_what_was_done(case: tuple[Screening, Path, Path]) -> None:

@@ -16,7 +16,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,11 +51,19 @@ def screen(
     tell = progress or (lambda stage, done, total: None)
     if whole:
         settings = settings.model_copy(update={"ingest": settings.ingest.model_copy(update={"split": False})})
-    reading = ingest.read(paths, case, settings, tell)
-    chosen = [p for p in reading.panels if whole or (p.kind in PICTURE_KINDS and _large_enough(p, settings))]
-    with threadpool_limits(1, "blas"):
+    with threadpool_limits(1, "blas"), _Prepare(settings) as prepare:
         cv2.setNumThreads(1)
-        views, judged, distances = _detect(chosen, case, settings, tell)
+
+        def wanted(panel: Panel) -> bool:
+            return whole or (panel.kind in PICTURE_KINDS and _large_enough(panel, settings))
+
+        def found(panel: Panel, image: pixels.Image) -> None:
+            if wanted(panel):
+                prepare(image)
+
+        reading = ingest.read(paths, case, settings, tell, found)
+        chosen = [panel for panel in reading.panels if wanted(panel)]
+        views, judged, distances = _detect(chosen, case, prepare, tell)
         findings = _findings(_Found(chosen, views, distances, case, settings), judged, tell)
     screening = Screening(
         inputs=reading.inputs,
@@ -97,30 +105,62 @@ class _Compared(NamedTuple):
     settings: Settings
 
 
+class _Prepared(NamedTuple):
+    """A panel's view, what the embedding network sees of it (96x96 uint8), and the hash of its pixels."""
+
+    view: View
+    small: pixels.Image
+    sha256: bytes
+
+
+class _Prepare:
+    """Prepares panels in threads, each picture once, from the moment it is known: documents are read meanwhile."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._threads = ThreadPoolExecutor(settings.threads)
+        self._known: dict[tuple[tuple[int, ...], bytes], Future[_Prepared]] = {}
+
+    def __enter__(self) -> _Prepare:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads; what they have not begun is left."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def __call__(self, image: pixels.Image) -> Future[_Prepared]:
+        sha256 = hashlib.sha256(image.tobytes()).digest()
+        key = image.shape, sha256
+        if key not in self._known:
+            self._known[key] = self._threads.submit(self._work, image, sha256)
+        return self._known[key]
+
+    def _work(self, image: pixels.Image, sha256: bytes) -> _Prepared:
+        return _Prepared(features.view(image, self.settings.features), embed.prepare(image), sha256)
+
+
 def _detect(
-    panels: Sequence[Panel], case: Path, settings: Settings, tell: Progress
+    panels: Sequence[Panel], case: Path, prepare: _Prepare, tell: Progress
 ) -> tuple[list[View], list[Judged], NDArray[np.float32]]:
     """Return the views of the panels, every pair judged probable enough, and the embedding distances (n, n)."""
-    done = 0
-
-    def prepare(panel: Panel) -> tuple[View, NDArray[np.uint8], bytes]:
-        nonlocal done
-        image = pixels.read_png(case / "panels" / f"{panel.id}.png")
-        out = features.view(image, settings.features), embed.prepare(image), hashlib.sha256(image.tobytes()).digest()
-        done += 1
+    settings = prepare.settings
+    futures = [prepare(pixels.read_png(case / "panels" / f"{panel.id}.png")) for panel in panels]
+    prepared = []
+    for done, future in enumerate(futures, 1):
+        prepared.append(future.result())
         tell("features", done, len(panels))
-        return out
-
-    with ThreadPoolExecutor(settings.threads) as threads:
-        prepared = list(threads.map(prepare, panels))
-    views = [view for view, _, _ in prepared]
+    prepare.close()  # before processes are forked
+    views = [one.view for one in prepared]
     tell("embed", 0, 1)
-    points = embed.embed([small for _, small, _ in prepared], embed.MODEL, settings.threads)
+    points = embed.embed([one.small for one in prepared], embed.MODEL, settings.threads)
     tell("embed", 1, 1)
     distances = embed.distances(points, points)
     told = provenance(settings.model_copy(update={"threads": 1}))  # whose number changes no result
     known = [told.model_dump_json(exclude={"command"}), *(p.model_dump_json() for p in panels)]
-    key = hashlib.sha256(b"".join([*(line.encode() for line in known), *(seen for _, _, seen in prepared)]))
+    key = hashlib.sha256(b"".join([*(line.encode() for line in known), *(one.sha256 for one in prepared)]))
     kept = case / "cache" / f"compared-{key.hexdigest()[:32]}.jsonl"
     ready = candidates.prepare(views, settings, distances)
     return views, _judge_all(_Compared(panels, ready, settings), kept, tell), distances

@@ -71,9 +71,9 @@ def test_a_strip_that_is_cut_elsewhere_is_not_pulled_off_its_place(seed: int) ->
 
     start = align.Alignment(np.array([[1, 0, 6], [0, 1, -5], [0, 0, 1.0]]) @ true, False, 0, NONE, NONE)
     by_panel = climb._climb(a, b, climb._climb(a, b, start, 4.0, SETTINGS.align)[0], 2.0, SETTINGS.align)[0]
-    found, value = climb.settled(a, b, start, SETTINGS)
+    found, value = climb.settled(climb.levels(a, b), start, SETTINGS)
     assert miss(found) <= min(6.5, 0.45 * miss(by_panel))
-    exact, most = climb.settled(a, b, start._replace(transform=true), SETTINGS)
+    exact, most = climb.settled(climb.levels(a, b), start._replace(transform=true), SETTINGS)
     assert 0 < value <= 1.1 * most
     assert miss(exact) < 3
 
@@ -81,7 +81,7 @@ def test_a_strip_that_is_cut_elsewhere_is_not_pulled_off_its_place(seed: int) ->
 def test_where_settling_would_lead_off_the_pictures_the_start_is_kept() -> None:
     a, b, true = cut_lower(1)
     start = align.Alignment(np.array([[1, 0, 390], [0, 1, 80], [0, 0, 1.0]]) @ true, False, 0, NONE, NONE)
-    assert climb.settled(a, b, start, SETTINGS) == (start, 0.0)
+    assert climb.settled(climb.levels(a, b), start, SETTINGS) == (start, 0.0)
 
 
 def test_the_better_half_of_the_places_is_told_best_first() -> None:
@@ -101,15 +101,15 @@ def test_a_map_that_runs_away_is_dropped_before_a_frame_is_made_for_it(monkeypat
     asked = []
 
     def runs_away(*arguments: Any) -> tuple[align.Alignment, float, float]:
-        asked.append(arguments[2].transform)
-        return arguments[2]._replace(transform=np.diag([60.0, 60.0, 1.0]) @ arguments[2].transform), 9.0, 9.0
+        asked.append(arguments[1].transform)
+        return arguments[1]._replace(transform=np.diag([60.0, 60.0, 1.0]) @ arguments[1].transform), 9.0, 9.0
 
     monkeypatch.setattr(climb, "_settle", runs_away)
-    assert climb.settled(a, b, start, SETTINGS) == (start, 0.0)
+    assert climb.settled(climb.levels(a, b), start, SETTINGS) == (start, 0.0)
     assert len(asked) == 1
     monkeypatch.setattr(climb, "_ROUNDS", 1)
     monkeypatch.setattr(climb, "_SETTLING", ((1, 0.5),))
-    assert climb.settled(a, b, start, SETTINGS) == (start, 0.0)
+    assert climb.settled(climb.levels(a, b), start, SETTINGS) == (start, 0.0)
 
 
 def test_a_place_is_settled_from_where_it_was_found_too() -> None:

@@ -60,6 +60,20 @@ def test_smooth_pictures_drowned_in_noise_are_shrunk_first() -> None:
     assert plain is None or plain["correlation_1"] < 0.8
 
 
+def test_where_shrunk_pictures_say_less_the_measure_of_the_whole_ones_stays() -> None:
+    """Fine detail that agrees, on shade that does not: coarser pictures would show the shade alone."""
+    rng = np.random.default_rng(3)
+    detail = cv2.GaussianBlur(rng.standard_normal((240, 360)).astype(np.float32), (0, 0), 3)
+    shades = (cv2.GaussianBlur(rng.standard_normal((240, 360)).astype(np.float32), (0, 0), 14) for _ in range(2))
+    a, b = (0.5 + 0.13 * shade / shade.std() + 0.06 * detail / detail.std() for shade in shades)
+    va, vb = (features.view(byte(x.clip(0, 1)), SETTINGS.features) for x in (a, b))
+    shared = evidence.frame(va, vb, STRAIGHT)
+    drowned = SETTINGS.evidence.model_copy(update={"drowned": 0.99, "width_px": 2.0})
+    plain = evidence.measure(va, vb, STRAIGHT, shared, drowned.model_copy(update={"drowned": 0.0}))
+    assert plain is not None
+    assert evidence.measure(va, vb, STRAIGHT, shared, drowned) == plain
+
+
 def test_only_clean_ground_counts() -> None:
     a, b = real(scene(71)), real(scene(71))
     b[:, 150:] = real(scene(72))[:, 150:]

@@ -174,6 +174,28 @@ def test_white_bars_on_a_light_ground_are_marked() -> None:
     assert recall(image, base) > 0.8
 
 
+@pytest.mark.parametrize(("ground", "ink"), [(12, 0), (20, 0), (243, 255), (232, 255)])
+@pytest.mark.parametrize("quality", [None, 85])
+def test_letters_that_are_hardly_seen_on_blank_ground_are_marked(ground: int, ink: int, quality: int | None) -> None:
+    rng = np.random.default_rng(ground)
+    letters = np.zeros((220, 300), np.uint8)
+    cv2.putText(letters, "Ctrl 24 h", (60, 120), cv2.FONT_HERSHEY_SIMPLEX, 1.1, 255, 4)
+    shade = np.linspace(-3, 3, 300)
+    grey = np.where(letters > 0, ink, ground + shade + rng.normal(0, 0.8, letters.shape))
+    image = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    mask = annotation_mask(image if quality is None else compose.jpeg(image, quality))
+    assert mask[letters > 0].mean() > 0.9
+    assert mask[:60].mean() < 0.01
+
+
+def test_a_cell_that_saturates_on_blank_dark_ground_is_content() -> None:
+    rng = np.random.default_rng(3)
+    cell = np.zeros((220, 300), np.float32)
+    cv2.ellipse(cell, (150, 110), (30, 20), 20, 0, 360, 320, -1)
+    image = np.clip(cv2.GaussianBlur(cell, (0, 0), 2) + rng.normal(15, 1, cell.shape), 0, 255).astype(np.uint8)
+    assert not annotation_mask(image).any()
+
+
 @pytest.mark.parametrize("level", [185, 200, 225])
 @pytest.mark.parametrize("quality", [None, 80])
 def test_grey_letters_on_a_black_ground_are_marked(level: int, quality: int | None) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from twinscope import ingest, pixels, settings
 from twinscope.ingest import Reading, watch
+from twinscope.types import Panel
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "data"))
 import papers
@@ -180,6 +181,25 @@ def test_second_screening_reads_from_the_case(tmp_path: Path, monkeypatch: pytes
     assert again.panels[0].source.path.endswith("z.png")
     assert again.panels[0].size == first.panels[0].size
     assert read(case, tmp_path / "a.png", render_dpi=210).inputs[0].status == "failed"
+
+
+def test_panels_are_told_with_their_pixels_while_the_rest_is_read(tmp_path: Path) -> None:
+    for name in "ab":
+        PIL.Image.fromarray(micrograph()[:, ::-1] if name == "b" else micrograph()).save(tmp_path / f"{name}.png")
+    told: list[tuple[tuple[int, int], bytes]] = []
+
+    def found(panel: Panel, image: Image) -> None:
+        told.append((panel.size, image.tobytes()))
+
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    got = ingest.read(paths, tmp_path / "case", settings.load(), None, found)
+    pictures = [pixels.read_png(tmp_path / "case" / "panels" / f"{panel.id}.png") for panel in got.panels]
+    assert sorted(told) == sorted(
+        (panel.size, image.tobytes()) for panel, image in zip(got.panels, pictures, strict=True)
+    )
+    assert len(told) == 2
+    ingest.read(paths, tmp_path / "case", settings.load(), None, found)
+    assert len(told) == 2  # what was read before is not told again
 
 
 def test_what_an_earlier_screening_left_is_cleared(tmp_path: Path) -> None:

@@ -32,16 +32,18 @@ def alignments(a: View, b: View, places: Sequence[Place], settings: Settings) ->
 
     Each is settled from where the search found it and from where the coarse steps lead, and the better one is kept.
     """
-    none = np.zeros((0, 2))
-    started = [Alignment(place.transform, place.inverted, 0, none, none) for place in places]
+    if not places:
+        return []
+    none, ground = np.zeros((0, 2)), levels(a, b)
     reached = []
-    for start in started:
+    for place in places:
+        start = Alignment(place.transform, place.inverted, 0, none, none)
         if not align.sound(start.transform, a.shape, b.shape, settings.align):
             continue
         coarse, agreement = _climb(a, b, start, 4.0, settings.align)
         if agreement >= settings.align.dense_agreement:
             fine, _ = _climb(a, b, coarse, 2.0, settings.align)
-            reached.append(max((settled(a, b, one, settings) for one in (fine, start)), key=lambda one: one[1]))
+            reached.append(max((settled(ground, one, settings) for one in (fine, start)), key=lambda one: one[1]))
     reached.sort(key=lambda one: -one[1])
     refined = [align.refine(a, b, one, settings.align) for one, _ in reached[:2]]
     return [one for one in refined if _stretch(one, a) <= settings.align.dense_anisotropy]
@@ -66,36 +68,55 @@ def _stretch(alignment: Alignment, a: View) -> float:
     return geometry.take_apart(alignment.transform, (0.0, 0.0, float(a.shape[1]), float(a.shape[0]))).anisotropy
 
 
-def settled(a: View, b: View, start: Alignment, settings: Settings) -> tuple[Alignment, float]:
+class Level(NamedTuple):
+    """Two views shrunk by a factor, and the maps of working px to them."""
+
+    a: View
+    b: View
+    to_a: geometry.Transform
+    to_b: geometry.Transform
+    factor: float
+
+
+def levels(a: View, b: View) -> tuple[Level, ...]:
+    """Return two views at the sizes at which an alignment settles, coarse first, and as they are."""
+    made = []
+    for factor in (*(factor for _, factor in _SETTLING), 1.0):
+        (small_a, to_a), (small_b, to_b) = features.shrunk(a, factor), features.shrunk(b, factor)
+        made.append(Level(small_a, small_b, to_a, to_b, factor))
+    return tuple(made)
+
+
+def settled(ground: Sequence[Level], start: Alignment, settings: Settings) -> tuple[Alignment, float]:
     """Refine an alignment on the ground that both show, coarse detail first; return it and how well it agrees there.
 
-    That is Fisher's transform of the correlation times the root of the common area, at the finer of the two.
+    That is Fisher's transform of the correlation times the root of the common area, at the finer of the two `levels`.
     """
     found, value = start, 0.0
-    for number, factor in _SETTLING:
-        (small_a, to_a), (small_b, to_b) = features.shrunk(a, factor), features.shrunk(b, factor)
-        moved = found._replace(transform=to_b @ found.transform @ align.inverse(to_a))
+    *smaller, whole = ground
+    for (number, _), level in zip(_SETTLING, smaller, strict=True):
+        moved = found._replace(transform=level.to_b @ found.transform @ align.inverse(level.to_a))
         for _ in range(_ROUNDS):
-            if not align.sound(moved.transform, small_a.shape, small_b.shape, settings.align):
+            if not align.sound(moved.transform, level.a.shape, level.b.shape, settings.align):
                 return start, 0.0
-            moved, value, gained = _settle(small_a, small_b, moved, number, factor, settings)
+            moved, value, gained = _settle(level, moved, number, settings)
             if gained < 0.005 * value:
                 break
-        transform = align.inverse(to_b) @ moved.transform @ to_a
+        transform = align.inverse(level.to_b) @ moved.transform @ level.to_a
         found = found._replace(transform=transform / transform[2, 2])
-    if not align.sound(found.transform, a.shape, b.shape, settings.align):
+    if not align.sound(found.transform, whole.a.shape, whole.b.shape, settings.align):
         return start, 0.0
     return found, value
 
 
-def _settle(
-    a: View, b: View, alignment: Alignment, number: int, factor: float, settings: Settings
-) -> tuple[Alignment, float, float]:
+def _settle(level: Level, alignment: Alignment, number: int, settings: Settings) -> tuple[Alignment, float, float]:
     """Improve an alignment of shrunk views at one of `evidence.BANDS`; return it, its agreement and what was gained."""
     smooth, wide = evidence.BANDS[number]
-    shared = evidence.frame(a, b, alignment)
+    shared = evidence.frame(level.a, level.b, alignment)
     x, y = (
-        evidence.normalised(tone, shared.seen, smooth * factor, wide * settings.evidence.window_px * factor)[0]
+        evidence.normalised(
+            tone, shared.seen, smooth * level.factor, wide * settings.evidence.window_px * level.factor
+        )[0]
         for tone in (shared.a, shared.b)
     )
     moved, before, after = _improved(x, -y if alignment.inverted else y, np.eye(3), settings.align)

@@ -256,10 +256,14 @@ def measure(a: View, b: View, alignment: Alignment, shared: Frame, settings: Evi
     x, y, textured = _band(shared, alignment, 1, settings)
     correlation, top = _correlation(x, y, textured), peak(x, y, textured)
     shrink = min(top.width / settings.width_px, min(shared.seen.shape) / 24)
-    if correlation < settings.drowned and shrink > 1.4:
-        shared = _shrunk(shared, shrink)
-        x, y, textured = _band(shared, alignment, 1, settings)
-        correlation, top = _correlation(x, y, textured), peak(x, y, textured)
+    drowned = correlation < settings.drowned and shrink > 1.4
+    if drowned:
+        smaller = _shrunk(shared, shrink)
+        bands = _band(smaller, alignment, 1, settings)
+        agreed, stands = _correlation(*bands), peak(*bands)
+        drowned = agreed > correlation and stands.second <= settings.periodic * agreed
+    if drowned:
+        shared, (x, y, textured), correlation, top = smaller, bands, agreed, stands
     else:
         shrink = 1.0
     if correlation < settings.least or top.second > settings.periodic * correlation:

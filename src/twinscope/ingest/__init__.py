@@ -19,11 +19,13 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from twinscope import pixels
 from twinscope.errors import InputError, UsageError
 from twinscope.ingest import files, watch
 from twinscope.ingest.files import Source
 from twinscope.ingest.job import Job, Note
 from twinscope.ingest.watch import Told
+from twinscope.pixels import Image
 from twinscope.settings import Ingest, Settings
 from twinscope.types import Figure, InputFile, Page, Panel, Problem, Record
 
@@ -40,6 +42,7 @@ def _version() -> str:
 
 
 Progress = Callable[[str, int, int], None]
+Found = Callable[[Panel, Image], None]
 
 
 class Reading(NamedTuple):
@@ -71,11 +74,19 @@ class _Kept(Record):
     pages: int | None
 
 
-def read(paths: Sequence[Path], case: Path, settings: Settings, progress: Progress | None = None) -> Reading:
+def read(
+    paths: Sequence[Path],
+    case: Path,
+    settings: Settings,
+    progress: Progress | None = None,
+    found: Found | None = None,
+) -> Reading:
     """Read documents, pictures, archives and folders; write `panels/` and `pages/` of the case.
 
-    progress: hears ("read", pages done, pages). Returns records in the order of the inputs. What cannot be read is
-    a status of its input and a problem, never an exception; UsageError only where the case cannot be written.
+    progress: hears ("read", pages done, pages). found: gets each panel that was not read before, and its pixels, while
+    the rest is still being read; its id and path are not yet those of the result, and it may be lost again. Returns
+    records in the order of the inputs. What cannot be read is a status of its input and a problem, never an exception;
+    UsageError only where the case cannot be written.
     """
     cache = case / "cache"
     try:
@@ -90,7 +101,7 @@ def read(paths: Sequence[Path], case: Path, settings: Settings, progress: Progre
         sources, skipped = files.expand(paths)
         problems = [Problem(path=item.path, reason=item.reason) for item in skipped]
         inputs = _open_archives(sources, Path(room), settings.ingest)
-        told = _read_all(inputs, cache, settings, progress)
+        told = _read_all(inputs, cache, settings, progress, found)
         return _assemble(inputs, told, case, problems)
 
 
@@ -154,7 +165,9 @@ def _job(one: _Input, out: Path, ingest: Ingest, left: dict[str, int]) -> Job:
     )
 
 
-def _read_all(inputs: Sequence[_Input], cache: Path, settings: Settings, progress: Progress | None) -> dict[str, Told]:
+def _read_all(
+    inputs: Sequence[_Input], cache: Path, settings: Settings, progress: Progress | None, found: Found | None
+) -> dict[str, Told]:
     """Return what each document gave, by key; each is read once, as many at a time as there are threads."""
     todo = {one.key: one for one in reversed(inputs) if one.key and one.kind != "zip"}
     done = dict.fromkeys(todo, (0, 1))
@@ -167,7 +180,7 @@ def _read_all(inputs: Sequence[_Input], cache: Path, settings: Settings, progres
                 progress("read", sum(a for a, _ in done.values()), sum(n for _, n in done.values()))
 
     def one_document(one: _Input) -> Told:
-        told = _read_one(one, cache, settings.ingest, lambda at, pages: heard(one.key, at, pages), stop)
+        told = _read_one(one, cache, settings.ingest, lambda at, pages: heard(one.key, at, pages), stop, found)
         heard(one.key, *(max(1, told.pages or 1),) * 2)
         return told
 
@@ -183,7 +196,12 @@ def _read_all(inputs: Sequence[_Input], cache: Path, settings: Settings, progres
 
 
 def _read_one(
-    one: _Input, cache: Path, ingest: Ingest, heard: Callable[[int, int], None], stop: threading.Event
+    one: _Input,
+    cache: Path,
+    ingest: Ingest,
+    heard: Callable[[int, int], None],
+    stop: threading.Event,
+    found: Found | None,
 ) -> Told:
     folder = cache / f"ingest-{one.key}"
     kept = _kept(folder)
@@ -193,7 +211,12 @@ def _read_one(
     with tempfile.TemporaryDirectory(prefix="reading-", dir=cache) as room:
         out = Path(room) / "out"
         out.mkdir()
-        told = watch.run(_job(one, out, ingest, {"entries": 0, "bytes": 0}), heard, stop)
+
+        def seen(panel: Panel) -> None:
+            if found is not None:
+                found(panel, pixels.read_png(out / "panels" / f"{panel.id}.png"))
+
+        told = watch.run(_job(one, out, ingest, {"entries": 0, "bytes": 0}), heard, stop, seen)
         (out / "notes.jsonl").write_text("".join(n.model_dump_json(exclude_defaults=True) + "\n" for n in told.notes))
         if not told.died:
             ended = _Kept(status=told.status, reason=told.reason, pages=told.pages)

@@ -21,6 +21,9 @@ _REACH = 0.035
 _CONTRAST = 32
 _LEAST_LEVEL = 170
 _MOST_COMMON = 0.15
+_MOST_ON_BLANK = 0.08
+_PURE = 250
+_PALE = 205
 _THREE = np.ones((3, 3), np.uint8)
 
 
@@ -43,6 +46,7 @@ def annotation_mask(image: Image) -> Mask:
             _mark(drawn, thin, levels)
     for _, levels in layers[:2]:
         _mark_strokes(drawn, levels)
+        _mark_on_blank(drawn, levels)
     for ink, levels in layers:
         _mark_words(drawn, ink, levels)
     _mark_lines(drawn, layers[0][1])
@@ -201,6 +205,31 @@ def _is_stroke(own: Mask, levels: Image, top: Image, size: tuple[int, int, int])
     thick = 2 * float(cv2.distanceTransform(own.astype(np.uint8), cv2.DIST_L2, 3).max())
     letter = area / (w * h) < 0.72 and thick <= 0.36 * max(w, h)
     return steep and flat > 0.9 and sharp > 0.9 and letter
+
+
+def _mark_on_blank(drawn: Image, levels: Image) -> None:
+    """Set in `drawn` what is purely white on nearly white ground that is blank but for noise and shade.
+
+    Nothing else reaches pure white there: what is seen through a microscope fades, and so does its noise.
+    """
+    height, width = levels.shape
+    quarter = (max(8, -(-width // 4)), max(8, -(-height // 4)))
+    ground = cv2.medianBlur(cv2.resize(levels, quarter, interpolation=cv2.INTER_AREA), 11)
+    if float(np.median(ground)) < _PALE:
+        return
+    ground = cv2.resize(ground, (width, height), interpolation=cv2.INTER_LINEAR)
+    above = cv2.GaussianBlur(levels.astype(np.float32) - ground, (0, 0), 0.8)
+    noise = 1.48 * float(np.median(np.abs(above[::2, ::2])))
+    least = max(2.5, 4 * noise)
+    if noise > 3 or float((np.abs(above) > least).mean()) > _MOST_ON_BLANK:
+        return
+    ink = (above > least).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8, ltype=cv2.CV_32S)
+    white = np.bincount(labels[levels >= _PURE], minlength=count)
+    found = (white > 0.5 * stats[:, 4]) & (stats[:, 4] >= 12) & (stats[:, 4] <= 0.1 * ink.size)
+    found &= stats[:, 2:4].max(axis=1) >= 6
+    found[0] = False
+    drawn |= found[labels].astype(np.uint8)
 
 
 def _mark_words(drawn: Image, ink: Image, levels: Image) -> None:

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 import twinscope
 from twinscope.errors import WorkerError
 from twinscope.ingest.job import ID, Job, Note
-from twinscope.types import InputStatus, Problem
+from twinscope.types import InputStatus, Panel, Problem
 
 COMMAND = (sys.executable, "-P", "-m", "twinscope.ingest.worker")
 _MOST_LINE = 1 << 20
@@ -41,8 +41,15 @@ class Told(NamedTuple):
     died: bool = False
 
 
-def run(job: Job, progress: Callable[[int, int], None] | None = None, stop: threading.Event | None = None) -> Told:
-    """Return what workers tell about a document; `progress` hears (pages done, pages); `stop` ends it early.
+def run(
+    job: Job,
+    progress: Callable[[int, int], None] | None = None,
+    stop: threading.Event | None = None,
+    found: Callable[[Panel], None] | None = None,
+) -> Told:
+    """Return what workers tell about a document; `stop` ends it early.
+
+    `progress` hears (pages done, pages), `found` each panel as soon as its picture is written below the job's `out`.
 
     A worker that dies or hangs is replaced by one that begins at the next page, `limits.restarts` times at most.
     """
@@ -67,6 +74,8 @@ def run(job: Job, progress: Callable[[int, int], None] | None = None, stop: thre
                     return _ended(notes, "ok", "", pages, died)
                 else:
                     notes.append(note)
+                    if note.panel is not None and found is not None:
+                        found(note.panel)
         except WorkerError as error:
             died = True
             last = pages is not None and page is not None and page >= pages
