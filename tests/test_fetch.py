@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import hashlib
 import http.server
 import io
@@ -301,6 +302,26 @@ def test_an_archive_is_read_through(server: Server, tmp_path: Path) -> None:
     assert names(tmp_path) == ["fetched.json"]
     server.files["stage1_test.zip"] = good
     assert got(server, tmp_path, "stage1_test.zip").status == "fetched"
+
+
+def test_what_the_disk_does_not_give_back_is_kept(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.png", b"pixels" * 100)
+    server.files = {"stage1_test.zip": buffer.getvalue()}
+
+    def unreadable(self: zipfile.ZipFile) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(zipfile.ZipFile, "testzip", unreadable)
+        told = got(server, tmp_path, "stage1_test.zip")
+    assert "cannot be read (Input/output error); what came is kept" in told.reason
+    assert (tmp_path / "stage1_test.zip.part").read_bytes() == buffer.getvalue()
+    assert got(server, tmp_path, "stage1_test.zip").reason == ""
+    assert (tmp_path / "stage1_test.zip").read_bytes() == buffer.getvalue()
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"files": 1, "unfinished": {}}', "\xff"])

@@ -7,6 +7,7 @@ keeps what was seen: where no hash is pinned, the first download is recorded, an
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import json
@@ -228,12 +229,19 @@ def _sha256(path: Path) -> str:
 
 
 def _broken_archive(path: Path) -> str:
-    """Return what is wrong with a ZIP archive, "" where every file in it has its checksum."""
+    """Return what is wrong with a ZIP archive, "" where every file in it has its checksum.
+
+    Raises FetchError where the disk does not give it back, which says nothing of what came.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
         return f"it is no whole ZIP archive ({error})"
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # it names a place before its beginning
+            return f"it is no whole ZIP archive ({error})"
+        raise FetchError(f"{path} cannot be read ({error.strerror}); what came is kept") from error
     return "" if bad is None else f"{bad} in it is damaged"
 
 
