@@ -188,6 +188,38 @@ def test_letters_that_are_hardly_seen_on_blank_ground_are_marked(ground: int, in
     assert mask[:60].mean() < 0.01
 
 
+@pytest.mark.parametrize("covered", [False, True])
+@pytest.mark.parametrize("ground", ["black", "nuclei"])
+def test_a_logo_is_marked_whole(ground: str, covered: bool) -> None:
+    image = np.zeros((220, 300, 3), np.uint8) if ground == "black" else fluorescence(peak=150)[:220, :300].copy()
+    clean = image.copy()
+    cv2.rectangle(image, (200, 150), (285, 185), (33, 59, 158), -1)
+    cv2.putText(image, "LEYKA", (207, 175), cv2.FONT_HERSHEY_SIMPLEX, 0.7, WHITE, 2, cv2.LINE_AA)
+    if covered:
+        cv2.rectangle(image, (225, 180), (268, 186), WHITE, -1)
+    for quality in (None, 85):
+        mask = annotation_mask(image if quality is None else compose.jpeg(image, quality))
+        assert mask[152:184, 202:284].all()
+        assert mask[:140, :190].mean() <= annotation_mask(clean)[:140, :190].mean() + 0.002
+
+
+def test_an_even_coloured_disc_is_content() -> None:
+    image = np.full((220, 300, 3), 235, np.uint8)
+    for x in (60, 150, 240):
+        cv2.circle(image, (x, 110), 38, (240, 100, 120), -1, cv2.LINE_AA)
+    assert not annotation_mask(image).any()
+
+
+def test_small_arrows_on_blank_ground_are_marked() -> None:
+    rng = np.random.default_rng(2)
+    image = np.clip(rng.normal(252, 2, (183, 139)), 0, 255).astype(np.uint8)
+    arrow = np.zeros_like(image)
+    cv2.arrowedLine(arrow, (97, 136), (87, 127), 255, 1, cv2.LINE_AA, tipLength=0.5)
+    cv2.arrowedLine(arrow, (97, 137), (87, 128), 255, 1, cv2.LINE_AA, tipLength=0.5)
+    image = np.where(arrow > 0, np.minimum(image, 255 - arrow), image)
+    assert annotation_mask(image)[arrow > 128].mean() > 0.9
+
+
 def test_a_cell_that_saturates_on_blank_dark_ground_is_content() -> None:
     rng = np.random.default_rng(3)
     cell = np.zeros((220, 300), np.float32)

@@ -21,9 +21,11 @@ _REACH = 0.035
 _CONTRAST = 32
 _LEAST_LEVEL = 170
 _MOST_COMMON = 0.15
-_MOST_ON_BLANK = 0.08
+_MOST_ON_BLANK = 0.12
 _PURE = 250
 _PALE = 205
+_COLOURED = 60
+_EVEN = 14
 _THREE = np.ones((3, 3), np.uint8)
 
 
@@ -51,6 +53,8 @@ def annotation_mask(image: Image) -> Mask:
         _mark_words(drawn, ink, levels)
     _mark_lines(drawn, layers[0][1])
     _mark_boxes(drawn, layers[0][1])
+    if small.ndim == 3:
+        _mark_coloured_boxes(drawn, small)
     if scale < 1:
         drawn = np.asarray(cv2.resize(drawn, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
     side = 2 * max(2, round(2 / scale)) + 1
@@ -203,8 +207,10 @@ def _is_stroke(own: Mask, levels: Image, top: Image, size: tuple[int, int, int])
     rise = cv2.subtract(top, cv2.erode(levels, _THREE))[edge]
     steep = float(np.median(rise)) >= 0.6 * contrast
     thick = 2 * float(cv2.distanceTransform(own.astype(np.uint8), cv2.DIST_L2, 3).max())
-    letter = area / (w * h) < 0.72 and thick <= 0.36 * max(w, h)
-    return steep and flat > 0.9 and sharp > 0.9 and letter
+    filled = area / (w * h)
+    letter = filled < 0.72 and thick <= 0.36 * max(w, h)
+    small = filled < 0.5 and thick < 4  # an arrow of a dozen pixels: its strokes are as thick as they are long
+    return steep and flat > 0.9 and sharp > 0.9 and (letter or small)
 
 
 def _mark_on_blank(drawn: Image, levels: Image) -> None:
@@ -315,6 +321,31 @@ def _mark_boxes(drawn: Image, levels: Image) -> None:
         seen = (x0 > 0 or x1 < right - left) and (y0 > 0 or y1 < bottom - top)
         if inside and seen and y1 - y0 < 0.5 * height:
             drawn[top + y0 : top + y1, left + x0 : left + x1] = 1
+
+
+def _mark_coloured_boxes(drawn: Image, image: Image) -> None:
+    """Set in `drawn` the filled rectangles of one saturated colour (logos, tags); what stands on them is filled in.
+
+    What is photographed has no rectangle of one colour with its sides along those of the picture.
+    """
+    height, width = drawn.shape
+    colours = cv2.medianBlur(np.ascontiguousarray(image[..., :3]), 3)
+    low, high = colours.min(axis=2), colours.max(axis=2)
+    steep = cv2.morphologyEx(colours, cv2.MORPH_GRADIENT, _THREE).max(axis=2)
+    even = ((cv2.subtract(high, low) > _COLOURED) & (steep <= _EVEN)).astype(np.uint8)
+    side = round(max(9.0, 0.03 * min(height, width))) | 1
+    whole = cv2.morphologyEx(even, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
+    count, _, stats, _ = cv2.connectedComponentsWithStats(whole, connectivity=4, ltype=cv2.CV_32S)
+    for index in range(1, count):
+        x, y, w, h, area = (int(v) for v in stats[index])
+        if min(w, h) < 8 or area < 0.5 * w * h or w * h > 0.15 * height * width:
+            continue
+        inside = colours[y : y + h, x : x + w]
+        colour = np.median(inside[even[y : y + h, x : x + w] > 0], axis=0)
+        sides = (inside[0], inside[-1], inside[:, 0], inside[:, -1])
+        straight = [float((np.abs(side - colour).max(axis=1) <= 2 * _EVEN).mean()) for side in sides]
+        if sum(share > 0.9 for share in straight) >= 3:  # the fourth may be drawn over
+            drawn[max(0, y - 2) : y + h + 2, max(0, x - 2) : x + w + 2] = 1
 
 
 def _box(levels: Image, own: Image, drawn: Image) -> tuple[int, int, int, int] | None:
