@@ -47,6 +47,23 @@ def test_a_repeated_texture_is_refused_although_it_agrees(pitch: float) -> None:
     assert measured(byte(broken), byte(broken)) is not None
 
 
+@pytest.mark.parametrize(("vary", "told"), [(0.02, False), (0.16, True)])
+def test_lanes_of_a_blot_are_told_apart_from_a_grating_where_the_pictures_agree(vary: float, told: bool) -> None:
+    rng = np.random.default_rng(1)
+    x, y = np.arange(360), np.arange(90)[:, None]
+    blot = np.full((90, 360), 0.85)
+    for lane in range(12):
+        dark, wide, high, down = 1 + vary * rng.standard_normal(4)
+        across = np.exp(-(((x - 30 * lane - 15) / (9 * wide)) ** 4))
+        blot -= 0.55 * dark * across * np.exp(-(((y - 45 - 8 * (down - 1)) / (9 * high)) ** 2))
+    a, b = (byte((blot + rng.normal(0, 0.01, blot.shape)).clip(0, 1)) for _ in range(2))
+    numbers = measured(a, b)
+    assert (numbers is not None) == told
+    if numbers is not None:
+        assert numbers["correlation_1"] > 0.95
+        assert 0.88 < numbers["second"] / numbers["correlation_1"] < 0.95
+
+
 def test_smooth_pictures_drowned_in_noise_are_shrunk_first() -> None:
     soft = cv2.resize(strip(7)[:, :120], None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC).clip(0, 1)
     noisy = soft + np.random.default_rng(0).normal(0, 0.06, soft.shape)

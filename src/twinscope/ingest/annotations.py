@@ -343,6 +343,15 @@ def _mark_coloured_boxes(drawn: Image, image: Image) -> None:
         inside = colours[y : y + h, x : x + w]
         colour = np.median(inside[even[y : y + h, x : x + w] > 0], axis=0)
         sides = (inside[0], inside[-1], inside[:, 0], inside[:, -1])
+        around = np.ones((h + 8, w + 8), np.bool_)
+        around[1:-1, 1:-1] = False  # a ring four pixels outside, where it is in the picture
+        around = around[max(0, 4 - y) : height - y + 4, max(0, 4 - x) : width - x + 4]
+        outside = colours[max(0, y - 4) : y + h + 4, max(0, x - 4) : x + w + 4][around]
+        if not len(outside) or float((np.abs(outside - colour).max(axis=1) > 2 * _EVEN).mean()) < 0.9:
+            continue
+        own = np.abs(inside - colour).max(axis=2) <= 2 * _EVEN
+        if float((own | (drawn[y : y + h, x : x + w] > 0)).mean()) < 0.85:
+            continue
         straight = [float((np.abs(side - colour).max(axis=1) <= 2 * _EVEN).mean()) for side in sides]
         if sum(share > 0.9 for share in straight) >= 3:  # the fourth may be drawn over
             drawn[max(0, y - 2) : y + h + 2, max(0, x - 2) : x + w + 2] = 1
