@@ -266,8 +266,9 @@ def measure(a: View, b: View, alignment: Alignment, shared: Frame, settings: Evi
         shared, (x, y, textured), correlation, top = smaller, bands, agreed, stands
     else:
         shrink = 1.0
-    # equal lanes of a blot repeat nearly as well as a grating: where the pictures agree well, only a grating is refused
-    most = settings.grating if correlation > _CLEAR else settings.periodic
+    most = settings.periodic
+    if correlation > _CLEAR and alignment.matches == 0:
+        most = settings.grating  # equal lanes of a blot, which has no keypoints, repeat nearly as well as a grating
     if correlation < settings.least or top.second > most * correlation:
         return None
     if correlation > _CLEAR and repeats(x, y, textured, correlation) > settings.grating:
