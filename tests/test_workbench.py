@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pyarrow.parquet
@@ -138,6 +141,19 @@ def test_calibrate_tells_a_bad_picture(run: Run, folder: Path, tmp_path: Path) -
     code, told, _ = run("calibrate", str(folder), "-o", str(tmp_path / "c.json"))
     assert code == 3
     assert "torn.png: could not be read" in told
+
+
+@pytest.mark.parametrize("name", ["torch", "onnx", "onnxscript"])
+def test_training_says_what_it_needs(
+    name: str, run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for other in ("torch", "onnx", "onnxscript"):
+        monkeypatch.setitem(sys.modules, other, ModuleType(other))
+        sys.modules[other].__spec__ = ModuleSpec(other, None)
+    monkeypatch.setitem(sys.modules, name, None)
+    code, out, err = run("train", "metric", str(folder), "--validation", str(tmp_path), "-o", str(tmp_path / "run"))
+    assert (code, out) == (2, "")
+    assert err == f"twinscope: training needs {name}: pip install 'twinscope[train]'\n"
 
 
 @pytest.mark.parametrize(

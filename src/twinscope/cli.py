@@ -53,6 +53,7 @@ models_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Show and check the networks that twinscope brings along."
 )
 app.add_typer(models_app, name="models")
+app.add_typer(workbench.train_app, name="train")
 app.add_typer(workbench.data_app, name="data")
 
 CaseOption = Annotated[

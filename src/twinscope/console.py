@@ -36,6 +36,9 @@ STAGES = {
     "report": "writing the report",
     "vectors": "embedding pictures",
     "intervals": "drawing intervals",
+    "training": "reading training pictures",
+    "validation": "reading validation pictures",
+    "train": "training, steps",
 }
 """What a stage's name means to the person who waits; an unknown stage is shown as it is."""
 

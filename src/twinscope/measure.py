@@ -327,7 +327,7 @@ def calibrate(
     sources, troubles = vectors.listed([folder])
     drawn = sorted(np.random.default_rng(settings.seed).permutation(len(sources))[:MOST].tolist())
     found = vectors.embedded([sources[k] for k in drawn], kept, settings, progress)
-    groups = [_group(Path(path).relative_to(folder)) for path in found.paths]
+    groups = [vectors.group(Path(path).relative_to(folder)) for path in found.paths]
     use, copies = _without_copies(found, groups)
     units = _numbered(groups[k] for k in use)
     clean = _clean_pairs(found.points[use], units)
@@ -355,11 +355,6 @@ def calibrate(
         "notes": [_intervals_of(clean), *CANNOT_SAY],
     }
     return told, [*troubles, *copies, *found.troubles]
-
-
-def _group(path: Path) -> str:
-    """Return the sub-folder that a picture lies in, or the picture itself."""
-    return path.parts[0] + ("/" if len(path.parts) > 1 else "")
 
 
 def _without_copies(found: vectors.Vectors, groups: Sequence[str]) -> tuple[list[int], list[Trouble]]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -164,6 +164,17 @@ class Settings(_Stage):
         """Return the hash of these settings as hex; equal settings have equal hashes."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Training(_Stage):
+    """How `twinscope train metric` goes; these are options of that command, and no part of a screening's settings."""
+
+    epochs: int = Field(300, ge=1, description="at most; in each every training picture is seen once")
+    patience: int = Field(50, ge=1, description="epochs without a better validation score that end the training")
+    batch: int = Field(32, ge=4, description="pictures in a batch, at most")
+    rate: float = Field(2e-3, gt=0, le=1, description="the highest learning rate")
+    seed: int = Field(1, ge=0, description="of every random draw")
+    preset: Literal["v02", "figure", "geometric"] = Field("v02", description="the manipulations of the copies")
 
 
 def load(path: Path | None = None, flags: dict[str, Any] | None = None) -> Settings:

@@ -1,15 +1,16 @@
-"""The commands for those who train and measure: embed, evaluate, calibrate, data fetch. Parse, call, print.
+"""The commands for those who train and measure: embed, evaluate, calibrate, train, data fetch. Parse, call, print.
 
 They are part of the command line in `cli.py`; nothing heavy is imported at the top.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from twinscope.detect.vectors import Trouble
 
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Get public data sets.")
+train_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train networks on your own pictures.")
 
 MOST_TOLD = 20
 """Problems that are printed; --json has all of them."""
@@ -149,6 +151,58 @@ def calibrate(
     _finish(told, list(measured.calibration(told)), troubles, [f"calibration: {output}"], json_)
 
 
+@train_app.command("metric")
+def train_metric(
+    training: Annotated[Path, typer.Argument(metavar="TRAIN_DIR", help="A folder of pictures to learn from.")],
+    validation: Annotated[
+        Path, typer.Option("--validation", metavar="VAL_DIR", help="A folder of other pictures, to choose by.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="RUN_DIR", help="Folder to write; made if missing.")
+    ],
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs at most.  [300]")] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="End after so many epochs without a better validation score.  [50]")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=4, help="Pictures in a batch, at most.  [32]")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=1e-9, max=1.0, metavar="LR", help="The highest learning rate.  [0.002]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of every random draw.  [1]")] = None,
+    preset: Annotated[
+        Literal["v02", "figure", "geometric"] | None, typer.Option(help="The manipulations of the copies.  [v02]")
+    ] = None,
+    threads: ThreadsOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Train the metric's network on your own pictures, on the processor.
+
+    It needs the extra `train`: pip install 'twinscope[train]'. Every two pictures count as different. Pictures that may
+    show the same (fields of one slide) go into one sub-folder: they count neither as the same nor as different.
+
+    In an epoch every training picture is seen once, in fresh windows and manipulated copies. The weights with the best
+    validation score are kept. RUN_DIR/metric.onnx is the network, with its border at 1, metric.json its card; curve.csv
+    and curve.svg have the training loss and the validation numbers of every epoch. Run the same command again after an
+    interruption: it goes on from the last checkpoint.
+    """
+    began = time.monotonic()
+    options = {"epochs": epochs, "patience": patience, "batch": batch, "rate": rate, "seed": seed, "preset": preset}
+    chosen = settings_of(None, None, threads)
+    _check_training(training, validation, output)
+    with interruptible(output), progress_bars() as progress:
+        from twinscope.report import curves, measured
+        from twinscope.settings import Training
+        from twinscope.train import metric
+
+        wanted = Training.model_validate({name: value for name, value in options.items() if value is not None})
+        found = metric.train(training, validation, output, wanted, chosen, progress)
+        if not (output / "curve.svg").exists():
+            curves.write_training(found.rows, output / "curve.svg")
+    told = found.told | {"output": str(output), "again": found.again, "seconds": round(time.monotonic() - began, 3)}
+    places = [f"{name}: {output / name}" for name in (*metric.FILES, "curve.svg")]
+    _finish(told, list(measured.training(told)), found.troubles, places, json_)
+
+
 @data_app.command("fetch")
 def data_fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The data set: bbbc038.")],
@@ -180,6 +234,25 @@ def data_fetch(
         typer.echo(f"from {fetch.SETS[name].page}, {fetch.SETS[name].licence}, into {visible(output)}")
     if any(file.status == "failed" for file in files):
         raise typer.Exit(EXIT_PROBLEMS)
+
+
+def _check_training(training: Path, validation: Path, run: Path) -> None:
+    """Refuse what cannot be trained on, a folder that holds something else, and a house without torch."""
+    for name in ("torch", "onnx", "onnxscript"):
+        if importlib.util.find_spec(name) is None:
+            raise UsageError(f"training needs {name}: pip install 'twinscope[train]'")
+    check_inputs([training, validation])
+    for folder in (training, validation):
+        if not folder.is_dir():
+            raise UsageError(f"{folder} is a file; name a folder of pictures")
+        if run.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(f"{run} lies in {folder}; name a folder for the run that is outside of the pictures")
+    if training.resolve() == validation.resolve():
+        raise UsageError(f"{training} is both; what is trained on cannot validate, so name two folders")
+    if run.exists() and not run.is_dir():
+        raise UsageError(f"{run} is a file; name a folder")
+    if run.is_dir() and any(run.iterdir()) and not (run / "run.json").exists():
+        raise UsageError(f"{run} holds files that are not of a training; name a new or empty folder")
 
 
 def _check_folder(folder: Path) -> None:

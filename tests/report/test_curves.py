@@ -90,3 +90,29 @@ def test_nothing_is_not_drawn(tmp_path: Path) -> None:
 
 def test_ceiling_reads_well() -> None:
     assert [curves._ceiling(v) for v in (0.07, 0.5, 0.98, 1.0, 0.031)] == pytest.approx([0.075, 0.75, 1.0, 1.5, 0.04])
+
+
+def test_a_training_is_drawn_by_epoch(tmp_path: Path) -> None:
+    rows = [{"loss": loss, "best_accuracy": 0.5 + 0.1 * k, "ir1": 0.2, "tpr_1e-3": 0.1}
+            for k, loss in enumerate([8.0, 4.0, 2.0, 1.0])]  # fmt: skip
+    curves.write_training(rows, tmp_path / "curve.svg")
+    plot = drawn(tmp_path / "curve.svg")
+    lines = {line.attrib["stroke"]: line.attrib["points"].split() for line in plot.findall(f"{NS}polyline")}
+    loss, accuracy = ([tuple(map(float, p.split(","))) for p in lines[color]] for color in (curves.RED, curves.GREEN))
+    assert [x for x, _ in loss] == [pytest.approx(curves._x((k + 0.5) / 4), abs=0.06) for k in range(4)]
+    assert [y for _, y in loss] == [pytest.approx(curves._y(v / 10), abs=0.06) for v in (8, 4, 2, 1)]
+    assert [y for _, y in accuracy] == [pytest.approx(curves._y(0.5 + 0.1 * k), abs=0.06) for k in range(4)]
+    words = [text.text for text in plot.findall(f"{NS}text")]
+    assert "training loss (1 = 10)" in words
+    assert [word for word in words if word in {"1", "2", "3", "4", "5"}] == [
+        "1",
+        "2",
+        "3",
+        "4",
+        "1",
+    ]  # the last: 1 of 1
+    curves.write_training(rows * 60, tmp_path / "long.svg")
+    words = [text.text for text in drawn(tmp_path / "long.svg").findall(f"{NS}text")]
+    assert [word for word in words if word and word.isdigit()][:5] == ["50", "100", "150", "200", "0"]
+    with pytest.raises(ValueError, match="at least one epoch"):
+        curves.write_training([], tmp_path / "none.svg")

@@ -112,23 +112,52 @@ def embedded(sources: Sequence[Source], kept: Path, settings: Settings, progress
 def _look(source: Source, done: dict[str, _Seen], settings: Settings) -> _Seen:
     """Return what a file gives: what is kept of its bytes, or its picture as the network sees it."""
     try:
-        kind = files.kind(source.file, source.path)
-        if kind not in files.PICTURES:
-            raise RefusedError(f"{kind.upper()} is not a picture file; take the pictures out first, or use `screen`")
+        kind = _kind(source)
         digest = files.sha256(source.file)
         before = done.get(digest)
         if before is not None:
             trouble = before.trouble and before.trouble._replace(path=source.path)
             return before._replace(source=source, trouble=trouble)
         image, more = _decoded(source.file, kind, settings.ingest.limits.image_px)
-    except InputError as error:
-        status = "refused" if isinstance(error, RefusedError) else "failed"
-        return _Seen(source, trouble=Trouble(source.path, status, str(error)))
-    except ValueError as error:  # a name that no file can have
-        return _Seen(source, trouble=Trouble(source.path, "failed", f"the file cannot be opened ({error})"))
-    reason = "the file holds several pictures; only the first is embedded"
-    trouble = Trouble(source.path, "partial", reason) if more else None
-    return _Seen(source, digest, embed.prepare(image), None, trouble)
+    except (InputError, ValueError) as error:
+        return _Seen(source, trouble=_unread(source, error))
+    return _Seen(source, digest, embed.prepare(image), None, _in_part(source) if more else None)
+
+
+def picture(source: Source, most_px: int) -> tuple[NDArray[np.uint8] | None, Trouble | None]:
+    """Return the first picture of a file, HxW or HxWx3 RGB uint8, and what is wrong with the file.
+
+    The picture is None where the file cannot be read or has more than `most_px` pixels; the trouble is None where
+    nothing is wrong, and "partial" where the file holds more pictures.
+    """
+    try:
+        image, more = _decoded(source.file, _kind(source), most_px)
+    except (InputError, ValueError) as error:
+        return None, _unread(source, error)
+    return image, _in_part(source) if more else None
+
+
+def group(path: Path) -> str:
+    """Return the group of a picture, by its path in the folder that was named: the first sub-folder, or itself."""
+    return path.parts[0] + ("/" if len(path.parts) > 1 else "")
+
+
+def _kind(source: Source) -> str:
+    """Return the kind of a picture file. Raises RefusedError for another file, BrokenError where it is damaged."""
+    kind = files.kind(source.file, source.path)
+    if kind not in files.PICTURES:
+        raise RefusedError(f"{kind.upper()} is not a picture file; take the pictures out first, or use `screen`")
+    return kind
+
+
+def _unread(source: Source, error: InputError | ValueError) -> Trouble:
+    if not isinstance(error, InputError):  # a name that no file can have
+        return Trouble(source.path, "failed", f"the file cannot be opened ({error})")
+    return Trouble(source.path, "refused" if isinstance(error, RefusedError) else "failed", str(error))
+
+
+def _in_part(source: Source) -> Trouble:
+    return Trouble(source.path, "partial", "the file holds several pictures; only the first is taken")
 
 
 def _decoded(file: Path, kind: str, most_px: int) -> tuple[NDArray[np.uint8], bool]:

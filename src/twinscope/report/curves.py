@@ -1,8 +1,11 @@
-"""Plots of distances as SVG files that hold all they need: the ROC curve on a logarithmic axis, and the histogram."""
+"""Plots as SVG files that hold all they need.
+
+Of distances: the ROC curve on a logarithmic axis, and the histogram. Of a training: its curve.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ Distances = NDArray[np.floating[Any]]
 WIDTH, HEIGHT = 640, 420
 LEFT, TOP, RIGHT, BOTTOM = 70, 44, 24, 62
 GREEN, RED, INK, FAINT = "#1a7f37", "#c62828", "#1f2328", "#d0d7de"
+BLUE, OCHRE = "#0550ae", "#9a6700"
 BINS = 60
 
 
@@ -78,17 +82,49 @@ def write_histogram(same: Distances, different: Distances, path: Path, border: f
     _write(path, "Distances of same and of different pairs", "distance", "share of its kind", marks, body, most)
 
 
+def write_training(rows: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Write the curve of a training as SVG: by epoch the training loss, and accuracy, IR@1 and TPR on validation.
+
+    rows: one an epoch, in order, each with loss, best_accuracy, ir1 and tpr_1e-3 (shares). The loss is drawn as a share
+    of a round number that the legend names. Raises ValueError where there is no row.
+    """
+    if not rows:
+        raise ValueError("the curve of a training needs at least one epoch")
+    full = _ceiling(max(max(row["loss"] for row in rows), 1e-6))
+    lines = {
+        "loss": (RED, f"training loss (1 = {full:g})", 1 / full),
+        "best_accuracy": (GREEN, "accuracy, best border", 1.0),
+        "ir1": (BLUE, "IR@1", 1.0),
+        "tpr_1e-3": (OCHRE, "TPR at FPR 1e-3", 1.0),
+    }
+    body = []
+    places = [(k + 0.5) / len(rows) for k in range(len(rows))]
+    for name, (color, _, scale) in lines.items():
+        points = " ".join(f"{_x(x):.1f},{_y(row[name] * scale):.1f}" for x, row in zip(places, rows, strict=True))
+        body.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2"/>')
+        last = _x(places[-1]), _y(rows[-1][name] * scale)
+        body.append(f'<circle cx="{last[0]:.1f}" cy="{last[1]:.1f}" r="3" fill="{color}"/>')
+    middle = (TOP + HEIGHT - BOTTOM) // 2 - 40
+    box = (WIDTH - RIGHT - 186, middle - 4, 182, 20 * len(lines) + 6)
+    body.append('<rect x="{}" y="{}" width="{}" height="{}" fill="#ffffff" fill-opacity="0.8"/>'.format(*box))
+    body += _legend([(color, words) for color, words, _ in lines.values()], middle, 182)
+    step = next(s * 10**k for k in range(9) for s in (1, 2, 5) if len(rows) / (s * 10**k) <= 10)
+    marks = [(places[epoch - 1], str(epoch)) for epoch in range(step, len(rows) + 1, step)]
+    _write(path, "Training: the loss, and what validation says", "epoch", "share", marks, body)
+
+
 def _ceiling(value: float) -> float:
     """Return the least number above `value` whose fifths read well."""
     scale = 10.0 ** np.floor(np.log10(value))
     return float(scale * next(top for top in (1, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10) if top * scale >= value * 1.02))
 
 
-def _legend(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
+def _legend(rows: Sequence[tuple[str, str]], top: int = TOP + 8, wide: int = 150) -> Iterator[str]:
+    x = WIDTH - RIGHT - wide
     for number, (color, words) in enumerate(rows):
-        y = TOP + 8 + 20 * number
-        yield f'<rect x="{WIDTH - RIGHT - 150}" y="{y}" width="14" height="12" fill="{color}" fill-opacity="0.55"/>'
-        yield _text(WIDTH - RIGHT - 130, y + 11, words)
+        y = top + 20 * number
+        yield f'<rect x="{x}" y="{y}" width="14" height="12" fill="{color}" fill-opacity="0.55"/>'
+        yield _text(x + 20, y + 11, words)
 
 
 def _x(part: float) -> float:

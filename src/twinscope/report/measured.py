@@ -1,4 +1,4 @@
-"""An evaluation and a calibration in words for the terminal, and the files of an evaluation."""
+"""An evaluation, a calibration and a training in words for the terminal, and the files of an evaluation."""
 
 from __future__ import annotations
 
@@ -27,6 +27,13 @@ WORDS = {
     "tpr_at_fpr_1e-4": "TPR at FPR 1e-4",
     "ir_at_1": "IR@1",
     "ir_at_5": "IR@5",
+}
+TRAINED = {
+    "accuracy": WORDS["accuracy"],
+    "auc": WORDS["auc"],
+    "ir1": WORDS["ir_at_1"],
+    "tpr_1e-2": WORDS["tpr_at_fpr_1e-2"],
+    "tpr_1e-3": WORDS["tpr_at_fpr_1e-3"],
 }
 PLOTS = ("roc.svg", "distances.svg")
 COLUMNS = ("line", "a", "b", "same", "group", "label", "distance")
@@ -98,6 +105,24 @@ def calibration(told: dict[str, Any]) -> Iterator[str]:
         yield f"  {pair['distance']:.3f}  {pair['a']}  {pair['b']}"
     yield ""
     yield from told["notes"]
+
+
+def training(told: dict[str, Any]) -> Iterator[str]:
+    """Yield a training in lines of plain text."""
+    pictures = told["pictures"]
+    if told["again"]:
+        yield "this run was finished before; nothing is done again"
+    why = "the patience was over" if told["stopped"] == "patience" else "all that were asked for"
+    yield (
+        f"learned from {pictures['training']} pictures, chosen by {pictures['validation']}; {told['epochs']} epochs "
+        f"({why}), the best was {told['best_epoch']}; {told['train_s']:.1f} s"
+    )
+    yield ""
+    for name, words in TRAINED.items():
+        low, high = told["validation"].get(f"{name}_95") or (None, None)
+        yield f"  {words:38}{_with_interval({'value': told['validation'][name], 'low': low, 'high': high})}"
+    yield ""
+    yield "The weights and the border were chosen by these validation pictures: the numbers flatter."
 
 
 def _number(value: float) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,18 +65,25 @@ def cut(
     parts: list[Bytes] = []
     windows: list[Window] = []
     for number, row in enumerate(rows):
-        image = read_rgb(row["path"])
-        short = min(image.shape[:2])
-        sides = sorted({min(short, side or short) for side in levels})
-        for level, side in enumerate(s for i, s in enumerate(sides) if i == 0 or s > 1.2 * sides[i - 1]):
-            for box in tiles(image.shape, side, rng)[:per_level]:
-                part = image[box[1] : box[3], box[0] : box[2]]
-                if not blank(part):
-                    how = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
-                    parts.append(np.asarray(cv2.resize(part, (SIDE, SIDE), interpolation=how)))
-                    group = groups[row["source"] + row["group"]]
-                    windows.append(Window(number, group, level, row["source"], row["modality"], box))
+        group = groups[row["source"] + row["group"]]
+        for level, box, part in cut_one(read_rgb(row["path"]), rng, per_level, levels):
+            parts.append(part)
+            windows.append(Window(number, group, level, row["source"], row["modality"], box))
     return np.stack(parts), windows
+
+
+def cut_one(
+    image: Bytes, rng: Rng, per_level: int, levels: tuple[int, ...]
+) -> Iterator[tuple[int, tuple[int, int, int, int], Bytes]]:
+    """Yield an image's windows as `cut` takes them: level, box in the image, window (256x256 RGB uint8)."""
+    short = min(image.shape[:2])
+    sides = sorted({min(short, side or short) for side in levels})
+    for level, side in enumerate(s for i, s in enumerate(sides) if i == 0 or s > 1.2 * sides[i - 1]):
+        for box in tiles(image.shape, side, rng)[:per_level]:
+            part = image[box[1] : box[3], box[0] : box[2]]
+            if not blank(part):
+                how = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
+                yield level, box, np.asarray(cv2.resize(part, (SIDE, SIDE), interpolation=how), np.uint8)
 
 
 def tiles(shape: tuple[int, ...], side: int, rng: Rng) -> list[tuple[int, int, int, int]]:
@@ -98,7 +106,7 @@ def blank(part: Bytes) -> bool:
 
 
 def view(window: Bytes, rng: Rng, how: str, size: int, donor: Bytes | None = None) -> Bytes:
-    """Return a view (size x size grey uint8) of a 256 px window: "anchor", "v02", "strong" or "figure".
+    """Return a view (size x size grey uint8) of a 256 px window: "anchor", "v02", "geometric", "strong" or "figure".
 
     `donor`, another window, gives the pieces that "figure" splices in.
     """
@@ -106,6 +114,8 @@ def view(window: Bytes, rng: Rng, how: str, size: int, donor: Bytes | None = Non
         image = _strong(_mixed_grey(window, rng), rng)
     elif how == "figure":
         image = _figure(window, rng, donor)
+    elif how == "geometric":  # as in SN[G]: nothing is edited, but clutter is on all
+        image = manipulate.clutter(manipulate.geometric(_luma(window), rng).image, rng).image
     else:
         grey = _luma(window)
         image = manipulate.v02(grey, rng, deformed=how == "v02").image

@@ -20,7 +20,8 @@ from twinscope.train.losses import Contrast
 
 class Plan(NamedTuple):
     """How a run goes: `steps` in all or `minutes` of wall time, whichever is over first; the peak learning rate, the
-    decay of weights and of the averaged copy; `every` so many steps a look, every `save_s` seconds a checkpoint.
+    decay of weights and of the averaged copy; `every` so many steps a look, every `save_s` seconds a checkpoint. The
+    rate goes up over `warm` steps. `patience` looks without a better score end the run, too.
     """
 
     steps: int
@@ -32,6 +33,17 @@ class Plan(NamedTuple):
     save_s: float = 180.0
     threads: int = 1
     bf16: bool = True
+    warm: int = 150
+    patience: int | None = None
+
+
+Tell = Callable[[int, dict[str, Any] | None], None]
+
+
+def printed(step: int, row: dict[str, Any] | None) -> None:
+    """Print the row of a look."""
+    if row is not None:
+        print(row, flush=True)
 
 
 def train(
@@ -41,54 +53,62 @@ def train(
     plan: Plan,
     folder: Path,
     look: Callable[[nn.Module], Any],
+    tell: Tell = printed,
 ) -> Path:
     """Train to the end of the plan, going on from `folder`/last.pt where there is one; return the best checkpoint.
 
     Every `plan.every` steps the averaged weights are judged by `look` (a dict with "score", the larger the better),
-    a row is added to curve.csv, and last.pt, and best.pt if it is the best, are written.
+    a row is added to curve.csv, and last.pt, and best.pt if it is the best, are written. `tell` hears of every step,
+    and of the row where there was a look. Raises FloatingPointError where the loss is no number any more.
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(plan.threads)
     network.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW([*_groups(network, plan.decay), {"params": loss.parameters(), "weight_decay": 0.0}])
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    state: dict[str, Any] = {"step": 0, "best": -math.inf, "seconds": 0.0}
+    state: dict[str, Any] = {"step": 0, "best": -math.inf, "seconds": 0.0, "loss": 0.0, "stale": 0}
     if (folder / "last.pt").exists():
         saved = torch.load(folder / "last.pt", weights_only=True)
         network.load_state_dict(saved["network"])
         loss.load_state_dict(saved["loss"])
         optimiser.load_state_dict(saved["optimiser"])
-        average, state = saved["average"], saved["state"]
-    todo = Subset(batches, range(state["step"], plan.steps))
+        average, state = saved["average"], state | saved["state"]
+    _drop_rows(folder / "curve.csv", state["step"])
+    over = plan.patience is not None and state["stale"] >= plan.patience
+    todo = Subset(batches, range(plan.steps if over else state["step"], plan.steps))
     loader = DataLoader(todo, batch_size=None, num_workers=1, prefetch_factor=4)
-    start, running, saved_at = time.monotonic() - state["seconds"], 0.0, time.monotonic()
+    start, running, saved_at = time.monotonic() - state["seconds"], state["loss"], time.monotonic()
+    share = max(0.02, 1 / plan.every)
     for step, batch in enumerate(loader, state["step"] + 1):
         progress = min(1.0, max(step / plan.steps, (time.monotonic() - start) / (60 * plan.minutes)))
         value = _step(network, loss, optimiser, batch, plan, _rate(plan, step, progress))
         _follow(average, network, min(plan.average, step / (step + 10)))
-        running = value if running == 0 else 0.98 * running + 0.02 * value
+        running = value if running == 0 else (1 - share) * running + share * value
+        row: dict[str, Any] | None = None
         if step % plan.every == 0 or progress == 1:
             seen = look(_copy(network, average))
-            state = {"step": step, "best": max(state["best"], seen["score"]), "seconds": time.monotonic() - start}
+            state["stale"] = 0 if seen["score"] > state["best"] else state["stale"] + 1
+            state |= {"best": max(state["best"], seen["score"]), "seconds": time.monotonic() - start}
+            over = plan.patience is not None and state["stale"] >= plan.patience
             row = {"step": step, "seconds": round(state["seconds"]), "loss": round(running, 4), **seen}
             row |= {"slope": float(loss.log_slope.detach().exp()), "border": float(loss.border.detach())}
             write_row(folder / "curve.csv", row)
-            print(row, flush=True)
             if seen["score"] >= state["best"]:
                 save(folder / "best.pt", {"network": average, "radius": loss.radius(), "row": row})
-        if step % plan.every == 0 or progress == 1 or time.monotonic() - saved_at > plan.save_s:
-            state |= {"step": step, "seconds": time.monotonic() - start}
+        if row is not None or time.monotonic() - saved_at > plan.save_s:
+            state |= {"step": step, "seconds": time.monotonic() - start, "loss": running}
             parts = {"network": network.state_dict(), "loss": loss.state_dict(), "optimiser": optimiser.state_dict()}
             save(folder / "last.pt", {**parts, "average": average, "state": state})
             saved_at = time.monotonic()
-        if progress == 1:
+        tell(step, row)
+        if progress == 1 or over:
             break
     return folder / "best.pt"
 
 
 def _rate(plan: Plan, step: int, progress: float) -> float:
-    """Return the learning rate: up over 150 steps, then half a cosine down over the progress (0 to 1)."""
-    return plan.rate * min(step / 150, 0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-6
+    """Return the learning rate: up over the first steps, then half a cosine down over the progress (0 to 1)."""
+    return plan.rate * min(step / plan.warm, 0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-6
 
 
 def _step(
@@ -102,6 +122,8 @@ def _step(
     with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
         points = network.directions(grey)  # type: ignore[operator]
     value: Tensor = loss(points.float(), same, unsure)
+    if not torch.isfinite(value):
+        raise FloatingPointError("the loss is no number any more")
     optimiser.zero_grad(set_to_none=True)
     value.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -137,6 +159,24 @@ def write_row(path: Path, row: dict[str, Any]) -> None:
         if new:
             writer.writeheader()
         writer.writerow(row)
+
+
+def _drop_rows(path: Path, step: int) -> None:
+    """Drop the rows of a table of a run that lie after a step: they come again."""
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        rows = [row for row in reader if int(row["step"]) <= step]
+    if not rows:
+        path.unlink()
+        return
+    part = path.with_suffix(".part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, reader.fieldnames or ())
+        writer.writeheader()
+        writer.writerows(rows)
+    part.replace(path)
 
 
 def save(path: Path, content: dict[str, Any]) -> None:

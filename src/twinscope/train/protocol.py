@@ -26,6 +26,13 @@ def classes(split: str, count: int, versions: int, how: str, seed: int, per_imag
     """Draw up to `count` classes from a split: 256 px windows of native size, no two overlapping, none blank."""
     rng = np.random.default_rng(seed)
     pixels, windows = data.cut(data.micrographs(split), rng, per_image, levels=(256,))
+    return classes_of(pixels, windows, count, versions, how, rng)
+
+
+def classes_of(
+    pixels: NDArray[np.uint8], windows: list[data.Window], count: int, versions: int, how: str, rng: data.Rng
+) -> Classes:
+    """Draw up to `count` classes from windows (n, 256, 256, 3) RGB uint8, of as many images as there are."""
     chosen = _spread([w.image for w in windows], rng)[:count]
     views = [
         np.stack(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,8 +26,9 @@ DRAWN_SHARE = 0.35
 SOFT_SHARE = 0.15
 SOFT_PX = (20, 90)
 """The share of clusters that are shown as a few pixels enlarged, and how many there are on a side."""
+KINDS = ("anchor", "v02", "figure", "strong")
 VIEWS = ((0.45, 0.35, 0.2, 0.0), (0.0, 0.6, 0.2, 0.2), (0.0, 0.15, 0.6, 0.25))
-"""The odds of "anchor", "v02", "figure" and "strong", for each view of a window."""
+"""The odds of each of `KINDS`, for each view of a window."""
 
 
 class Picture(NamedTuple):
@@ -110,14 +112,7 @@ class FreshBatches(Dataset[Batch]):
         cv2.setNumThreads(1)
         rng = np.random.default_rng([self.seed, step])
         parts, windows = self.draw(rng)
-        kinds = ["anchor", "v02", "figure", "strong"]
-        views = []
-        for odds in VIEWS:
-            for k, how in enumerate(rng.choice(kinds, len(parts), p=odds)):
-                views.append(data.view(parts[k], rng, str(how), self.side, parts[(k + 7) % len(parts)]))
-        same, unsure = data.relations(windows)
-        times = (len(VIEWS), len(VIEWS))
-        return Batch(np.stack(views), np.tile(same, times), np.tile(unsure, times))
+        return viewed(parts, windows, rng, self.side)
 
     def draw(self, rng: Rng) -> tuple[list[Bytes], list[Window]]:
         """Return fresh windows (256x256 RGB uint8) and what they are; `level` numbers the clusters."""
@@ -152,15 +147,8 @@ class FreshBatches(Dataset[Batch]):
         each = -(-many // len(numbers))
         out = []
         for k in numbers:
-            picture = self.source.picture(k)
-            for box in fresh_tiles((picture.shape[0], picture.shape[1]), rng)[: each + 2]:
-                part = picture[box[1] : box[3], box[0] : box[2]]
-                if not data.blank(part):
-                    how = cv2.INTER_AREA if part.shape[0] * part.shape[1] > SIDE**2 else cv2.INTER_CUBIC
-                    window = Window(k, one.group, cluster, one.source, one.modality, box)
-                    out.append((np.asarray(cv2.resize(part, (SIDE, SIDE), interpolation=how), np.uint8), window))
-                if sum(w.image == k for _, w in out) == each:
-                    break
+            for box, part in cut_fresh(self.source.picture(k), rng, each):
+                out.append((part, Window(k, one.group, cluster, one.source, one.modality, box)))
         return out[:many]
 
     def _drawn(self, rng: Rng, family: int, many: int, cluster: int) -> list[tuple[Bytes, Window]]:
@@ -181,6 +169,49 @@ class FreshBatches(Dataset[Batch]):
             window = Window(first + MEMBERS * family + int(k), 10**6 + family, cluster, "drawn", "drawn", (0, 0, 1, 1))
             out.append((np.asarray(np.repeat(grey[..., None], 3, 2), np.uint8), window))
         return out
+
+
+def viewed(
+    parts: list[Bytes],
+    windows: list[Window],
+    rng: Rng,
+    side: int,
+    kinds: Sequence[str] = KINDS,
+    odds: Sequence[Sequence[float]] = VIEWS,
+) -> Batch:
+    """Return views (side x side) of windows (256x256 RGB uint8), and which show the same.
+
+    Each row of `odds` gives every window one view, of a kind that is drawn with these odds. Views of all windows come
+    row after row.
+    """
+    views = []
+    for row in odds:
+        for k, how in enumerate(rng.choice(list(kinds), len(parts), p=list(row))):
+            views.append(data.view(parts[k], rng, str(how), side, parts[(k + 7) % len(parts)]))
+    same, unsure = data.relations(windows)
+    times = (len(odds), len(odds))
+    return Batch(np.stack(views), np.tile(same, times), np.tile(unsure, times))
+
+
+def cut_fresh(picture: Bytes, rng: Rng, most: int) -> list[tuple[tuple[int, int, int, int], Bytes]]:
+    """Return up to `most` boxes of a picture (HxWx3 RGB uint8) and their windows (256x256), none blank.
+
+    They are `fresh_tiles` of one draw, so that they do not overlap. There may be none.
+    """
+    out: list[tuple[tuple[int, int, int, int], Bytes]] = []
+    for box in fresh_tiles((picture.shape[0], picture.shape[1]), rng)[: most + 2]:
+        part = picture[box[1] : box[3], box[0] : box[2]]
+        if not data.blank(part):
+            out.append((box, whole(part)))
+        if len(out) == most:
+            break
+    return out
+
+
+def whole(part: Bytes) -> Bytes:
+    """Return a picture or a part of one (HxWxC uint8) as a window: 256x256, its aspect given up."""
+    how = cv2.INTER_AREA if part.shape[0] * part.shape[1] > SIDE**2 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(part, (SIDE, SIDE), interpolation=how), np.uint8)
 
 
 def soft(part: Bytes, side: int) -> Bytes:
