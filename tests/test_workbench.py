@@ -25,8 +25,8 @@ def folder(tmp_path: Path) -> Path:
     place = tmp_path / "pictures"
     place.mkdir()
     for seed in (1, 2):
-        noise = np.random.default_rng(seed).integers(0, 256, (12, 12), dtype=np.uint8)
-        image = np.kron(noise, np.ones((10, 10), np.uint8))
+        noise = np.random.default_rng(seed).integers(0, 256, (3, 3), dtype=np.uint8)
+        image = np.kron(noise, np.ones((40, 40), np.uint8))
         pixels.write_png(place / f"p{seed}.png", image)
         pixels.write_png(place / f"p{seed}-pale.png", (image // 2 + 90).astype(np.uint8))
     return place

@@ -338,7 +338,11 @@
   });
 
   // ---- help, print, copy, filters --------------------------------------------------------------------------------
-  function openHelp() { if (!help.open) help.showModal(); }
+  function openHelp() {
+    if (help.open) return;
+    help.showModal();
+    help.querySelector("form button").focus();
+  }
   document.getElementById("help-open").addEventListener("click", openHelp);
   document.getElementById("print").addEventListener("click", () => print());
 
