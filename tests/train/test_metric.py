@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -63,11 +64,12 @@ def curve(run: Path) -> list[dict[str, str]]:
 
 
 def test_it_learns_and_leaves_a_graph_a_card_and_a_curve(
-    run: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     code, out, err = run(*COMMAND, "--epochs", "14", "--batch", "8", "--json")
     told = json.loads(out)
     assert (code, err) == (0, "")
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert (told["epochs"], told["stopped"], told["again"]) == (14, "epochs", False)
     names = ["best.pt", "curve.csv", "curve.svg", "last.pt", "metric.json", "metric.onnx", "run.json"]
     assert sorted(path.name for path in (place / "run").iterdir()) == names

@@ -104,10 +104,10 @@ def write_training(rows: Sequence[Mapping[str, float]], path: Path) -> None:
         body.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2"/>')
         last = _x(places[-1]), _y(rows[-1][name] * scale)
         body.append(f'<circle cx="{last[0]:.1f}" cy="{last[1]:.1f}" r="3" fill="{color}"/>')
-    middle = (TOP + HEIGHT - BOTTOM) // 2 - 40
-    box = (WIDTH - RIGHT - 186, middle - 4, 182, 20 * len(lines) + 6)
-    body.append('<rect x="{}" y="{}" width="{}" height="{}" fill="#ffffff" fill-opacity="0.8"/>'.format(*box))
-    body += _legend([(color, words) for color, words, _ in lines.values()], middle, 182)
+    for number, (color, words, _) in enumerate(lines.values()):  # in a row below, where no line is hidden
+        x = LEFT + number * (WIDTH - LEFT - RIGHT) / len(lines)
+        body.append(f'<rect x="{x - 16:.1f}" y="{HEIGHT - 14}" width="12" height="10" fill="{color}"/>')
+        body.append(_text(x, HEIGHT - 4, words, more=' font-size="12"'))
     step = next(s * 10**k for k in range(9) for s in (1, 2, 5) if len(rows) / (s * 10**k) <= 10)
     marks = [(places[epoch - 1], str(epoch)) for epoch in range(step, len(rows) + 1, step)]
     _write(path, "Training: the loss, and what validation says", "epoch", "share", marks, body)
@@ -119,12 +119,11 @@ def _ceiling(value: float) -> float:
     return float(scale * next(top for top in (1, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10) if top * scale >= value * 1.02))
 
 
-def _legend(rows: Sequence[tuple[str, str]], top: int = TOP + 8, wide: int = 150) -> Iterator[str]:
-    x = WIDTH - RIGHT - wide
+def _legend(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
     for number, (color, words) in enumerate(rows):
-        y = top + 20 * number
-        yield f'<rect x="{x}" y="{y}" width="14" height="12" fill="{color}" fill-opacity="0.55"/>'
-        yield _text(x + 20, y + 11, words)
+        y = TOP + 8 + 20 * number
+        yield f'<rect x="{WIDTH - RIGHT - 150}" y="{y}" width="14" height="12" fill="{color}" fill-opacity="0.55"/>'
+        yield _text(WIDTH - RIGHT - 130, y + 11, words)
 
 
 def _x(part: float) -> float:

@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import json
 import logging
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,12 +137,10 @@ def save_graph(network: Embedder, path: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's notes to its own developers from whoever exports; errors are raised as ever."""
+    """Keep the log of the exporter from whoever exports; its errors are raised as ever."""
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         logging.disable(logging.NOTSET)
 
