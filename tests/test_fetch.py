@@ -324,6 +324,21 @@ def test_what_the_disk_does_not_give_back_is_kept(
     assert (tmp_path / "stage1_test.zip").read_bytes() == buffer.getvalue()
 
 
+def test_an_archive_that_names_a_place_before_its_beginning_is_not_kept(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def backwards(self: zipfile.ZipFile) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.png", b"pixels")
+    server.files = {"stage1_test.zip": buffer.getvalue()}
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", backwards)
+    assert "no whole ZIP archive" in got(server, tmp_path, "stage1_test.zip").reason
+    assert not (tmp_path / "stage1_test.zip.part").exists()
+
+
 @pytest.mark.parametrize("content", ["[]", "{", '{"files": 1, "unfinished": {}}', "\xff"])
 def test_a_record_that_is_none_is_one_sentence(content: str, server: Server, tmp_path: Path) -> None:
     (tmp_path / "fetched.json").write_bytes(content.encode("latin-1"))

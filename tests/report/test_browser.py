@@ -455,6 +455,7 @@ def test_help_opens_by_key_and_shortcuts_can_be_turned_off(visit: Callable[..., 
     page = visit().page
     page.keyboard.press("?")
     assert page.is_visible("#help")
+    assert page.evaluate("() => document.activeElement.textContent") == "Close"
     page.uncheck("#keys-on")
     page.keyboard.press("Escape")
     assert not page.is_visible("#help")
