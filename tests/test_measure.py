@@ -22,7 +22,9 @@ def points(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Return a table to fill: each picture lies on a line at the number that its name has here, if it has one."""
     places: dict[str, float] = {}
 
-    def planted(sources: Sequence[Source], kept: Path, settings: Settings, progress: object) -> vectors.Vectors:
+    def planted(
+        sources: Sequence[Source], kept: Path, settings: Settings, progress: object, model: str
+    ) -> vectors.Vectors:
         there = [source.path for source in sources if Path(source.path).name in places]
         missing = [source.path for source in sources if source.path not in there]
         rows = np.zeros((len(there), 128), np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
@@ -14,7 +15,8 @@ import pyarrow.parquet
 import pytest
 
 from twinscope import pixels
-from twinscope.detect import vectors
+from twinscope.detect import embed, vectors
+from twinscope.models import card, runtime
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -41,6 +43,68 @@ def test_embed_writes_a_table_and_names_it(run: Run, folder: Path, tmp_path: Pat
     assert pyarrow.parquet.read_table(out).column_names == ["path", "vector"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures", "v.parquet"]
     assert run("embed", str(folder), "-o", str(out))[0] == 0  # its own output may be written again
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """Return a network that is not the shipped one, as `train metric` leaves it: a graph, and its card beside it."""
+    place = tmp_path / "run"
+    place.mkdir()
+    shutil.copy(card.WEIGHTS / "embedder-0.onnx", place / "metric.onnx")
+    shutil.copy(card.CARDS / "embedder-0.json", place / "metric.json")
+    return place / "metric.onnx"
+
+
+def test_a_network_of_ones_own_is_used_and_named(
+    run: Run, folder: Path, pairs: Path, own: Path, tmp_path: Path
+) -> None:
+    tables = []
+    for name, more in (("shipped", ()), ("own", ("--model", str(own)))):
+        out = tmp_path / f"{name}.parquet"
+        assert run("embed", str(folder), "-o", str(out), *more)[0] == 0
+        tables.append(pyarrow.parquet.read_table(out))
+        assert run("evaluate", str(pairs), "-o", str(tmp_path / name), *more)[0] == 0
+        assert run("calibrate", str(folder), "-o", str(tmp_path / f"{name}.json"), *more)[0] == 0
+    shipped, other = ([table["vector"].to_pylist(), table.schema.metadata[b"model"]] for table in tables)
+    assert (shipped[1], other[1]) == (b"embedder-1", b"embedder-0")
+    images = [pixels.read_png(Path(path)) for path in tables[1]["path"].to_pylist()]
+    np.testing.assert_allclose(other[0], embed.embed(images, "embedder-0"), atol=1e-5)
+    assert not np.allclose(shipped[0], other[0], atol=0.1)
+    for name, model in (("shipped", "embedder-1"), ("own", "embedder-0")):
+        for path in (tmp_path / name / "evaluation.json", tmp_path / f"{name}.json"):
+            assert json.loads(path.read_text())["model"] == model
+    assert (
+        run("evaluate", str(pairs), "-o", str(tmp_path / "shipped"), "--model", str(own))[0] == 0
+    )  # nothing kept is mixed
+    again, before = (tmp_path / name / "pairs.csv" for name in ("shipped", "own"))
+    assert again.read_text() == before.read_text()
+
+
+def test_what_is_no_network_of_ones_own_is_one_sentence(run: Run, folder: Path, own: Path, tmp_path: Path) -> None:
+    def told(path: Path) -> tuple[int, str]:
+        code, _, err = run("embed", str(folder), "-o", str(tmp_path / "v.parquet"), "--model", str(path))
+        assert err.count("\n") == 1
+        assert not (tmp_path / "v.parquet").exists()
+        return code, err
+
+    code, err = told(tmp_path / "none.onnx")
+    assert (code, "is no metric.onnx" in err) == (2, True)
+    shutil.copy(card.WEIGHTS / "probability-0.onnx", own.with_name("other.onnx"))
+    shutil.copy(card.CARDS / "probability-0.json", own.with_name("other.json"))
+    code, err = told(own.with_name("other.onnx"))
+    assert (code, "takes something else than pictures" in err) == (2, True)
+    row = json.loads(own.with_suffix(".json").read_text())
+    row["probe"]["first"][0] += 1
+    own.with_suffix(".json").write_text(json.dumps(row))
+    code, err = told(own)
+    assert (code, "answers its probe with a difference" in err) == (4, True)
+    own.write_bytes(own.read_bytes() + b"x")
+    runtime.load.cache_clear()
+    code, err = told(own)
+    assert (code, "is not the file that the card" in err) == (4, True)
+    own.with_suffix(".json").unlink()
+    code, err = told(own)
+    assert (code, "cannot read the card" in err) == (4, True)
 
 
 def test_embed_tells_every_problem_and_exits_with_3(run: Run, folder: Path, tmp_path: Path) -> None:

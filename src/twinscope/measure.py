@@ -60,19 +60,22 @@ class Measured(NamedTuple):
         return self.distances[asked & ~np.isnan(self.distances)]
 
 
-def evaluate(table: Path, kept: Path, settings: Settings, progress: Progress | None = None) -> Measured:
+def evaluate(
+    table: Path, kept: Path, settings: Settings, progress: Progress | None = None, model: str = embed.MODEL
+) -> Measured:
     """Measure the metric on the pairs of a CSV file: a, b, same, and where there are such columns group, label (class).
 
-    Paths are relative to the file, or absolute. kept: see `vectors.embedded`. What is told: accuracy at the border and
-    at the best one, AUC, TPR at FPR, the shares within the border, IR@1 and IR@5, each {value, low, high} with a 95 %
-    interval from a bootstrap over groups (over pairs where there are none), or None where too little is there to say.
+    Paths are relative to the file, or absolute. kept, model: see `vectors.embedded`. What is told: accuracy at the
+    border and at the best one, AUC, TPR at FPR, the shares within the border, IR@1 and IR@5, each {value, low, high}
+    with a 95 % interval from a bootstrap over groups (over pairs where there are none), or None where there is too
+    little to say.
     Raises UsageError for a file that is no such table; lines and pictures that cannot be used are troubles.
     """
     tell = progress or (lambda stage, done, total: None)
     pairs, troubles = read_pairs(table)
     names = {name: (table.parent / name).as_posix() for pair in pairs for name in (pair.a, pair.b)}
     sources = [Source(Path(path), path) for path in dict.fromkeys(names.values())]
-    found = vectors.embedded(sources, kept, settings, progress)
+    found = vectors.embedded(sources, kept, settings, progress, model)
     place = {path: number for number, path in enumerate(found.paths)}
     ends = np.array([[place.get(names[pair.a], -1), place.get(names[pair.b], -1)] for pair in pairs]).reshape(-1, 2)
     read = np.asarray((ends >= 0).all(1))
@@ -87,7 +90,7 @@ def evaluate(table: Path, kept: Path, settings: Settings, progress: Progress | N
     numbers = _numbers(same, distances[read], units, settings.seed, tell)
     numbers |= _retrieval(found.points, classes, _picture_units(usable, units, classes, grouped), settings.seed)
     alike = int(same.sum())
-    told = _head() | {
+    told = _head(model) | {
         "csv_sha256": hashlib.sha256(table.read_bytes()).hexdigest(),
         "pairs": {"given": len(pairs), "measured": len(same), "same": alike, "different": len(same) - alike},
         "pictures": len(points),
@@ -99,8 +102,8 @@ def evaluate(table: Path, kept: Path, settings: Settings, progress: Progress | N
     return Measured(told, tuple(pairs), distances, (*troubles, *doubtful, *found.troubles))
 
 
-def _head() -> dict[str, Any]:
-    card = models.load(embed.MODEL).card
+def _head(model: str) -> dict[str, Any]:
+    card = models.load(model).card
     return {"twinscope": __version__, "model": card.id, "model_sha256": card.sha256}
 
 
@@ -313,7 +316,12 @@ CANNOT_SAY = (
 
 
 def calibrate(
-    folder: Path, kept: Path, settings: Settings, panels: Sequence[int], progress: Progress | None = None
+    folder: Path,
+    kept: Path,
+    settings: Settings,
+    panels: Sequence[int],
+    progress: Progress | None = None,
+    model: str = embed.MODEL,
 ) -> tuple[dict[str, Any], list[Trouble]]:
     """Return which distances a user's own clean pictures keep, and what could not be read.
 
@@ -326,7 +334,7 @@ def calibrate(
     """
     sources, troubles = vectors.listed([folder])
     drawn = sorted(np.random.default_rng(settings.seed).permutation(len(sources))[:MOST].tolist())
-    found = vectors.embedded([sources[k] for k in drawn], kept, settings, progress)
+    found = vectors.embedded([sources[k] for k in drawn], kept, settings, progress, model)
     groups = [vectors.group(Path(path).relative_to(folder)) for path in found.paths]
     use, copies = _without_copies(found, groups)
     units = _numbered(groups[k] for k in use)
@@ -345,7 +353,7 @@ def calibrate(
         {"a": names[a], "b": names[b], "distance": _short(float(distance))}
         for distance, a, b in zip(clean.distances[:NEAREST], clean.a, clean.b, strict=False)
     ]
-    told = _head() | {
+    told = _head(model) | {
         "pictures": {"found": len(sources), "used": len(use)},
         "groups": int(clean.sizes.size) if clean.sizes.max() > 1 else None,
         "pairs": clean.pairs,

@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Get public data sets.")
 train_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train networks on your own pictures.")
 
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model", metavar="FILE", help="A metric.onnx of `train metric`, its card beside it.  [the shipped network]"
+    ),
+]
+
 MOST_TOLD = 20
 """Problems that are printed; --json has all of them."""
 
@@ -42,6 +49,7 @@ def embed(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The Parquet file to write, such as vectors.parquet.")
     ],
+    model: ModelOption = None,
     settings: SettingsOption = None,
     set_: SetOption = None,
     threads: ThreadsOption = None,
@@ -56,6 +64,7 @@ def embed(
     began = time.monotonic()
     chosen = settings_of(settings, set_, threads)
     check_inputs(paths)
+    network = _network(model)
     _check_output(output, "PAR1", "is no Parquet file; name a new file, so that nothing is overwritten")
     part = output.with_name(output.name + ".part")
     with interruptible(part), progress_bars() as progress:
@@ -64,8 +73,8 @@ def embed(
         sources, left_out = vectors.listed(paths, without=(output, part))
         if not (sources or left_out):
             raise UsageError(f"there is no picture in {', '.join(map(str, paths))}")
-        found = vectors.embedded(sources, part, chosen, progress)
-        vectors.write(found, output)
+        found = vectors.embedded(sources, part, chosen, progress, network)
+        vectors.write(found, output, network)
         part.unlink(missing_ok=True)
     troubles = [*left_out, *found.troubles]
     told = {"output": str(output), "pictures": len(found.paths), "seconds": round(time.monotonic() - began, 3)}
@@ -79,6 +88,7 @@ def evaluate(
         typer.Argument(metavar="PAIRS", help="A CSV file: a, b, same (1 or 0); perhaps group, label."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write; made if missing.")],
+    model: ModelOption = None,
     settings: SettingsOption = None,
     set_: SetOption = None,
     threads: ThreadsOption = None,
@@ -93,6 +103,7 @@ def evaluate(
     began = time.monotonic()
     chosen = settings_of(settings, set_, threads)
     check_inputs([pairs])
+    network = _network(model)
     _check_folder(output)
     with interruptible(output), progress_bars() as progress:
         from twinscope import measure
@@ -100,7 +111,7 @@ def evaluate(
 
         measure.read_pairs(pairs)  # a wrong table is told before a folder is made
         (output / "cache").mkdir(parents=True, exist_ok=True)
-        found = measure.evaluate(pairs, output / "cache" / "vectors.jsonl", chosen, progress)
+        found = measure.evaluate(pairs, output / "cache" / "vectors.jsonl", chosen, progress, network)
         told = found.told | {"seconds": round(time.monotonic() - began, 3)}
         problems = {"problems": [trouble._asdict() for trouble in found.troubles]}
         rows = [(*pair, distance) for pair, distance in zip(found.pairs, found.distances, strict=True)]
@@ -122,6 +133,7 @@ def calibrate(
         list[int] | None,
         typer.Option("--panels", metavar="N", min=2, help="Panels of a manuscript. May be repeated.  [20, 60, 200]"),
     ] = None,
+    model: ModelOption = None,
     settings: SettingsOption = None,
     set_: SetOption = None,
     threads: ThreadsOption = None,
@@ -137,13 +149,14 @@ def calibrate(
     check_inputs([folder])
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder of pictures")
+    network = _network(model)
     _check_output(output, '{\n "twinscope"', "holds something else; name a new file, so that nothing is overwritten")
     part = output.with_name(output.name + ".part")
     with interruptible(part), progress_bars() as progress:
         from twinscope import measure
         from twinscope.report import measured
 
-        told, troubles = measure.calibrate(folder, part, chosen, panels or (20, 60, 200), progress)
+        told, troubles = measure.calibrate(folder, part, chosen, panels or (20, 60, 200), progress, network)
         told["seconds"] = round(time.monotonic() - began, 3)
         problems = {"problems": [trouble._asdict() for trouble in troubles]}
         output.write_text(json.dumps(told | problems, indent=1) + "\n", encoding="utf-8")
@@ -261,6 +274,22 @@ def _check_folder(folder: Path) -> None:
         raise UsageError(f"{folder} is a file; name a folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "cache" / "vectors.jsonl").exists():
         raise UsageError(f"{folder} holds files that are not of an evaluation; name a new or empty folder")
+
+
+def _network(own: Path | None) -> str:
+    """Return what the metric is loaded by: the shipped network, or the path of the user's own, which works here."""
+    from twinscope import models
+    from twinscope.detect import embed
+
+    if own is None:
+        return embed.MODEL
+    if own.suffix != ".onnx" or not own.is_file():
+        raise UsageError(f"{own} is no metric.onnx; name the one that `twinscope train metric` wrote")
+    card = models.load(str(own)).card
+    if (card.probe.dtype, card.probe.shape[1:]) != ("uint8", (embed.SIDE_PX, embed.SIDE_PX)):
+        raise UsageError(f"{own} is no metric: its card says that it takes something else than pictures")
+    models.verify(str(own))
+    return str(own)
 
 
 def _check_output(path: Path, begins: str, otherwise: str) -> None:

@@ -71,17 +71,23 @@ def listed(paths: Sequence[Path], without: Sequence[Path] = ()) -> tuple[list[So
     return list(names.values()), [Trouble(item.path, "refused", item.reason) for item in left_out]
 
 
-def embedded(sources: Sequence[Source], kept: Path, settings: Settings, progress: Progress | None = None) -> Vectors:
+def embedded(
+    sources: Sequence[Source],
+    kept: Path,
+    settings: Settings,
+    progress: Progress | None = None,
+    model: str = embed.MODEL,
+) -> Vectors:
     """Return the points of picture files; what stands in the file `kept` already is not done again.
 
     kept: JSON lines that are added to as the work goes on, each under the hash of the file's bytes, and of the model,
-    the version and the limit on pixels. progress: hears ("vectors", files done, files). A file that cannot be read is a
-    trouble, never an exception; UsageError where `kept` cannot be written, ModelError where the model is not the one of
-    its card.
+    the version and the limit on pixels. progress: hears ("vectors", files done, files). model: see `models.load`.
+    A file that cannot be read is a trouble, never an exception; UsageError where `kept` cannot be written, ModelError
+    where the model is not the one of its card.
     """
     tell = progress or (lambda stage, done, total: None)
-    model = models.load(embed.MODEL, settings.threads).card.sha256
-    key = hashlib.sha256(f"{model} {__version__} {settings.ingest.limits.image_px}".encode()).hexdigest()
+    weights = models.load(model, settings.threads).card.sha256
+    key = hashlib.sha256(f"{weights} {__version__} {settings.ingest.limits.image_px}".encode()).hexdigest()
     done = _restored(kept, key)
     seen: list[_Seen] = []
     tell("vectors", 0, len(sources))
@@ -89,7 +95,7 @@ def embedded(sources: Sequence[Source], kept: Path, settings: Settings, progress
         with kept.open("a", encoding="ascii") as file:
             for start in range(0, len(sources), CHUNK):
                 looked = [_look(one, done, settings) for one in sources[start : start + CHUNK]]
-                chunk = _embedded(looked, settings)
+                chunk = _embedded(looked, settings, model)
                 for one in chunk:
                     if one.sha256 and one.sha256 not in done:
                         done[one.sha256] = one
@@ -176,10 +182,10 @@ def _decoded(file: Path, kind: str, most_px: int) -> tuple[NDArray[np.uint8], bo
     return first[1], more
 
 
-def _embedded(looked: Sequence[_Seen], settings: Settings) -> list[_Seen]:
+def _embedded(looked: Sequence[_Seen], settings: Settings, model: str) -> list[_Seen]:
     """Return files with the points of those that wait for one."""
     smalls = [one.small for one in looked if one.small is not None]
-    points = iter(embed.embed(smalls, embed.MODEL, settings.threads))
+    points = iter(embed.embed(smalls, model, settings.threads))
     return [one if one.small is None else one._replace(small=None, point=next(points)) for one in looked]
 
 
@@ -211,7 +217,7 @@ def _restored(kept: Path, key: str) -> dict[str, _Seen]:
     return out
 
 
-def write(found: Vectors, path: Path) -> None:
+def write(found: Vectors, path: Path, model: str = embed.MODEL) -> None:
     """Write vectors as a Parquet file: `path` (string) and `vector` (fixed-size list of 128 float32), in that order.
 
     The Euclidean distance of two vectors is the metric, with its border at 1; the file's schema names the model. The
@@ -224,7 +230,7 @@ def write(found: Vectors, path: Path) -> None:
     flat = pyarrow.array(np.ascontiguousarray(found.points, np.float32).ravel())
     vectors = pyarrow.FixedSizeListArray.from_arrays(flat, DIMENSIONS)
     table: Any = pyarrow.table({"path": pyarrow.array(names, pyarrow.string()), "vector": vectors})
-    card = models.load(embed.MODEL).card
+    card = models.load(model).card
     about = {"twinscope": __version__, "model": card.id, "model_sha256": card.sha256, "border": "1"}
     half = path.with_name(path.name + ".new")
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,7 +38,9 @@ class Model(NamedTuple):
 def load(id: str, threads: int = 2) -> Model:
     """Return a model ready to run on `threads` threads; the second call returns the first one's.
 
-    Raises ModelError for an unknown id, a missing file, or a file that is not the one its card names.
+    An id that ends in `.onnx` is the path of a graph that is not ours, such as `train metric` writes, with its card
+    (`.json`) beside it. Raises ModelError for an unknown id, a missing file, or a file that is not the one its card
+    names.
     """
     card, graph = _read(id)
     return Model(card, _session(graph, threads))
@@ -45,15 +48,22 @@ def load(id: str, threads: int = 2) -> Model:
 
 def _read(id: str) -> tuple[Card, bytes]:
     """Return a model's card and the bytes of the file that it names, whose hash is the card's."""
-    card = cards_of.read(cards_of.CARDS / f"{id}.json")
-    path = cards_of.WEIGHTS / card.file
+    card = _card(id)
+    own = id.endswith(".onnx")
+    path = Path(id) if own else cards_of.WEIGHTS / card.file
+    remedy = "train it again, or name another" if own else "install twinscope again"
     try:
         graph = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"the weights of model {id} are missing ({card.file}); install twinscope again") from error
+        raise ModelError(f"the weights of model {id} are missing ({path.name}); {remedy}") from error
     if hashlib.sha256(graph).hexdigest() != card.sha256:
-        raise ModelError(f"{card.file} is not the file that the card of model {id} names; install twinscope again")
+        raise ModelError(f"{path.name} is not the file that the card of model {id} names; {remedy}")
     return card, graph
+
+
+def _card(id: str) -> Card:
+    """Return the card of a model by its id, or by the path of its graph; see `load`."""
+    return cards_of.read(Path(id).with_suffix(".json") if id.endswith(".onnx") else cards_of.CARDS / f"{id}.json")
 
 
 def verify(id: str) -> float:
@@ -61,7 +71,7 @@ def verify(id: str) -> float:
 
     The file's hash is checked first, as in `load`.
     """
-    card = cards_of.read(cards_of.CARDS / f"{id}.json")
+    card = _card(id)
     probe = card.probe
     given = cards_of.probe_input(probe.shape, probe.dtype)
     answer = (
