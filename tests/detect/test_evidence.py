@@ -105,6 +105,18 @@ def test_only_clean_ground_counts() -> None:
     assert whole is None or whole["correlation_1"] < 0.8
 
 
+def test_masked_ink_leaves_no_halo_that_agrees() -> None:
+    ink = np.zeros((240, 300), np.uint8)
+    for column in range(20, 280, 26):
+        cv2.putText(ink, "K", (column, 20 + column % 7 * 30), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 1, 2)
+    a, b = (np.where(ink > 0, 1.0, 0.3 + 0.01 * grain(seed)).astype(np.float32) for seed in (1, 2))
+    va, vb = (features.view(byte(x), SETTINGS.features) for x in (a, b))
+    clean = cv2.dilate(ink, np.ones((3, 3), np.uint8)) == 0
+    shared = evidence.frame(va, vb, STRAIGHT)._replace(a=a, b=b, clean=clean, seen=np.ones_like(clean))
+    assert evidence.measure(va, vb, STRAIGHT, shared, SETTINGS.evidence) is None
+    assert evidence.measure(va, vb, STRAIGHT, shared._replace(b=a), SETTINGS.evidence) is not None
+
+
 def test_a_shrunk_copy_is_compared_without_aliasing() -> None:
     a = byte(0.5 + 0.15 * np.random.default_rng(4).standard_normal((400, 400)).astype(np.float32))
     small = cv2.resize(a, (100, 100), interpolation=cv2.INTER_AREA)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 from tests.ingest import compose
 
 from twinscope import manipulate
@@ -145,6 +146,23 @@ def test_words_are_marked_to_their_last_letter_and_dot() -> None:
     assert len(marked) > 30
     assert np.mean(np.array(marked) > 0.99) > 0.9
     assert np.mean(marked) > 0.98
+
+
+@pytest.mark.parametrize("size", [10, 12, 14])
+def test_thin_letters_of_a_word_are_marked_although_few_of_their_pixels_are_white(size: int) -> None:
+    picture = Image.new("L", (220, 160), 12)
+    ImageDraw.Draw(picture).text((10, 10), "DAPI 40x", 255, ImageFont.load_default(size=size))
+    ink = np.asarray(picture)
+    assert annotation_mask(ink)[ink > 120].mean() > 0.98
+
+
+@pytest.mark.parametrize(("width", "tall", "soft"), [(3, 6, 0.8), (2, 7, 1.2), (4, 4, 1.2)])
+def test_small_cells_in_a_row_are_content(width: int, tall: int, soft: float) -> None:
+    image = np.full((160, 220), 12, np.float32)
+    for column in range(5):
+        cv2.ellipse(image, (30 + column * (2 * width + 4), 60), (width, tall), 0, 0, 360, 255.0, -1)
+    image = np.clip(cv2.GaussianBlur(image, (0, 0), soft), 0, 255).astype(np.uint8)
+    assert annotation_mask(image)[image > 165].mean() < 0.1
 
 
 @pytest.mark.parametrize(("text", "at", "soft"), [("ABC", 140, 5.0), ("C", 96, 2.0)])

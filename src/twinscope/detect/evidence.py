@@ -307,8 +307,8 @@ def _shrunk(shared: Frame, factor: float) -> Frame:
 def _band(shared: Frame, alignment: Alignment, number: int, settings: Evidence) -> tuple[Floats, Floats, Bools]:
     """Return both pictures tone-free at one smoothing, and where both say something."""
     smooth, wide = BANDS[number]
-    x, spread_a = normalised(shared.a, shared.seen, smooth, wide * settings.window_px)
-    y, spread_b = normalised(shared.b, shared.seen, smooth, wide * settings.window_px)
+    x, spread_a = normalised(shared.a, shared.clean, smooth, wide * settings.window_px)
+    y, spread_b = normalised(shared.b, shared.clean, smooth, wide * settings.window_px)
     textured = shared.clean & (spread_a > settings.flat) & (spread_b > settings.flat)
     return x, -y if alignment.inverted else y, textured
 

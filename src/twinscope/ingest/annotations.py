@@ -9,6 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -23,6 +24,7 @@ _LEAST_LEVEL = 170
 _MOST_COMMON = 0.15
 _MOST_ON_BLANK = 0.12
 _PURE = 250
+_FAINT = 165
 _PALE = 205
 _COLOURED = 60
 _EVEN = 14
@@ -49,8 +51,11 @@ def annotation_mask(image: Image) -> Mask:
     for _, levels in layers[:2]:
         _mark_strokes(drawn, levels)
         _mark_on_blank(drawn, levels)
+    for _, levels in layers[:2]:
+        _mark_small_words(drawn, levels)
     for ink, levels in layers:
-        _mark_words(drawn, ink, levels)
+        _mark_words(drawn, ink, levels, 140)
+        _mark_words(drawn, _at_least(levels, _FAINT), levels, 70)
     _mark_lines(drawn, layers[0][1])
     _mark_boxes(drawn, layers[0][1])
     if small.ndim == 3:
@@ -238,8 +243,51 @@ def _mark_on_blank(drawn: Image, levels: Image) -> None:
     drawn |= found[labels].astype(np.uint8)
 
 
-def _mark_words(drawn: Image, ink: Image, levels: Image) -> None:
-    """Set in `drawn` what stands in one line with two marked letters, in their colour: merged letters, dots, ends."""
+def _mark_small_words(drawn: Image, levels: Image) -> None:
+    """Set in `drawn` three and more thin strokes in a row on even ground: letters too small to be known one by one."""
+    height, width = levels.shape
+    ink = _at_least(levels, _FAINT)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8, ltype=cv2.CV_32S)
+    tall, wide = stats[:, 3], stats[:, 2]
+    fits = (tall >= 4) & (tall <= min(24, 0.2 * height)) & (wide <= 4 * tall) & (wide <= 0.3 * width)
+    fits[0] = False
+    order = np.flatnonzero(fits)
+    if not 3 <= len(order) <= _MOST_COMPONENTS:
+        return
+    letters = np.array([k for k in order if _is_small_letter(labels, int(k), levels, stats[k])], np.int64)
+    if len(letters) < 3:
+        return
+    x, y, w, h = (stats[letters, k].astype(np.float64) for k in range(4))
+    gap = np.maximum(x[:, None] - (x + w), x - (x + w)[:, None])
+    low, high = np.minimum(h[:, None], h), np.maximum(h[:, None], h)
+    level = np.abs((y + h / 2)[:, None] - (y + h / 2)) <= 0.5 * low
+    _, row = connected_components(level & (gap <= low) & (high <= 2 * low))
+    words = letters[np.bincount(row)[row] >= 3]
+    drawn |= np.isin(labels, words).astype(np.uint8)
+
+
+def _is_small_letter(labels: NDArray[np.int32], index: int, levels: Image, box: NDArray[np.int32]) -> bool:
+    """Tell whether a component is thin strokes of (nearly) white on even ground."""
+    x, y, w, h, _ = (int(v) for v in box)
+    window = np.s_[max(0, y - 5) : y + h + 5, max(0, x - 5) : x + w + 5]
+    shape, near = (labels[window] == index).astype(np.uint8), levels[window]
+    thick = 2 * float(cv2.distanceTransform(shape, cv2.DIST_L2, 3).max())
+    if int(near[shape > 0].max()) < 215 or thick > max(3.0, 0.45 * h):
+        return False
+    around = cv2.dilate(shape, _THREE, iterations=2)
+    ring = (cv2.dilate(around, _THREE, iterations=2) > around) & (near < _FAINT)
+    if np.count_nonzero(ring) < 8:
+        return False
+    ground = near[ring].astype(np.float32)
+    middle = float(np.median(ground))
+    return middle < 110 and float((np.abs(ground - middle) <= 20).mean()) > 0.7
+
+
+def _mark_words(drawn: Image, ink: Image, levels: Image, ground: int) -> None:
+    """Set in `drawn` what stands in one line with two marked letters, in their colour: merged letters, dots, ends.
+
+    It is set off from a ground below that level.
+    """
     height, width = ink.shape
     count, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8, ltype=cv2.CV_32S)
     held = np.bincount(labels[drawn > 0], minlength=count)
@@ -256,17 +304,17 @@ def _mark_words(drawn: Image, ink: Image, levels: Image) -> None:
     down = np.maximum(y0[others, None] - (y0 + h)[letters], y0[letters] - (y0 + h)[others, None])
     beside = (down <= 0.35 * tall) & (h[others, None] <= 1.5 * tall) & (across <= 2 * tall)
     joined = (beside.sum(1) >= 2) & (beside & (across <= 0.8 * tall)).any(1)
-    found = [int(k) for k in others[joined] if _is_sharp(labels, int(k), stats[k], ink, levels)]
+    found = [int(k) for k in others[joined] if _is_sharp(labels, int(k), stats[k], ink, levels < ground)]
     drawn |= np.isin(labels, found).astype(np.uint8)
 
 
-def _is_sharp(labels: NDArray[np.int32], index: int, box: NDArray[np.int32], ink: Image, levels: Image) -> bool:
-    """Tell whether a component of ink is set off from the ground within two pixels, nearly all round."""
+def _is_sharp(labels: NDArray[np.int32], index: int, box: NDArray[np.int32], ink: Image, ground: Mask) -> bool:
+    """Tell whether a component of ink has ground within three pixels, nearly all round."""
     x, y, w, h = (int(v) for v in box[:4])
     window = np.s_[max(0, y - 4) : y + h + 4, max(0, x - 4) : x + w + 4]
     near = cv2.dilate((labels[window] == index).astype(np.uint8), _THREE, iterations=2)
     ring = (cv2.dilate(near, _THREE) > near) & (cv2.dilate(ink[window], _THREE) == 0)
-    return bool(np.count_nonzero(ring) < 4 or float((levels[window][ring] < 140).mean()) > 0.8)
+    return bool(np.count_nonzero(ring) < 4 or float(ground[window][ring].mean()) > 0.8)
 
 
 def _mark_lines(drawn: Image, levels: Image) -> None:

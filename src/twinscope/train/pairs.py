@@ -172,6 +172,19 @@ def _worn(image: Float, rng: Rng) -> m.Manipulated:
     return m.chain(image, rng, [steps[k] for k in rng.permutation(len(steps))[:3]])
 
 
+def _long_chain(image: Float, rng: Rng) -> m.Manipulated:
+    """Turn, mirror and scale a picture, give it another tone, wear it once or twice, and now and then edit it."""
+    steps: list[m.Step] = [
+        step for step, share in ((m.reflect, 0.5), (_rotate, 0.6), (m.scale, 0.7)) if rng.random() < share
+    ]
+    if rng.random() < 0.4:
+        steps.append((_drawn_over, _erase, _clone)[int(rng.integers(3))])
+    steps.append((m.gamma, m.contrast, m.invert)[int(rng.integers(3))])
+    worn: list[m.Step] = [m.jpeg, m.blur, m.noise, m.resample]
+    steps += [worn[k] for k in rng.permutation(4)[: int(rng.integers(1, 3))]]
+    return m.chain(image, rng, steps)
+
+
 def overlapping(image: Float, rng: Rng) -> tuple[Float, Float, m.Transform]:
     """Return two windows of a picture that share 27-80 % of each, and the shift between them."""
     height, width = image.shape[:2]
@@ -215,6 +228,10 @@ def planted(source: Pool, rng: Rng, category: str) -> Pair:
     if category == "overlap":
         a, b, shift = overlapping(image, rng)
         return Pair(byte(a, rng), byte(b, rng), True, category, shift)
+    if category == "long chain":
+        a, b, shift = overlapping(image, rng)
+        done = _long_chain(b, rng)
+        return Pair(byte(a, rng), byte(done.image, rng), True, category, done.transform @ shift)
     if strip and category != "spots" and rng.random() < 0.6:
         return cut_twice(image, rng, category)
     if strip:
@@ -396,7 +413,7 @@ LOOKALIKES: dict[str, Callable[[Pool, Rng], tuple[Float, Float]]] = {
     "same marks": _marked,
     "lone cells": _lone_pair,
 }
-CATEGORIES = ("exact", *STEPS, "overlap", "blot", "soft blot", "spots", "chain", "worn", "lone cells")
+CATEGORIES = ("exact", *STEPS, "overlap", "blot", "soft blot", "spots", "chain", "long chain", "worn", "lone cells")
 
 
 def lookalike(source: Pool, rng: Rng, category: str) -> Pair:
