@@ -49,6 +49,18 @@ def test_the_graph_is_the_regression(tmp_path: Path) -> None:
         assert np.allclose(got[rows], plain.predict_proba(products)[:, 1], atol=2e-3)
 
 
+def test_long_chains_aligned_without_keypoints_teach_nothing() -> None:
+    rng = np.random.default_rng(1)
+    samples = [
+        calibrate.Sample(numbers(rng, same, dense), same, "blot", 0)
+        for same in (True, False) for dense in (True, False) for _ in range(60)
+    ]  # fmt: skip
+    fitted = calibrate.fit(samples)
+    for dense, changes in ((True, False), (False, True)):
+        more = [calibrate.Sample(numbers(rng, False, dense), True, "long chain", 0) for _ in range(20)]
+        assert np.allclose(calibrate.fit(samples + more), fitted) != changes
+
+
 def test_signals_fill_the_half_of_their_way() -> None:
     rng = np.random.default_rng(0)
     half = len(judge.SIGNALS) + 1
