@@ -47,8 +47,7 @@ def test_a_repeated_texture_is_refused_although_it_agrees(pitch: float) -> None:
     assert measured(byte(broken), byte(broken)) is not None
 
 
-@pytest.mark.parametrize(("vary", "told"), [(0.02, False), (0.16, True)])
-def test_lanes_of_a_blot_are_told_apart_from_a_grating_where_the_pictures_agree(vary: float, told: bool) -> None:
+def lanes(vary: float, noise: int) -> np.ndarray:
     rng = np.random.default_rng(1)
     x, y = np.arange(360), np.arange(90)[:, None]
     blot = np.full((90, 360), 0.85)
@@ -56,12 +55,28 @@ def test_lanes_of_a_blot_are_told_apart_from_a_grating_where_the_pictures_agree(
         dark, wide, high, down = 1 + vary * rng.standard_normal(4)
         across = np.exp(-(((x - 30 * lane - 15) / (9 * wide)) ** 4))
         blot -= 0.55 * dark * across * np.exp(-(((y - 45 - 8 * (down - 1)) / (9 * high)) ** 2))
-    a, b = (byte((blot + rng.normal(0, 0.01, blot.shape)).clip(0, 1)) for _ in range(2))
-    numbers = measured(a, b)
+    return byte((blot + np.random.default_rng(noise).normal(0, 0.01, blot.shape)).clip(0, 1))
+
+
+@pytest.mark.parametrize(("vary", "told"), [(0.02, False), (0.16, True)])
+def test_lanes_of_a_blot_are_told_apart_from_a_grating_where_the_pictures_agree(vary: float, told: bool) -> None:
+    numbers = measured(lanes(vary, 1), lanes(vary, 2))
     assert (numbers is not None) == told
     if numbers is not None:
         assert numbers["correlation_1"] > 0.95
         assert 0.88 < numbers["second"] / numbers["correlation_1"] < 0.95
+
+
+@pytest.mark.parametrize(("agree", "matches", "told"), [(8, 30, False), (8, 10, True), (30, 90, True)])
+def test_few_keypoints_on_lanes_may_agree_by_the_repeat(agree: int, matches: int, told: bool) -> None:
+    va, vb = (features.view(lanes(0.28, noise), SETTINGS.features) for noise in (1, 2))
+    points = np.zeros((agree, 2))
+    aligned = STRAIGHT._replace(matches=matches, points_a=points, points_b=points)
+    shared = evidence.frame(va, vb, aligned)
+    numbers = evidence.measure(va, vb, aligned, shared, SETTINGS.evidence)
+    assert (numbers is not None) == told
+    if numbers is not None:
+        assert 0.73 < numbers["second"] / numbers["correlation_1"] < 0.88
 
 
 def test_smooth_pictures_drowned_in_noise_are_shrunk_first() -> None:

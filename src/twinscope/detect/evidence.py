@@ -266,9 +266,7 @@ def measure(a: View, b: View, alignment: Alignment, shared: Frame, settings: Evi
         shared, (x, y, textured), correlation, top = smaller, bands, agreed, stands
     else:
         shrink = 1.0
-    most = settings.periodic
-    if correlation > _CLEAR and alignment.matches == 0:
-        most = settings.grating  # equal lanes of a blot, which has no keypoints, repeat nearly as well as a grating
+    most = _most_repeated(correlation, alignment, settings)
     if correlation < settings.least or top.second > most * correlation:
         return None
     if correlation > _CLEAR and repeats(x, y, textured, correlation) > settings.grating:
@@ -292,6 +290,15 @@ def measure(a: View, b: View, alignment: Alignment, shared: Frame, settings: Evi
     parts = geometry.take_apart(alignment.transform, (0.0, 0.0, float(a.shape[1]), float(a.shape[0])))
     out["anisotropy"], out["perspective"] = parts.anisotropy, parts.perspective
     return out
+
+
+def _most_repeated(correlation: float, alignment: Alignment, settings: Evidence) -> float:
+    """Return how well pictures may agree when shifted, as a share of how they agree, before a repeat is suspected."""
+    if alignment.matches == 0:  # equal lanes of a blot, which has no keypoints, repeat nearly as well as a grating
+        return settings.grating if correlation > _CLEAR else settings.periodic
+    agree = len(alignment.points_a)
+    few = agree < settings.few and agree < settings.few_share * alignment.matches
+    return settings.doubtful if few else settings.periodic  # few keypoints may agree by the repeat itself
 
 
 def _shrunk(shared: Frame, factor: float) -> Frame:

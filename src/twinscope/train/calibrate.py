@@ -36,7 +36,7 @@ STIFFNESS = 0.3
 """Inverse strength of the regression's L2 penalty; chosen on the validation groups."""
 
 
-_MORE = ("soft blot",) * 6 + ("blot",) * 2 + ("long chain",) * 4
+_MORE = ("soft blot",) * 6 + ("blot",) * 2 + ("long chain",) * 4 + ("loading control",) * 4
 """Drawn more often than the others: those aligned without keypoints, which few others are, and those that vary most."""
 
 
@@ -119,7 +119,7 @@ def _lookalikes(
     origins: list[set[str]] = []
     made: list[str] = []
     for category in pairs.LOOKALIKES:
-        for _ in range(4 if category in ("blots alike", "soft blots", "lone cells") else 2):
+        for _ in range(4 if category in ("blots alike", "soft blots", "lone cells", "loading controls") else 2):
             source.drawn.clear()
             pair = pairs.lookalike(source, rng, category)
             images += [pair.a, pair.b]

@@ -18,7 +18,7 @@ import numpy as np
 
 from twinscope import manipulate as m
 from twinscope.pixels import Image
-from twinscope.train.strips import blot, cells, soft, spots
+from twinscope.train.strips import blot, cells, framed, loading, soft, spots
 
 Rng = np.random.Generator
 Float = m.Image
@@ -209,6 +209,8 @@ def byte(image: Float, rng: Rng | None = None) -> Image:
 def planted(source: Pool, rng: Rng, category: str) -> Pair:
     """Return a pair that shows the same source, altered as `category` says."""
     strip = category in ("blot", "soft blot", "spots")
+    if category == "loading control":
+        return cut_twice(loading(rng, int(rng.integers(3, 8)), int(rng.integers(2**31))), rng, category)
     image = field(source, rng)
     if strip:
         image = (
@@ -269,6 +271,8 @@ def cut_twice(strip: Float, rng: Rng, category: str) -> Pair:
     tones = [tones[k] for k in rng.permutation(2)[: int(rng.integers(1, 3))]]
     worn = [[m.jpeg, m.noise, m.blur][int(rng.integers(3))]] if rng.random() < 0.5 else []
     second = m.chain(second, rng, [*tones, *worn]).image
+    if category == "loading control":
+        strip, second = framed(strip, rng), framed(second, rng)
     return Pair(byte(strip, rng), byte(second, rng), True, category, move)
 
 
@@ -362,6 +366,12 @@ def _blots(source: Pool, rng: Rng) -> tuple[Float, Float]:
     return blot(rng, count, layout, even, seed), blot(rng, count, layout, even, seed)
 
 
+def _loading_controls(source: Pool, rng: Rng) -> tuple[Float, Float]:
+    lanes, shape = int(rng.integers(3, 8)), int(rng.integers(2**31))
+    a, b = (loading(rng, lanes if rng.random() < 0.8 else int(rng.integers(3, 8)), shape) for _ in range(2))
+    return framed(a, rng), framed(b, rng)
+
+
 def _blank(source: Pool, rng: Rng) -> tuple[Float, Float]:
     def one() -> Float:
         size = (int(rng.integers(120, 400)), int(rng.integers(120, 400)))
@@ -412,8 +422,12 @@ LOOKALIKES: dict[str, Callable[[Pool, Rng], tuple[Float, Float]]] = {
     "periodic": _periodic,
     "same marks": _marked,
     "lone cells": _lone_pair,
+    "loading controls": _loading_controls,
 }
-CATEGORIES = ("exact", *STEPS, "overlap", "blot", "soft blot", "spots", "chain", "long chain", "worn", "lone cells")
+CATEGORIES = (
+    "exact", *STEPS, "overlap", "blot", "soft blot", "spots", "chain", "long chain", "worn", "lone cells",
+    "loading control",
+)  # fmt: skip
 
 
 def lookalike(source: Pool, rng: Rng, category: str) -> Pair:

@@ -21,12 +21,18 @@ def _band(rng: Rng) -> tuple[float, float, float, float, float]:
 
 
 def blot(
-    rng: Rng, lanes: int | None = None, layout: Float | None = None, even: float = 1.0, shape: int | None = None
+    rng: Rng,
+    lanes: int | None = None,
+    layout: Float | None = None,
+    even: float = 1.0,
+    shape: int | None = None,
+    grain: float = 1.0,
 ) -> Float:
     """Draw a blot strip: dark bands on light ground with smears, uneven ground, dust and film grain.
 
     `layout` (lanes,) in [0, 1] sets the strength of each band, so that two strips can look alike and not be the same;
-    `even` below 1 makes the bands more alike in place and shape; `shape` is the seed of the shape that they share.
+    `even` below 1 makes the bands more alike in place and shape; `shape` is the seed of the shape that they share;
+    `grain` scales the film grain and what is uneven in the ground.
     """
     count = lanes or int(rng.integers(3, 10))
     height, width = int(rng.integers(40, 110)), int(count * rng.integers(30, 60))
@@ -51,9 +57,27 @@ def blot(
     texture /= texture.std() + 1e-6
     ground = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), 15)
     ground /= ground.std() + 1e-6
+    texture, ground = grain * texture, grain * ground
     out = rng.uniform(0.75, 0.93) - 0.03 * ground - 0.72 * (1 - np.exp(-1.6 * dark)) * (1 + 0.06 * texture)
-    out += rng.uniform(0.004, 0.02) * texture + rng.uniform(0.003, 0.015) * rng.standard_normal((height, width))
+    out += rng.uniform(0.004, 0.02) * texture + rng.uniform(0.003, 0.015) * grain * rng.standard_normal((height, width))
     return np.asarray(np.clip(out, 0, 1), np.float32)
+
+
+def loading(rng: Rng, lanes: int, shape: int) -> Float:
+    """Draw a strip as of a loading control: (nearly) black bands that are much the same, on a clean, even ground."""
+    layout = rng.uniform(0.8, 2.5, lanes).astype(np.float32)
+    strip = blot(rng, lanes, layout, float(rng.uniform(0.05, 0.4)), shape, float(rng.uniform(0, 0.25)))
+    ground = float(np.median(strip))
+    return np.asarray(np.clip(ground + rng.uniform(1, 3) * (strip - ground), 0, 1), np.float32)
+
+
+def framed(strip: Float, rng: Rng) -> Float:
+    """Return a strip with the thin dark outline that papers draw round it, or (two in five) without."""
+    out = strip.copy()
+    if rng.random() < 0.6:
+        thick, level = int(rng.integers(1, 3)), float(rng.uniform(0, 0.4))
+        out[:thick], out[-thick:], out[:, :thick], out[:, -thick:] = level, level, level, level
+    return out
 
 
 def soft(strip: Float, rng: Rng) -> Float:
