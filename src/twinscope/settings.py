@@ -93,7 +93,7 @@ class Dense(_Stage):
 class Align(_Stage):
     """How two panels are aligned."""
 
-    least: int = Field(4, ge=3, description="matches needed for a keypoint alignment")
+    least: int = Field(4, ge=3, description="matches that must agree for a keypoint alignment")
     few: int = Field(20, ge=0, description="an alignment by fewer keypoints is also refined on the whole pictures")
     reach: float = Field(
         0.06, gt=0, lt=1, description="guided matching: distance from the prediction, of b's long side"

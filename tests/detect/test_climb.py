@@ -52,6 +52,8 @@ def test_an_alignment_by_keypoints_that_lie_together_reaches_the_far_corner() ->
     assert len(found.points_a) == len(found.points_b) == 4
     other = features.view(scene(4), SETTINGS.features)
     assert climb.climbed(a, other, start, SETTINGS) is None
+    target[3] += 9
+    assert climb.climbed(a, b, start._replace(points_b=target), SETTINGS) is None  # three matches that fit are too few
 
 
 def cut_lower(seed: int) -> tuple[features.View, features.View, np.ndarray]:

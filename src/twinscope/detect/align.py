@@ -57,7 +57,7 @@ def from_vote(a: View, b: View, vote: Vote, settings: Align) -> Alignment | None
         return None
     model, inlier = fitted
     transform = model @ flip
-    if not sound(transform, a.shape, b.shape, settings):
+    if inlier.sum() < settings.least or not sound(transform, a.shape, b.shape, settings):
         return None
     unflipped = a.points[i[inlier]].astype(np.float64)
     return Alignment(transform, vote.state[1], len(i), unflipped, target[inlier])

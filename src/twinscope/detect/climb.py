@@ -52,7 +52,7 @@ def alignments(a: View, b: View, places: Sequence[Place], settings: Settings) ->
 def climbed(a: View, b: View, start: Alignment, settings: Settings) -> Alignment | None:
     """Refine an alignment by few keypoints, that lie close together, on the whole of both pictures; None if it cannot.
 
-    The matches that no longer fit are left out.
+    The matches that no longer fit are left out; where fewer than `align.least` are left, it went elsewhere.
     """
     stiff = start._replace(transform=align.nearest_similarity(start.transform, a.shape))
     found, agreement = _climb(a, b, stiff, 4.0, settings.align)
@@ -61,6 +61,8 @@ def climbed(a: View, b: View, start: Alignment, settings: Settings) -> Alignment
     found = align.refine(a, b, _climb(a, b, found, 2.0, settings.align)[0], settings.align)
     error = geometry.apply(found.transform, start.points_a) - start.points_b
     near = np.hypot(*error.T) < 2 * settings.align.error_px
+    if near.sum() < settings.align.least:
+        return None
     return found._replace(points_a=start.points_a[near], points_b=start.points_b[near])
 
 

@@ -51,14 +51,17 @@ def judge(a: View, b: View, candidate: Candidate, settings: Settings) -> Judged 
 
 
 def most_probable(found: Sequence[tuple[Candidate, Sequence[Measured]]], threads: int = 2) -> Iterator[Judged]:
-    """Yield the most probable of the alignments of each candidate pair that has any."""
+    """Yield the most probable of the alignments of each candidate pair that has any; of equals, that which agrees best.
+
+    Probabilities to the hundredth are equal: beyond, the regression says nothing.
+    """
     numbers = iter(with_distances([one for _, measured in found for one in measured], threads))
     for candidate, measured in found:
         a, b = candidate.a, candidate.b
         known = [(one.alignment, next(numbers)) for one in measured]
         read = [Judged(a, b, alignment, own, probability(own, threads)) for alignment, own in known]
         if read:
-            yield max(read, key=lambda one: one.probability)
+            yield max(read, key=lambda one: (round(one.probability, 2), one.numbers["correlation_1"]))
 
 
 def with_distances(measured: Sequence[Measured], threads: int = 2) -> list[dict[str, float]]:
