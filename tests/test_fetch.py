@@ -288,6 +288,17 @@ def test_a_web_page_in_place_of_a_file_is_refused(server: Server, tmp_path: Path
     assert names(tmp_path) == []
 
 
+def test_an_archive_packed_by_lzma_that_is_damaged_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.png", hashlib.shake_256(b"pixels").digest(3000))
+    whole = path.read_bytes()
+    assert fetch._broken_archive(path) == ""
+    for place in range(60, 1500, 60):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        assert fetch._broken_archive(path)
+
+
 def test_an_archive_is_read_through(server: Server, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

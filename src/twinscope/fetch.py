@@ -11,6 +11,7 @@ import errno
 import hashlib
 import http.client
 import json
+import lzma
 import re
 import time
 import urllib.error
@@ -236,7 +237,7 @@ def _broken_archive(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError) as error:
         return f"it is no whole ZIP archive ({error})"
     except OSError as error:
         if error.errno == errno.EINVAL:  # it names a place before its beginning

@@ -9,7 +9,7 @@ from tests.detect.scenes import byte, real, scene
 
 from twinscope import geometry
 from twinscope import manipulate as m
-from twinscope.detect import align, candidates, features
+from twinscope.detect import align, candidates, features, keypoints
 from twinscope.settings import Settings
 
 SETTINGS = Settings(threads=1)
@@ -55,6 +55,18 @@ def test_refining_a_turned_noisy_copy_gives_a_similarity() -> None:
     assert linear[0, 0] == pytest.approx(linear[1, 1], abs=1e-6)
     assert linear[0, 1] == pytest.approx(-linear[1, 0], abs=1e-6)
     assert np.degrees(np.arctan2(linear[1, 0], linear[0, 0])) == pytest.approx(-17, abs=0.1)
+
+
+@pytest.mark.parametrize(("agree", "sound"), [(3, False), (4, True)])
+def test_a_map_that_too_few_matches_agree_with_is_none(
+    agree: int, sound: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = [features.view(scene(61), SETTINGS.features)] * 2
+    vote = keypoints.Vote(9, (False, False), np.eye(3), np.zeros((0, 2), np.int64))
+    monkeypatch.setattr(align, "fit", lambda source, *_: (np.eye(3), np.arange(len(source)) < agree))
+    found = align.from_vote(*pair, vote, SETTINGS.align)
+    assert (found is not None and len(found.points_a) == agree) == sound
+    assert (found is None) != sound
 
 
 def test_guided_matches_lie_where_they_are_foretold() -> None:

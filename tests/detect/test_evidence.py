@@ -122,14 +122,15 @@ def test_only_clean_ground_counts() -> None:
 
 def test_masked_ink_leaves_no_halo_that_agrees() -> None:
     ink = np.zeros((240, 300), np.uint8)
-    for column in range(20, 280, 26):
-        cv2.putText(ink, "K", (column, 20 + column % 7 * 30), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 1, 2)
-    a, b = (np.where(ink > 0, 1.0, 0.3 + 0.01 * grain(seed)).astype(np.float32) for seed in (1, 2))
+    for letter, x, y in (("K", 20, 40), ("R", 90, 130), ("E", 210, 60), ("S", 150, 210), ("W", 250, 180)):
+        cv2.putText(ink, letter, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1, 2)
+    a, b = (np.where(ink > 0, 1.0, 0.3 + 0.004 * grain(seed)).astype(np.float32) for seed in (1, 2))
+    sensitive = SETTINGS.evidence.model_copy(update={"flat": 0.001})
     va, vb = (features.view(byte(x), SETTINGS.features) for x in (a, b))
     clean = cv2.dilate(ink, np.ones((3, 3), np.uint8)) == 0
     shared = evidence.frame(va, vb, STRAIGHT)._replace(a=a, b=b, clean=clean, seen=np.ones_like(clean))
-    assert evidence.measure(va, vb, STRAIGHT, shared, SETTINGS.evidence) is None
-    assert evidence.measure(va, vb, STRAIGHT, shared._replace(b=a), SETTINGS.evidence) is not None
+    assert evidence.measure(va, vb, STRAIGHT, shared, sensitive) is None
+    assert evidence.measure(va, vb, STRAIGHT, shared._replace(b=a), sensitive) is not None
 
 
 def test_a_shrunk_copy_is_compared_without_aliasing() -> None:

@@ -16,7 +16,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from twinscope import ingest, pixels, settings
+from twinscope.errors import BrokenError
 from twinscope.ingest import Reading, watch
+from twinscope.ingest import archive as archives
 from twinscope.types import Panel
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "data"))
@@ -155,6 +157,23 @@ def test_folders_and_archives_in_order(tmp_path: Path) -> None:
     assert [p.id for p in got.panels] == ["d1-f1-1", "d2-f1-1", "d4-f1-1"]
     assert {p.path for p in got.problems} == {f"{name}/link.png", f"{name}/old.psd"}
     assert np.array_equal(grey_of(tmp_path / "case", "d4-f1-1"), micrograph(3))
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_entry_of_any_packing_is_told_and_nothing_else(how: int, tmp_path: Path) -> None:
+    file = tmp_path / "a.zip"
+    with zipfile.ZipFile(file, "w", how) as made:
+        made.writestr("a.png", np.random.default_rng(1).integers(0, 64, 3000, np.uint8).tobytes())
+    whole, told = file.read_bytes(), 0
+    for place in range(40, 1500, 25):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        opened, entries = archives.open_archive(file, 10)
+        try:
+            list(archives.chunks(opened, entries[0], archives.Meter(settings.Limits(), 10**9)))
+        except BrokenError:
+            told += 1
+        opened.close()
+    assert told > 50
 
 
 def test_same_picture_twice_is_two_panels_and_same_paper_twice_is_read_once(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Runs in the worker only.
 from __future__ import annotations
 
 import itertools
+import lzma
 import stat
 import zipfile
 import zlib
@@ -30,7 +31,7 @@ def open_archive(file: Path, most_entries: int) -> tuple[zipfile.ZipFile, list[z
     try:
         archive = zipfile.ZipFile(file)
         entries = archive.infolist()
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, OSError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise BrokenError("the archive is damaged and cannot be opened") from error
     if len(entries) > most_entries:
         raise RefusedError(f"the archive has {len(entries)} entries, over the limit of {most_entries}")
@@ -73,7 +74,7 @@ def chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, meter: Meter) -> It
             while chunk := stream.read(_CHUNK):
                 meter.take(len(chunk))
                 yield chunk
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, ValueError) as error:
         raise BrokenError(f"{_shown(entry.filename)} in the archive is damaged") from error
 
 
