@@ -11,9 +11,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from twinscope.errors import UsageError  # noqa: E402
 from twinscope.train import data, drawn, embedder, loop, protocol, stock  # noqa: E402
-from twinscope.train.losses import Contrast  # noqa: E402
-from twinscope.train.networks import Embedder, tones  # noqa: E402
+from twinscope.train.losses import Contrast, Memory  # noqa: E402
+from twinscope.train.networks import Embedder, relative, tones  # noqa: E402
 
 
 def window(image: int, group: int, level: int = 0, source: str = "neubias_training") -> data.Window:
@@ -126,9 +127,19 @@ def test_odds_favour_what_is_rare() -> None:
 
 def test_tones_are_standardised_and_survive_flat_pictures() -> None:
     out = tones(torch.rand(2, 1, 32, 32) * 255)
-    assert torch.allclose(out.mean((2, 3)), torch.zeros(2, 3), atol=1e-4)
-    assert torch.allclose(out.std((2, 3)), torch.ones(2, 3), atol=0.02)
+    assert torch.allclose(out.mean((2, 3)), torch.zeros(2, 4), atol=1e-4)
+    assert torch.allclose(out.std((2, 3)), torch.ones(2, 4), atol=0.02)
     assert torch.isfinite(tones(torch.zeros(1, 1, 8, 8))).all()
+
+
+def test_a_dim_cell_is_seen_beside_a_bright_letter() -> None:
+    dim = torch.zeros(1, 1, 96, 96)
+    dim[..., 20:32, 20:32] = 0.06
+    lettered = dim.clone()
+    lettered[..., 70:80, 60:90] = 1.0
+    assert float((relative(dim) - relative(lettered))[..., :44, :44].abs().max()) < 1e-5
+    assert float(relative(dim)[..., 22:30, 22:30].min()) > 0.5  # deviations: 15 grey values of 255 stand out
+    assert relative(torch.rand(2, 1, 50, 37)).shape == (2, 1, 50, 37)
 
 
 def test_points_lie_on_a_sphere_of_the_radius() -> None:
@@ -140,7 +151,7 @@ def test_points_lie_on_a_sphere_of_the_radius() -> None:
 
 
 def test_the_shipped_network_is_lean() -> None:
-    assert 4 * sum(p.numel() for p in Embedder().parameters()) <= 8 * 2**20  # bytes; the graph may have 12 MB
+    assert 4 * sum(p.numel() for p in Embedder().parameters()) <= 10 * 2**20  # bytes; the graph may have 12 MB
 
 
 def test_loss_prefers_true_pairs_and_leaves_unsure_ones_out() -> None:
@@ -163,6 +174,86 @@ def test_loss_prefers_true_pairs_and_leaves_unsure_ones_out() -> None:
     near[0] = near[1]  # an unsure pair that coincides costs nothing, a different one does
     points = near
     assert value(right, none) > value(right, unsure) + 1
+
+
+def test_the_memory_gives_negatives_but_for_what_may_be_the_same() -> None:
+    points = torch.nn.functional.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.1]]), dim=1)
+    same, none = torch.ones(2, 2, dtype=torch.bool), torch.zeros(2, 2, dtype=torch.bool)
+    places = torch.tensor([7, 7])
+
+    @torch.inference_mode()
+    def value(other: tuple[float, float], place: int) -> float:
+        memory = Memory(4)
+        memory.add(torch.nn.functional.normalize(torch.tensor([other]), dim=1), torch.tensor([place]))
+        return float(Contrast(spread=0.0)(points, same, none, places, memory))
+
+    without = float(Contrast(spread=0.0)(points, same, none).detach())
+    assert value((1.0, 0.05), 7) == pytest.approx(without, abs=1e-5)
+    assert value((1.0, 0.05), 8) > without + 3
+    assert value((-1.0, 0.0), 8) == pytest.approx(without, abs=1e-3)
+
+
+def test_the_memory_forgets_the_oldest() -> None:
+    memory, nothing = Memory(3), Memory(0)
+    for k in range(5):
+        memory.add(torch.full((1, 2), float(k)), torch.tensor([k]))
+        nothing.add(torch.full((1, 2), float(k)), torch.tensor([k]))
+    assert memory.places.tolist() == [2, 3, 4]
+    assert memory.points[:, 0].tolist() == [2.0, 3.0, 4.0]
+    assert len(nothing.points) == 0
+
+
+def test_places_tell_what_may_share_content_across_batches() -> None:
+    shown = [window(0, 0), window(1, 0), window(2, 1), window(3, 2, 0, "dsb2018"), window(4, 2, 0, "dsb2018")]
+    a, b, c, d, e = data.places(shown)
+    assert a == b  # two images of one group may show the same place
+    assert len({a, c, d, e}) == 4  # touching fields of one group do not
+
+
+def test_lookalikes_are_the_nearest_that_share_nothing() -> None:
+    source = tiny_stock()  # two images of one group, which may share content, one of another, and four touching fields
+    source.pictures[1] = source.pictures[1]._replace(group=0)
+    turn = iter(range(100))
+
+    def embed(views: np.ndarray) -> np.ndarray:
+        angle = np.array([0.02 * next(turn) for _ in views])
+        return np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32)
+
+    alike = stock.lookalikes(source, embed, 0, each=1, many=3)
+    assert alike.shape == (7, 3)
+    assert alike[0].tolist() == [2, 3, 4]
+    assert sorted(alike[4].tolist()) == [2, 3, 5]
+    batches = stock.FreshBatches(source, 0, 40, 64, 10, alike)
+    mixed = 0
+    for seed in range(20):
+        _, windows = batches.draw(np.random.default_rng(seed))
+        for w in windows:
+            assert w.source == "drawn" or w.group == source.pictures[w.image].group
+        mixed += len({(a.level, a.group) for a in windows}) > len({a.level for a in windows})
+    assert mixed > 10  # clusters of several groups, which there are none of without
+
+
+def test_a_grown_network_begins_as_good_as_the_old_one() -> None:
+    new = Embedder((8, 8, 8, 16), 16).eval()
+    old = {name: value.clone() for name, value in Embedder((8, 8, 8, 16), 16).state_dict().items()}
+    grey = torch.rand(2, 1, 64, 64) * 255
+    whole = Embedder((8, 8, 8, 16), 16).eval()
+    whole.load_state_dict(old)
+    whole.stem[0].weight.data[:, 3:] = 0
+    expected = whole.directions(grey)
+    short = {name: value for name, value in old.items() if not name.startswith(("top.3", "top.4"))}
+    short["stem.0.weight"] = old["stem.0.weight"][:, :3]
+    embedder.begin(new, short)
+    assert torch.allclose(new.directions(grey), expected, atol=1e-5)
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
+    loop.save(tmp_path / "last.pt", {"network": {"a": torch.zeros(50)}})
+    whole = (tmp_path / "last.pt").read_bytes()
+    for content in (b"", b"nothing", whole[: len(whole) // 2]):
+        (tmp_path / "last.pt").write_bytes(content)
+        with pytest.raises(UsageError, match=r"last\.pt is no whole checkpoint"):
+            loop.load(tmp_path / "last.pt")
 
 
 def test_radius_puts_the_border_at_one() -> None:

@@ -191,11 +191,15 @@ _CHANGES: list[tuple[float, manipulate.Step]] = [
 
 
 class Batch(NamedTuple):
-    """`views` (n, size, size) uint8; `same` and `unsure` (n, n) bool: which are of one window, which may overlap."""
+    """`views` (n, size, size) uint8; `same` and `unsure` (n, n) bool: which are of one window, which may overlap.
+
+    `places` (n,) int64: views of other batches show something else where this number is another.
+    """
 
     views: Bytes
     same: NDArray[np.bool_]
     unsure: NDArray[np.bool_]
+    places: NDArray[np.int64]
 
 
 def relations(windows: list[Window]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -207,3 +211,10 @@ def relations(windows: list[Window]) -> tuple[NDArray[np.bool_], NDArray[np.bool
     one_group = group[:, None] == group
     unsure = (one_image & (level[:, None] != level)) | (one_group & ~one_image & ~apart)
     return same, unsure & ~same
+
+
+def places(windows: list[Window]) -> NDArray[np.int64]:
+    """Return a number for each window, equal where windows of other draws may share content: its image or its group."""
+    apart = [w.source in NEIGHBOURS_ARE_APART for w in windows]
+    numbers = [2 * w.image if one else 2 * w.group + 1 for w, one in zip(windows, apart, strict=True)]
+    return np.array(numbers, np.int64)

@@ -9,6 +9,7 @@ writes the graph and its card.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import subprocess
 import time
@@ -30,6 +31,8 @@ SEED = 1
 WINDOWS = 54
 SIDE = 96
 """The side in px of the views it sees, in training and in use: half the cost of 128 px, and no worse."""
+MEMORY = 16384
+"""How many points of earlier steps are negatives, too: those of a hundred steps."""
 
 
 def main() -> None:
@@ -42,18 +45,25 @@ def main() -> None:
     parser.add_argument("--until", help="end at this wall clock time (HH:MM) instead of after --minutes")
     parser.add_argument("--windows", type=int, default=WINDOWS)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=2e-3, help="the peak learning rate")
+    parser.add_argument("--start", type=Path, help="begin with the weights of this checkpoint, and learn from what it "
+                                                   "takes for look-alikes")  # fmt: skip
     arguments = parser.parse_args()
     started = time.monotonic()
     torch.manual_seed(SEED)
     cv2.setNumThreads(1)  # before its first use: OpenCV's threads do not survive the fork of the loader's worker
     out: Path = arguments.runs / arguments.name
     source = stock.stock(arguments.runs, SEED)
-    batches = stock.FreshBatches(source, SEED, arguments.windows, SIDE, arguments.steps)
+    network, alike = Embedder(), None
+    if arguments.start is not None:
+        begin(network, loop.load(arguments.start)["network"])
+        alike = stock.lookalikes(source, lambda views: embed(network, views), SEED)
+    batches = stock.FreshBatches(source, SEED, arguments.windows, SIDE, arguments.steps, alike)
     minutes = arguments.minutes if arguments.until is None else minutes_until(arguments.until, out)
-    plan = loop.Plan(arguments.steps, minutes, threads=arguments.threads)
-    network = Embedder()
+    plan = loop.Plan(arguments.steps, minutes, arguments.rate, threads=arguments.threads, memory=MEMORY)
     record = {"recipe": "twinscope.train.embedder", "seed": SEED, "windows": arguments.windows, "commit": commit(),
               "data_sha256": source.sha256, "pictures": len(source.pictures), "drawn": source.drawn.shape[:2],
+              "start": None if arguments.start is None else hashlib.sha256(arguments.start.read_bytes()).hexdigest(),
               "plan": plan._asdict(), "parameters": sum(p.numel() for p in network.parameters()),
               "torch": torch.__version__}  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
@@ -64,12 +74,27 @@ def main() -> None:
     (out / "run.json").write_text(json.dumps(record, indent=1))
 
 
+def begin(network: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Give a network the weights of another that may have fewer tones and fewer blocks at the end.
+
+    New tones weigh nothing and new blocks change nothing, so that it begins as good as the other was.
+    """
+    own = network.state_dict()
+    for name, value in weights.items():
+        if own[name].shape != value.shape:
+            own[name].zero_()
+            own[name][:, : value.shape[1]] = value
+        else:
+            own[name].copy_(value)
+    network.load_state_dict(own)
+
+
 def minutes_until(clock: str, run: Path) -> float:
     """Return the minutes of loop time at which the clock will show HH:MM, those of an interrupted run included."""
     hour, minute = (int(part) for part in clock.split(":"))
     now = datetime.now().astimezone()
     left = (now.replace(hour=hour, minute=minute, second=0, microsecond=0) - now) % timedelta(days=1)
-    done = torch.load(run / "last.pt", weights_only=True)["state"]["seconds"] if (run / "last.pt").exists() else 0.0
+    done = loop.load(run / "last.pt")["state"]["seconds"] if (run / "last.pt").exists() else 0.0
     return float(left.total_seconds() + done) / 60
 
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from twinscope import metrics
 from twinscope.errors import ModelError
 from twinscope.models.card import CARDS, WEIGHTS, Card, Probe, probe_input, write
-from twinscope.train import protocol
+from twinscope.train import loop, protocol
 from twinscope.train.embedder import SIDE, embed
 from twinscope.train.networks import Embedder
 
@@ -78,9 +78,9 @@ def main() -> None:
     parser.add_argument("--into", type=Path, help="a folder for graph and card instead of the package")
     parser.add_argument("--last", action="store_true", help="the averaged weights of last.pt instead of best.pt")
     arguments = parser.parse_args()
-    saved = torch.load(arguments.run / "best.pt", weights_only=True)
+    saved = loop.load(arguments.run / "best.pt")
     if arguments.last:
-        last = torch.load(arguments.run / "last.pt", weights_only=True)
+        last = loop.load(arguments.run / "last.pt")
         saved = {"network": last["average"], "row": last["state"]}
     network = Embedder()
     network.load_state_dict(saved["network"])
@@ -182,7 +182,7 @@ def described(id: str, path: Path, **own: Any) -> Card:
         task="embed pictures: two views of one picture lie within distance 1",
         input="grey: (n, 96, 96) uint8",
         preprocessing="outside: luma, resized to 96x96 (area filter when shrinking, bicubic when growing); "
-        "inside the graph: three tones, each standardised over the picture",
+        "inside the graph: four tones, each standardised over the picture",
         output="points: (n, 128) float32, on a sphere; Euclidean distance. To explain it: maps_8, maps_16 and head_*",
         border=1.0,
         probe=Probe(shape=(2, SIDE, SIDE), dtype="uint8", first=tuple(round(float(v), 6) for v in probe), atol=2e-3),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import pickle
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -14,14 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from twinscope.errors import UsageError
 from twinscope.train.data import Batch
-from twinscope.train.losses import Contrast
+from twinscope.train.losses import Contrast, Memory
 
 
 class Plan(NamedTuple):
     """How a run goes: `steps` in all or `minutes` of wall time, whichever is over first; the peak learning rate, the
     decay of weights and of the averaged copy; `every` so many steps a look, every `save_s` seconds a checkpoint. The
-    rate goes up over `warm` steps. `patience` looks without a better score end the run, too.
+    rate goes up over `warm` steps. `patience` looks without a better score end the run, too. From then on the last
+    `memory` points are negatives, too; a run that goes on begins with none.
     """
 
     steps: int
@@ -35,6 +38,7 @@ class Plan(NamedTuple):
     bf16: bool = True
     warm: int = 150
     patience: int | None = None
+    memory: int = 0
 
 
 Tell = Callable[[int, dict[str, Any] | None], None]
@@ -68,7 +72,7 @@ def train(
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     state: dict[str, Any] = {"step": 0, "best": -math.inf, "seconds": 0.0, "loss": 0.0, "stale": 0}
     if (folder / "last.pt").exists():
-        saved = torch.load(folder / "last.pt", weights_only=True)
+        saved = load(folder / "last.pt")
         network.load_state_dict(saved["network"])
         loss.load_state_dict(saved["loss"])
         optimiser.load_state_dict(saved["optimiser"])
@@ -79,9 +83,12 @@ def train(
     loader = DataLoader(todo, batch_size=None, num_workers=1, prefetch_factor=4)
     start, running, saved_at = time.monotonic() - state["seconds"], state["loss"], time.monotonic()
     share = max(0.02, 1 / plan.every)
+    memory = Memory(plan.memory)
     for step, batch in enumerate(loader, state["step"] + 1):
         progress = min(1.0, max(step / plan.steps, (time.monotonic() - start) / (60 * plan.minutes)))
-        value = _step(network, loss, optimiser, batch, plan, _rate(plan, step, progress))
+        value = _step(
+            network, loss, optimiser, batch, plan, _rate(plan, step, progress), memory if step > plan.warm else None
+        )
         _follow(average, network, min(plan.average, step / (step + 10)))
         running = value if running == 0 else (1 - share) * running + share * value
         row: dict[str, Any] | None = None
@@ -112,16 +119,24 @@ def _rate(plan: Plan, step: int, progress: float) -> float:
 
 
 def _step(
-    network: nn.Module, loss: Contrast, optimiser: torch.optim.Optimizer, batch: Batch, plan: Plan, rate: float
+    network: nn.Module,
+    loss: Contrast,
+    optimiser: torch.optim.Optimizer,
+    batch: Batch,
+    plan: Plan,
+    rate: float,
+    memory: Memory | None,
 ) -> float:
     network.train()
     for group in optimiser.param_groups:
         group["lr"] = rate
-    views, same, unsure = (torch.as_tensor(part) for part in batch)
+    views, same, unsure, places = (torch.as_tensor(part) for part in batch)
     grey = views[:, None].float().contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
         points = network.directions(grey)  # type: ignore[operator]
-    value: Tensor = loss(points.float(), same, unsure)
+    value: Tensor = loss(points.float(), same, unsure, places, memory)
+    if memory is not None:
+        memory.add(points.float(), places)
     if not torch.isfinite(value):
         raise FloatingPointError("the loss is no number any more")
     optimiser.zero_grad(set_to_none=True)
@@ -184,3 +199,12 @@ def save(path: Path, content: dict[str, Any]) -> None:
     part = path.with_suffix(".part")
     torch.save(content, part)
     part.replace(path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return a checkpoint. Raises UsageError where it is damaged."""
+    try:
+        content: dict[str, Any] = torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        raise UsageError(f"{path} is no whole checkpoint; delete it to begin anew, or bring it back") from error
+    return content

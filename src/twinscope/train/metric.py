@@ -133,8 +133,8 @@ def judge(network: nn.Module, test: protocol.Classes) -> dict[str, float]:
 
 def _finish(run: Path, record: dict[str, Any], test: protocol.Classes, each: int) -> dict[str, Any]:
     """Write the graph of the best checkpoint, its border at 1, and its card; return what is told of the run."""
-    best = torch.load(run / "best.pt", weights_only=True)
-    state = torch.load(run / "last.pt", weights_only=True)["state"]
+    best = loop.load(run / "best.pt")
+    state = loop.load(run / "last.pt")["state"]
     network = Embedder()
     network.load_state_dict(best["network"])
     chosen = export.set_border(network, [test], slack=1e-5)

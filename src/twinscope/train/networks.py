@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+TONES = 4
+
 
 class Residual(nn.Module):
     """Two 3x3 convolutions with batch normalisation and a shortcut; the first one may halve the resolution."""
@@ -31,6 +33,8 @@ class Bottleneck(nn.Module):
     def __init__(self, wide: int) -> None:
         super().__init__()
         inner = wide // 2
+        last = nn.BatchNorm2d(wide)
+        nn.init.zeros_(last.weight)  # a new block changes nothing until it has learned to
         self.branch = nn.Sequential(
             nn.Conv2d(wide, inner, 1, bias=False),
             nn.BatchNorm2d(inner),
@@ -39,7 +43,7 @@ class Bottleneck(nn.Module):
             nn.BatchNorm2d(inner),
             nn.ReLU(),
             nn.Conv2d(inner, wide, 1, bias=False),
-            nn.BatchNorm2d(wide),
+            last,
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,19 +53,19 @@ class Bottleneck(nn.Module):
 class Embedder(nn.Module):
     """Map (n, 1, h, w) grey in [0, 255] to (n, 128) points.
 
-    Inside: three tones of the picture (as it is, shadows spread, lights spread), each standardised over the picture;
-    a trunk of 5x5 stem and residual blocks down to 1/16, with two more at that size, so that every place has seen the
-    whole picture; GeM pooling (learned power) of the last two sizes beside the mean of the last; a linear layer;
-    points on a sphere whose radius puts the border between same and different at distance 1.
+    Inside: four tones of the picture (as it is, shadows spread, lights spread, relative to what is near), each
+    standardised over the picture; a trunk of 5x5 stem and residual blocks down to 1/16, with four more at that size,
+    so that every place has seen the whole picture; GeM pooling (learned power) of the last two sizes beside the mean
+    of the last; a linear layer; points on a sphere whose radius puts the border between same and different at 1.
     """
 
     def __init__(self, widths: tuple[int, int, int, int] = (32, 64, 128, 256), dimensions: int = 128) -> None:
         super().__init__()
         self.radius: Tensor
         stem, *wide = widths
-        self.stem = nn.Sequential(nn.Conv2d(3, stem, 5, 2, 2, bias=False), nn.BatchNorm2d(stem), nn.ReLU())
+        self.stem = nn.Sequential(nn.Conv2d(TONES, stem, 5, 2, 2, bias=False), nn.BatchNorm2d(stem), nn.ReLU())
         self.trunk = nn.Sequential(*(Residual(a, b, 2) for a, b in zip(widths[:-2], wide[:-1], strict=True)))
-        self.top = nn.Sequential(Residual(widths[-2], widths[-1], 2), Bottleneck(widths[-1]), Bottleneck(widths[-1]))
+        self.top = nn.Sequential(Residual(widths[-2], widths[-1], 2), *(Bottleneck(widths[-1]) for _ in range(4)))
         self.power = nn.Parameter(torch.tensor(3.0))
         self.head = nn.Linear(widths[-2] + 2 * widths[-1], dimensions)
         self.register_buffer("radius", torch.tensor(1.0))
@@ -89,8 +93,22 @@ class Embedder(nn.Module):
 
 
 def tones(grey: Tensor) -> Tensor:
-    """Return (n, 3, h, w): grey in [0, 1], its shadows and its lights spread, each with mean 0 and deviation 1."""
+    """Return (n, 4, h, w): grey in [0, 1], its shadows and its lights spread, and grey relative to what is near.
+
+    Each has mean 0 and deviation 1. What is near a dim cell is dim, whatever bright letter lies elsewhere.
+    """
     x = grey / 255
-    three = torch.cat([x, torch.log(x + 0.02), torch.log(1.02 - x)], 1)
-    centred = three - three.mean((2, 3), keepdim=True)
+    four = torch.cat([x, torch.log(x + 0.02), torch.log(1.02 - x), relative(x)], 1)
+    centred = four - four.mean((2, 3), keepdim=True)
     return centred / torch.sqrt(centred.square().mean((2, 3), keepdim=True) + 1e-4)
+
+
+def relative(x: Tensor) -> Tensor:
+    """Return grey in [0, 1] less the mean of some 20 px around, by the deviation there (of three grey values more)."""
+    centred = x - _around(x)
+    return centred / torch.sqrt(_around(centred.square()) + (3 / 255) ** 2)
+
+
+def _around(x: Tensor) -> Tensor:
+    small = F.avg_pool2d(F.avg_pool2d(x, 4), 5, 1, 2, count_include_pad=False)
+    return F.interpolate(small, size=x.shape[-2:], mode="bilinear", align_corners=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,8 @@ from twinscope.train.data import SIDE, Batch, Bytes, Rng, Window
 
 MEMBERS = 4
 DRAWN_SHARE = 0.35
+ALIKE_SHARE = 0.4
+"""The share of clusters of real pictures that are look-alikes of other groups, where these are known."""
 SOFT_SHARE = 0.15
 SOFT_PX = (20, 90)
 """The share of clusters that are shown as a few pixels enlarged, and how many there are on a side."""
@@ -96,10 +98,16 @@ def _families(rng: Rng, count: int) -> Bytes:
 
 
 class FreshBatches(Dataset[Batch]):
-    """Batch `step` of a run, from (seed, step) alone: three views of each of `windows` fresh windows."""
+    """Batch `step` of a run, from (seed, step) alone: three views of each of `windows` fresh windows.
 
-    def __init__(self, source: Stock, seed: int, windows: int, side: int, steps: int) -> None:
+    alike: for each picture those that look most like it, from `lookalikes`; without, none are known.
+    """
+
+    def __init__(
+        self, source: Stock, seed: int, windows: int, side: int, steps: int, alike: NDArray[np.int64] | None = None
+    ) -> None:
         self.source, self.seed, self.windows, self.side, self.steps = source, seed, windows, side, steps
+        self.alike = alike
         self.odds = _odds(source.pictures)
         self.fields: dict[int, list[int]] = {}
         for number, one in enumerate(source.pictures):
@@ -141,14 +149,20 @@ class FreshBatches(Dataset[Batch]):
         one = self.source.pictures[number]
         fields = self.fields[one.group]
         numbers = [number]
-        if many > 1 and one.source in data.NEIGHBOURS_ARE_APART and len(fields) > 1:
+        if self.alike is not None and rng.random() < ALIKE_SHARE:
+            many = int(rng.integers(3, 8))
+            numbers += [
+                int(k) for k in rng.choice(self.alike[number], min(many - 1, self.alike.shape[1]), replace=False)
+            ]
+        elif many > 1 and one.source in data.NEIGHBOURS_ARE_APART and len(fields) > 1:
             others = [k for k in rng.permutation(fields) if k != number]
             numbers += [int(k) for k in others[: many - 1]]
         each = -(-many // len(numbers))
         out = []
         for k in numbers:
+            shown = self.source.pictures[k]
             for box, part in cut_fresh(self.source.picture(k), rng, each):
-                out.append((part, Window(k, one.group, cluster, one.source, one.modality, box)))
+                out.append((part, Window(k, shown.group, cluster, shown.source, shown.modality, box)))
         return out[:many]
 
     def _drawn(self, rng: Rng, family: int, many: int, cluster: int) -> list[tuple[Bytes, Window]]:
@@ -171,6 +185,34 @@ class FreshBatches(Dataset[Batch]):
         return out
 
 
+def lookalikes(
+    source: Stock, embed: Callable[[Bytes], NDArray[np.float32]], seed: int, each: int = 4, many: int = 12
+) -> NDArray[np.int64]:
+    """Return for each picture the `many` that look most like it and may not share content: (pictures, many).
+
+    As near as the nearest of `each` windows of one to those of the other; `embed` takes (n, 128, 128) grey uint8.
+    """
+    rng = np.random.default_rng([seed, 3])
+    views, owners = [], []
+    for number in range(len(source.pictures)):
+        for _, part in cut_fresh(source.picture(number), rng, each):
+            views.append(data.view(part, rng, "anchor", 128))
+            owners.append(number)
+    points, owner = embed(np.stack(views)), np.array(owners)
+    place = data.places(
+        [Window(k, p.group, 0, p.source, p.modality, (0, 0, 1, 1)) for k, p in enumerate(source.pictures)]
+    )
+    order = []
+    for number in range(len(source.pictures)):
+        far = np.full(len(source.pictures), np.inf)
+        cosines = points[owner == number] @ points.T
+        if len(cosines):
+            np.minimum.at(far, owner, -cosines.max(0))
+        far[place == place[number]] = np.inf
+        order.append(np.argsort(far, kind="stable")[:many])
+    return np.stack(order)
+
+
 def viewed(
     parts: list[Bytes],
     windows: list[Window],
@@ -190,7 +232,9 @@ def viewed(
             views.append(data.view(parts[k], rng, str(how), side, parts[(k + 7) % len(parts)]))
     same, unsure = data.relations(windows)
     times = (len(odds), len(odds))
-    return Batch(np.stack(views), np.tile(same, times), np.tile(unsure, times))
+    return Batch(
+        np.stack(views), np.tile(same, times), np.tile(unsure, times), np.tile(data.places(windows), len(odds))
+    )
 
 
 def cut_fresh(picture: Bytes, rng: Rng, most: int) -> list[tuple[tuple[int, int, int, int], Bytes]]:

@@ -149,7 +149,7 @@ def train(training: data.Bytes, validation: data.Bytes, plan: Plan, folder: Path
         optimiser = torch.optim.SGD(network.parameters(), plan.rate, momentum=0.9)
     state: dict[str, Any] = {"step": 0, "best": math.inf, "seconds": 0.0}
     if (folder / "last.pt").exists():
-        saved = torch.load(folder / "last.pt", weights_only=True)
+        saved = loop.load(folder / "last.pt")
         network.load_state_dict(saved["network"])
         optimiser.load_state_dict(saved["optimiser"])
         state = saved["state"]
@@ -237,7 +237,7 @@ def accuracy(far: NDArray[np.float32]) -> float:
 
 def load(path: Path) -> SN:
     """Return the network of a checkpoint that `train` wrote, in evaluation mode."""
-    saved = torch.load(path, weights_only=True)
+    saved = loop.load(path)
     network = SN(saved["plan"]["version"], saved["plan"]["faithful"])
     network.load_state_dict(saved["network"])
     return network.eval()
