@@ -194,13 +194,15 @@ def test_the_memory_gives_negatives_but_for_what_may_be_the_same() -> None:
 
 
 def test_the_memory_forgets_the_oldest() -> None:
-    memory, nothing = Memory(3), Memory(0)
+    memory, nothing, later = Memory(3), Memory(0), Memory(3, skip=4)
     for k in range(5):
+        later.add(torch.full((1, 2), float(k)), torch.tensor([k]))
         memory.add(torch.full((1, 2), float(k)), torch.tensor([k]))
         nothing.add(torch.full((1, 2), float(k)), torch.tensor([k]))
     assert memory.places.tolist() == [2, 3, 4]
     assert memory.points[:, 0].tolist() == [2.0, 3.0, 4.0]
     assert len(nothing.points) == 0
+    assert later.places.tolist() == [4]
 
 
 def test_places_tell_what_may_share_content_across_batches() -> None:

@@ -83,12 +83,10 @@ def train(
     loader = DataLoader(todo, batch_size=None, num_workers=1, prefetch_factor=4)
     start, running, saved_at = time.monotonic() - state["seconds"], state["loss"], time.monotonic()
     share = max(0.02, 1 / plan.every)
-    memory = Memory(plan.memory)
+    memory = Memory(plan.memory, plan.warm)
     for step, batch in enumerate(loader, state["step"] + 1):
         progress = min(1.0, max(step / plan.steps, (time.monotonic() - start) / (60 * plan.minutes)))
-        value = _step(
-            network, loss, optimiser, batch, plan, _rate(plan, step, progress), memory if step > plan.warm else None
-        )
+        value = _step(network, loss, optimiser, batch, plan, _rate(plan, step, progress), memory)
         _follow(average, network, min(plan.average, step / (step + 10)))
         running = value if running == 0 else (1 - share) * running + share * value
         row: dict[str, Any] | None = None
@@ -125,7 +123,7 @@ def _step(
     batch: Batch,
     plan: Plan,
     rate: float,
-    memory: Memory | None,
+    memory: Memory,
 ) -> float:
     network.train()
     for group in optimiser.param_groups:
@@ -135,8 +133,7 @@ def _step(
     with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
         points = network.directions(grey)  # type: ignore[operator]
     value: Tensor = loss(points.float(), same, unsure, places, memory)
-    if memory is not None:
-        memory.add(points.float(), places)
+    memory.add(points.float(), places)
     if not torch.isfinite(value):
         raise FloatingPointError("the loss is no number any more")
     optimiser.zero_grad(set_to_none=True)

@@ -10,17 +10,19 @@ from torch.nn import functional as F
 class Memory:
     """The last `size` points that a network gave, as further negatives (cross-batch memory), and what they show.
 
-    `place` numbers say what may share content: equal ones may.
+    `place` numbers say what may share content: equal ones may. The first `skip` batches, of a network that knows
+    nothing yet, are not kept.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, skip: int = 0) -> None:
+        self.size, self.skip = size, skip
         self.points = torch.empty(0)
         self.places = torch.empty(0, dtype=torch.int64)
 
     def add(self, points: Tensor, places: Tensor) -> None:
         """Remember points (n, d) and their places (n,); the oldest beyond the size are forgotten."""
-        if self.size:
+        self.skip -= 1
+        if self.size and self.skip < 0:
             self.points = torch.cat([self.points.reshape(-1, points.shape[1]), points.detach()])[-self.size :]
             self.places = torch.cat([self.places, places])[-self.size :]
 
