@@ -10,6 +10,14 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- results: begin; made by docs/generate.py from results/accuracy.json -->", "<!-- results: end -->"
 PUBLISHED = {"SN": (".853731", ".861574"), "SN[G]": (".748010", ".848148")}
+FIGURES = {
+    "deformations": "Deformations of two drawn pictures (figure 2 of both papers)",
+    "training": "Accuracy during training: batch, validation, test, real (2018, figure 3)",
+    "likelihood-synthetic": "Likelihood of each pair, green right and red wrong (2018, figure 4; 2019, 3a)",
+    "classes-synthetic": "Classes against classes (2019, figure 3c)",
+    "pca-points": "Principal components of 1,024 embeddings (2018, figure 6)",
+}
+NAMES = {"SN": "SN", "SN-G": "SN[G]", "embedder-1": "embedder-1"}
 SETS = {"synthetic": "synthetic", "blots": "real: blots", "photos": "real: photographs", "copymove": "real: copy-move"}
 
 
@@ -49,6 +57,15 @@ def table(results: Mapping[str, Any] | None) -> Iterator[str]:
             what = f"{run['steps']:,} steps (the papers: 20,000) of {run['batch']} triplets"
             cost = f"{run['minutes']:.0f} minutes on {run['threads']} thread(s)"
             yield f"{name}: {what} from {run['windows']:,} windows, {cost}."
+    yield from figures(HERE / "figures")
+
+
+def figures(folder: Path) -> Iterator[str]:
+    """Yield the figures that lie in a folder, each with what it shows."""
+    for path in sorted(folder.glob("*.png")):
+        what = next(text for end, text in FIGURES.items() if path.stem.endswith(end))
+        network = path.stem.removesuffix(next(end for end in FIGURES if path.stem.endswith(end))).rstrip("-")
+        yield from ("", f"![{what}{': ' + NAMES[network] if network else ''}](figures/{path.name})")
 
 
 def _cell(part: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 # Train SN and SN[G], fill the table and draw the figures. Stopped, it goes on where it stopped.
 #
 #   papers/cicconet-2019/run.sh [--minutes 480] [--threads 2] [--faithful] [--runs DIR] [--figures DIR] [--json FILE]
-#                               [--steps N] [--batch N] [--every N] [--classes N]
+#                               [--keep DIR] [--steps N] [--batch N] [--every N] [--classes N]
 #
 # --minutes is the time of both trainings together; --steps, --batch, --every and --classes make a run small enough to try it.
 set -euo pipefail
@@ -10,12 +10,12 @@ cd "$(dirname "$0")/../.."
 here=papers/cicconet-2019
 python=${PYTHON:-.venv/bin/python}
 
-minutes=480 threads=2 runs=.cache/train figures=.cache/$here json=$here/results/accuracy.json classes=402
+minutes=480 threads=2 runs=.cache/train figures=.cache/$here json=$here/results/accuracy.json keep=$here/figures classes=402
 training=()
 while [ $# -gt 0 ]; do
   case $1 in
     --faithful) training+=("$1"); shift; continue ;;
-    --minutes|--threads|--runs|--figures|--json|--classes|--steps|--batch|--every) ;;
+    --minutes|--threads|--runs|--figures|--keep|--json|--classes|--steps|--batch|--every) ;;
     *) echo "run.sh: $1 is not an option; see the head of this file" >&2; exit 2 ;;
   esac
   [ $# -gt 1 ] || { echo "run.sh: $1 needs a value" >&2; exit 2; }
@@ -24,6 +24,7 @@ while [ $# -gt 0 ]; do
     --threads) threads=$2 ;;
     --runs) runs=$2 ;;
     --figures) figures=$2 ;;
+    --keep) keep=$2 ;;
     --json) json=$2 ;;
     --classes) classes=$2 ;;
     *) training+=("$1" "$2") ;;
@@ -43,6 +44,6 @@ train sn-g-v02 --manipulations geometric
 
 "$python" $here/sn_accuracy.py --runs "$runs" --classes "$classes" --json "$json"
 for network in 'SN' 'SN[G]'; do
-  "$python" $here/sn_figures.py --network "$network" --runs "$runs" --classes "$classes" -o "$figures/$network"
+  "$python" $here/sn_figures.py --network "$network" --runs "$runs" --classes "$classes" -o "$figures/$network" --keep "$keep"
 done
 "$python" docs/generate.py

@@ -25,7 +25,10 @@ COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e
 
 
 def draw(points: NDArray[np.float32], test: protocol.Classes, name: str, out: Path) -> None:
-    """Write pca.png and pca.html of 1,024 pictures of the classes (points: classes, 1 + versions, d), whole classes."""
+    """Write pca.png, pca-points.png and pca.html of 1,024 pictures of the classes, whole ones.
+
+    points: (classes, 1 + versions, d).
+    """
     classes = max(1, min(len(points), COUNT // points.shape[1] + 1))
     chosen = np.sort(np.random.default_rng(10).permutation(len(points))[:classes])
     each = points.shape[1]
@@ -34,6 +37,7 @@ def draw(points: NDArray[np.float32], test: protocol.Classes, name: str, out: Pa
     kinds = [test.windows[k].modality for k in chosen for _ in range(each)][:COUNT]
     places, share = components(flat, 3)
     picture(places, thumbs[:COUNT], kinds, name, out / "pca.png")
+    dots(places, kinds, name, out / "pca-points.png")
     label = np.repeat(np.arange(classes), each)[:COUNT]
     (out / "pca.html").write_text(page(places, share, thumbs[:COUNT], kinds, label, name), encoding="utf-8")
 
@@ -63,6 +67,21 @@ def picture(
     axis.set(xlabel="first component", ylabel="second component")
     axis.set_title(f"{len(thumbs):,} embeddings by {name}", fontsize=10)
     axis.legend(fontsize=8, loc="best")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def dots(places: NDArray[np.float64], kinds: list[str], name: str, path: Path) -> None:
+    """Draw the pictures as points in the colour of their modality, at their first two components."""
+    figure, axis = plt.subplots(figsize=(7.6, 6.4))
+    modality = np.array(kinds)
+    for kind, colour in zip(sorted(set(kinds)), COLOURS, strict=False):
+        mine = places[modality == kind]
+        axis.scatter(mine[:, 0], mine[:, 1], s=9, color=colour, linewidths=0, label=kind.replace("_", " "))
+    axis.set(xlabel="first component", ylabel="second component")
+    axis.set_title(f"{len(places):,} embeddings by {name}", fontsize=10)
+    axis.legend(fontsize=8, loc="best", markerscale=2)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -6,13 +6,15 @@ deformations.png (figure 2 of both), training.png (2018, figure 3), likelihood-S
 classes-SET.png (2019, 3c-d), neighbours.png (2019, 3e), right.png and wrong.png (2018, 5), pca.png (2018, 6) and
 pca.html, the same as a page to move in. SET is synthetic, blots, photos or copymove.
 
-The pictures show data of ../shared, each under its own licence: what is drawn here is not part of the repository.
+Most show data of ../shared, each under its own licence: what is drawn there is not part of the repository. Those that
+show none (curves, likelihoods, matrices, components as points, deformations of drawn pictures) go to --keep, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,9 +36,11 @@ from matplotlib import pyplot as plt
 from matplotlib.collections import PathCollection
 
 from twinscope import manipulate as m
-from twinscope.train import data, evaluate, protocol
+from twinscope.train import data, drawn, evaluate, protocol
 
 Bytes = NDArray[np.uint8]
+KEPT = ("training.png", "likelihood-synthetic.png", "classes-synthetic.png", "pca-points.png")
+"""What is known of these figures tells nothing of how a picture looks."""
 RIGHT, WRONG = "#1a9641", "#d7191c"
 CURVES = {"batch_accuracy": "batch", "val_accuracy": "validation", "test_accuracy": "test", "real_blots": "real: blots",
           "real_photos": "real: photographs", "real_copymove": "real: copy-move"}  # fmt: skip
@@ -57,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, default=Path(".cache/train"), help="where trained networks lie")
     parser.add_argument("--classes", type=int, default=402)
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--keep", type=Path, help="a folder for the figures that show no picture of ../shared")
     given = parser.parse_args(arguments)
     cv2.setNumThreads(1)
     found, missing = rivals.methods([given.network], given.runs)
@@ -69,7 +74,24 @@ def main(arguments: list[str] | None = None) -> int:
     if given.network in rivals.CHECKPOINTS:
         training(given.runs / rivals.CHECKPOINTS[given.network] / "curve.csv", given.output / "training.png")
     draw(found[0], protocol.classes("test", given.classes, 9, "v02", seed=3, per_image=4), given.output)
+    if given.keep is not None:
+        keep(given.network, given.output, given.keep)
     return 0
+
+
+def keep(network: str, drawn_in: Path, folder: Path) -> None:
+    """Copy what shows no picture of ../shared into `folder`, named by the network, and draw the sheet without them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in KEPT:
+        if (drawn_in / name).exists():
+            shutil.copyfile(drawn_in / name, folder / f"{slug(network)}-{name}")
+    deformations(list(drawn.family(np.random.default_rng(2), [1]) + drawn.family(np.random.default_rng(7), [2])),
+                 folder / "deformations.png")  # fmt: skip
+
+
+def slug(network: str) -> str:
+    """Return a network's name as file names have it: SN-G for SN[G]."""
+    return network.replace("[", "-").replace("]", "")
 
 
 def draw(method: rivals.Method, test: protocol.Classes, out: Path, sets: Sequence[str] = tuple(evaluate.SETS)) -> None:

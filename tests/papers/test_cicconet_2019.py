@@ -163,10 +163,16 @@ def test_the_table_and_all_figures_of_a_tiny_training(shared: Path, runs: Path, 
     sn_figures.training(runs / "sn-v02" / "curve.csv", tmp_path / "training.png")
     sn_figures.deformations(list(drawn.family(np.random.default_rng(2), [1, 2])), tmp_path / "deformations.png")
     names = ["classes-copymove", "classes-synthetic", "deformations", "likelihood-copymove", "likelihood-synthetic",
-             "neighbours", "pca", "right", "training", "wrong"]  # fmt: skip
+             "neighbours", "pca", "pca-points", "right", "training", "wrong"]  # fmt: skip
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*(f"{n}.png" for n in names), "pca.html"])
     for name in names:
         assert cv2.imread(str(tmp_path / f"{name}.png")).std() > 5, name
+    sn_figures.keep("SN[G]", tmp_path, tmp_path / "kept")
+    kept = ["SN-G-classes-synthetic", "SN-G-likelihood-synthetic", "SN-G-pca-points", "SN-G-training", "deformations"]
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == [f"{name}.png" for name in kept]
+    shown = "\n".join(runpy.run_path(str(HERE / "readme.py"))["figures"](tmp_path / "kept"))
+    assert re.findall(r"figures/([\w-]+)\.png", shown) == kept
+    assert "![Classes against classes (2019, figure 3c): SN[G]](figures/SN-G-classes-synthetic.png)" in shown
 
 
 def test_figures_of_a_network_that_was_not_trained_are_refused(tmp_path: Path, capsys: Any) -> None:
@@ -195,7 +201,7 @@ def test_run_trains_both_networks_and_makes_all(tmp_path: Path) -> None:
     assert table.startswith(
         "papers/cicconet-2019/sn_accuracy.py --runs R --classes 402 --json papers/cicconet-2019/res"
     )
-    assert "--network SN --runs R --classes 402 -o F/SN" in figures
+    assert "--network SN --runs R --classes 402 -o F/SN --keep papers/cicconet-2019/figures" in figures
     assert "--network SN[G]" in figures_g
     assert docs == "docs/generate.py"
 

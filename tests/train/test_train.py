@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from twinscope.errors import UsageError  # noqa: E402
 from twinscope.train import data, drawn, embedder, loop, protocol, stock  # noqa: E402
-from twinscope.train.losses import Contrast, Memory  # noqa: E402
+from twinscope.train.losses import Contrast  # noqa: E402
 from twinscope.train.networks import Embedder, relative, tones  # noqa: E402
 
 
@@ -174,35 +174,6 @@ def test_loss_prefers_true_pairs_and_leaves_unsure_ones_out() -> None:
     near[0] = near[1]  # an unsure pair that coincides costs nothing, a different one does
     points = near
     assert value(right, none) > value(right, unsure) + 1
-
-
-def test_the_memory_gives_negatives_but_for_what_may_be_the_same() -> None:
-    points = torch.nn.functional.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.1]]), dim=1)
-    same, none = torch.ones(2, 2, dtype=torch.bool), torch.zeros(2, 2, dtype=torch.bool)
-    places = torch.tensor([7, 7])
-
-    @torch.inference_mode()
-    def value(other: tuple[float, float], place: int) -> float:
-        memory = Memory(4)
-        memory.add(torch.nn.functional.normalize(torch.tensor([other]), dim=1), torch.tensor([place]))
-        return float(Contrast(spread=0.0)(points, same, none, places, memory))
-
-    without = float(Contrast(spread=0.0)(points, same, none).detach())
-    assert value((1.0, 0.05), 7) == pytest.approx(without, abs=1e-5)
-    assert value((1.0, 0.05), 8) > without + 3
-    assert value((-1.0, 0.0), 8) == pytest.approx(without, abs=1e-3)
-
-
-def test_the_memory_forgets_the_oldest() -> None:
-    memory, nothing, later = Memory(3), Memory(0), Memory(3, skip=4)
-    for k in range(5):
-        later.add(torch.full((1, 2), float(k)), torch.tensor([k]))
-        memory.add(torch.full((1, 2), float(k)), torch.tensor([k]))
-        nothing.add(torch.full((1, 2), float(k)), torch.tensor([k]))
-    assert memory.places.tolist() == [2, 3, 4]
-    assert memory.points[:, 0].tolist() == [2.0, 3.0, 4.0]
-    assert len(nothing.points) == 0
-    assert later.places.tolist() == [4]
 
 
 def test_places_tell_what_may_share_content_across_batches() -> None:

@@ -191,15 +191,11 @@ _CHANGES: list[tuple[float, manipulate.Step]] = [
 
 
 class Batch(NamedTuple):
-    """`views` (n, size, size) uint8; `same` and `unsure` (n, n) bool: which are of one window, which may overlap.
-
-    `places` (n,) int64: views of other batches show something else where this number is another.
-    """
+    """`views` (n, size, size) uint8; `same` and `unsure` (n, n) bool: which are of one window, which may overlap."""
 
     views: Bytes
     same: NDArray[np.bool_]
     unsure: NDArray[np.bool_]
-    places: NDArray[np.int64]
 
 
 def relations(windows: list[Window]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

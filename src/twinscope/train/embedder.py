@@ -31,8 +31,6 @@ SEED = 1
 WINDOWS = 54
 SIDE = 96
 """The side in px of the views it sees, in training and in use: half the cost of 128 px, and no worse."""
-MEMORY = 16384
-"""How many points of earlier steps are negatives, too: those of a hundred steps."""
 
 
 def main() -> None:
@@ -60,7 +58,7 @@ def main() -> None:
         alike = stock.lookalikes(source, lambda views: embed(network, views), SEED)
     batches = stock.FreshBatches(source, SEED, arguments.windows, SIDE, arguments.steps, alike)
     minutes = arguments.minutes if arguments.until is None else minutes_until(arguments.until, out)
-    plan = loop.Plan(arguments.steps, minutes, arguments.rate, threads=arguments.threads, memory=MEMORY)
+    plan = loop.Plan(arguments.steps, minutes, arguments.rate, threads=arguments.threads)
     record = {"recipe": "twinscope.train.embedder", "seed": SEED, "windows": arguments.windows, "commit": commit(),
               "data_sha256": source.sha256, "pictures": len(source.pictures), "drawn": source.drawn.shape[:2],
               "start": None if arguments.start is None else hashlib.sha256(arguments.start.read_bytes()).hexdigest(),

@@ -17,14 +17,13 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from twinscope.errors import UsageError
 from twinscope.train.data import Batch
-from twinscope.train.losses import Contrast, Memory
+from twinscope.train.losses import Contrast
 
 
 class Plan(NamedTuple):
     """How a run goes: `steps` in all or `minutes` of wall time, whichever is over first; the peak learning rate, the
     decay of weights and of the averaged copy; `every` so many steps a look, every `save_s` seconds a checkpoint. The
-    rate goes up over `warm` steps. `patience` looks without a better score end the run, too. From then on the last
-    `memory` points are negatives, too; a run that goes on begins with none.
+    rate goes up over `warm` steps. `patience` looks without a better score end the run, too.
     """
 
     steps: int
@@ -38,7 +37,6 @@ class Plan(NamedTuple):
     bf16: bool = True
     warm: int = 150
     patience: int | None = None
-    memory: int = 0
 
 
 Tell = Callable[[int, dict[str, Any] | None], None]
@@ -83,10 +81,9 @@ def train(
     loader = DataLoader(todo, batch_size=None, num_workers=1, prefetch_factor=4)
     start, running, saved_at = time.monotonic() - state["seconds"], state["loss"], time.monotonic()
     share = max(0.02, 1 / plan.every)
-    memory = Memory(plan.memory, plan.warm)
     for step, batch in enumerate(loader, state["step"] + 1):
         progress = min(1.0, max(step / plan.steps, (time.monotonic() - start) / (60 * plan.minutes)))
-        value = _step(network, loss, optimiser, batch, plan, _rate(plan, step, progress), memory)
+        value = _step(network, loss, optimiser, batch, plan, _rate(plan, step, progress))
         _follow(average, network, min(plan.average, step / (step + 10)))
         running = value if running == 0 else (1 - share) * running + share * value
         row: dict[str, Any] | None = None
@@ -117,23 +114,16 @@ def _rate(plan: Plan, step: int, progress: float) -> float:
 
 
 def _step(
-    network: nn.Module,
-    loss: Contrast,
-    optimiser: torch.optim.Optimizer,
-    batch: Batch,
-    plan: Plan,
-    rate: float,
-    memory: Memory,
+    network: nn.Module, loss: Contrast, optimiser: torch.optim.Optimizer, batch: Batch, plan: Plan, rate: float
 ) -> float:
     network.train()
     for group in optimiser.param_groups:
         group["lr"] = rate
-    views, same, unsure, places = (torch.as_tensor(part) for part in batch)
+    views, same, unsure = (torch.as_tensor(part) for part in batch)
     grey = views[:, None].float().contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
         points = network.directions(grey)  # type: ignore[operator]
-    value: Tensor = loss(points.float(), same, unsure, places, memory)
-    memory.add(points.float(), places)
+    value: Tensor = loss(points.float(), same, unsure)
     if not torch.isfinite(value):
         raise FloatingPointError("the loss is no number any more")
     optimiser.zero_grad(set_to_none=True)

@@ -7,28 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Memory:
-    """The last `size` points that a network gave, as further negatives (cross-batch memory), and what they show.
-
-    `place` numbers say what may share content: equal ones may. The first `skip` batches, of a network that knows
-    nothing yet, are not kept.
-    """
-
-    def __init__(self, size: int, skip: int = 0) -> None:
-        self.size, self.skip = size, skip
-        self.points = torch.empty(0)
-        self.places = torch.empty(0, dtype=torch.int64)
-
-    def add(self, points: Tensor, places: Tensor) -> None:
-        """Remember points (n, d) and their places (n,); the oldest beyond the size are forgotten."""
-        self.skip -= 1
-        if self.size and self.skip < 0:
-            self.points = torch.cat([self.points.reshape(-1, points.shape[1]), points.detach()])[-self.size :]
-            self.places = torch.cat([self.places, places])[-self.size :]
-
-
 class Contrast(nn.Module):
-    """Contrast of all pairs of a batch, as logits l = slope (cos - border); a memory gives more negatives.
+    """Contrast of all pairs of a batch, as logits l = slope (cos - border).
 
     The sum of: InfoNCE over each positive against all negatives; log(1 + sum of exp(l) over negatives) +
     log(1 + sum of exp(-l) over positives), which sets the border; and, weighted by `spread`, minus the logarithm of
@@ -41,23 +21,13 @@ class Contrast(nn.Module):
         self.border = nn.Parameter(torch.tensor(border))
         self.spread = spread
 
-    def forward(
-        self, points: Tensor, same: Tensor, unsure: Tensor, places: Tensor | None = None, memory: Memory | None = None
-    ) -> Tensor:
-        """Return the loss of unit vectors (n, d); `same` and `unsure` are (n, n) bool, the diagonal is left out.
-
-        places: (n,) int64, for what lies in the memory.
-        """
+    def forward(self, points: Tensor, same: Tensor, unsure: Tensor) -> Tensor:
+        """Return the loss of unit vectors (n, d); `same` and `unsure` are (n, n) bool, the diagonal is left out."""
         itself = torch.eye(len(points), dtype=torch.bool, device=points.device)
         positive, negative = same & ~itself, ~(same | unsure | itself)
         cosines = points @ points.T
-        slope = self.log_slope.clamp(max=4.2).exp()
-        logits = slope * (cosines - self.border)
-        strangers = logits.masked_fill(~negative, -1e4)
-        if memory is not None and places is not None and len(memory.points):
-            kept = slope * (points @ memory.points.T - self.border)
-            strangers = torch.cat([strangers, kept.masked_fill(places[:, None] == memory.places, -1e4)], 1)
-        against = torch.logsumexp(strangers, 1)
+        logits = self.log_slope.clamp(max=4.2).exp() * (cosines - self.border)
+        against = torch.logsumexp(logits.masked_fill(~negative, -1e4), 1)
         contrast = F.softplus(against[:, None] - logits)[positive].mean()
         pulled = torch.logsumexp((-logits).masked_fill(~positive, -1e4), 1)
         bordered = (F.softplus(against) + F.softplus(pulled)).mean()
