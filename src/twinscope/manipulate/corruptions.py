@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from twinscope.manipulate.fields import Field, Move, displaced
+from twinscope.manipulate.fields import Move, displaced
 from twinscope.manipulate.record import Image, Manipulated, Rng, done, luma
 from twinscope.manipulate.tone import decoded_jpeg
 
@@ -84,7 +84,7 @@ def glass_blur(image: Image, rng: Rng, severity: int) -> Manipulated:
 
 
 def motion_blur(image: Image, rng: Rng, severity: int) -> Manipulated:
-    """Drag along a line within 45 degrees of the horizontal: a Gaussian tail of sigma 3 to 15 px, cut at 20 to 40 px."""
+    """Drag along a line within 45 degrees of the horizontal: a tail of sigma 3 to 15 px, cut at 20 to 40 px."""
     radius, sigma = _of(severity, ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)))
     return done(_dragged(image, radius * _scale(image), sigma * _scale(image), rng.uniform(-45, 45)))
 
@@ -360,7 +360,7 @@ def _of(severity: int, values: tuple[Any, ...]) -> Any:
 
 
 def _scale(image: Image) -> float:
-    return min(image.shape[:2]) / SIDE
+    return float(min(image.shape[:2])) / SIDE
 
 
 def _normal(rng: Rng, shape: tuple[int, ...]) -> Image:
@@ -380,6 +380,3 @@ def _painted(cover: Any, colour: Image, image: Image) -> Image:
     if image.ndim == 2:
         return np.asarray(cover * np.float32(colour @ (0.299, 0.587, 0.114)), np.float32)
     return np.asarray(cover[..., None] * colour, np.float32)
-
-
-__all__ = ["CORRUPTIONS", "IN_PLACE", "MOVING", "Field", "elastic_move", "plasma", "zoom_move", *CORRUPTIONS]

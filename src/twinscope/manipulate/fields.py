@@ -6,7 +6,7 @@ remap takes it. Its inverse lives on the pixels of the source and says where eac
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -64,7 +64,7 @@ def displaced(image: Image, move: Move, how: int = cv2.INTER_CUBIC) -> Image:
     return np.asarray(cv2.remap(image, at, None, how, borderMode=cv2.BORDER_REFLECT_101), np.float32)
 
 
-def through(transform: Transform, points: Field) -> Field:
+def through(transform: NDArray[Any], points: Field) -> Field:
     """Return points (..., 2) px after a 3x3 transform, float32."""
     if np.array_equal(transform, np.eye(3)):
         return points

@@ -1,4 +1,4 @@
-"""Manipulations of place: mirror, rotation, scale, crop, perspective."""
+"""Manipulations of place: mirror, rotation, scale, crop, pad, perspective."""
 
 from __future__ import annotations
 
@@ -103,6 +103,23 @@ def crop(
         box = (x0, y0, x0 + new_w, y0 + new_h)
     x0, y0, x1, y1 = box
     return done(image[y0:y1, x0:x1], np.array([[1, 0, -x0], [0, 1, -y0], [0, 0, 1]], np.float64))
+
+
+def pad(
+    image: Image, rng: Rng, margins: tuple[int, int, int, int] | None = None, fill: float | None = None
+) -> Manipulated:
+    """Add `margins` (left, top, right, bottom px, default each up to 10 % of that side) of grey `fill`.
+
+    By default the fill is black, white or the picture's mean grey. The result is larger than the picture.
+    """
+    height, width = image.shape[:2]
+    if margins is None:
+        left, top, right, bottom = (int(rng.integers(0, int(0.1 * n) + 1)) for n in (width, height, width, height))
+    else:
+        left, top, right, bottom = margins
+    value = (0.0, 1.0, float(image.mean()))[int(rng.integers(3))] if fill is None else fill
+    out = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(value,) * 4)
+    return done(out, np.array([[1, 0, left], [0, 1, top], [0, 0, 1]], np.float64))
 
 
 def perspective(image: Image, rng: Rng, shift: float | None = None, fill: float | None = None) -> Manipulated:
