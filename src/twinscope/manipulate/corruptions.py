@@ -90,14 +90,17 @@ def motion_blur(image: Image, rng: Rng, severity: int) -> Manipulated:
 
 
 def zoom_blur(image: Image, rng: Rng, severity: int) -> Manipulated:
-    """Average the picture with its enlargements about the centre, up to 1.1 to 1.3 times (`zoom_move`)."""
+    """Average the picture with its enlargements about the centre, up to 1.1 to 1.3 times.
+
+    Content is smeared out along a ray; the record's transform brings it to its mean place (`zoom_move`).
+    """
     height, width = image.shape[:2]
     factors = _zooms(severity)
     total = np.array(image, np.float32)
     for factor in factors:
         how = cv2.INTER_LINEAR
         total += cv2.warpAffine(image, _zoom((height, width), factor)[:2], (width, height), flags=how, borderMode=1)
-    return done(total / np.float32(len(factors) + 1))
+    return done(total / np.float32(len(factors) + 1), zoom_move((height, width), severity).transform)
 
 
 def zoom_move(size: tuple[int, int], severity: int) -> Move:

@@ -89,7 +89,7 @@ def carried(points: Field, move: Move, rounds: int = 12, slack_px: float = 0.1) 
         error = at + here - aim
         if number > 1 and float(np.abs(error).max()) < 0.2 * slack_px:
             break
-    return at, np.asarray(np.abs(error).max(2) < slack_px)
+    return at, (np.abs(error[..., 0]) < slack_px) & (np.abs(error[..., 1]) < slack_px)
 
 
 def _looked_up(field: Field, at: Field) -> Field:

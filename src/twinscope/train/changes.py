@@ -7,18 +7,22 @@ the picture, one or two corruptions of ImageNet-C, another size, JPEG.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import Dataset
 
 from twinscope import manipulate as m
 from twinscope.errors import UsageError
 from twinscope.manipulate import fields
 from twinscope.manipulate.tone import decoded_jpeg
-from twinscope.train.data import Bytes, Rng
+from twinscope.train import data, stock
+from twinscope.train.data import Bytes, Rng, Window
+from twinscope.train.wear import BENIGN_CLASSES, Wear, drawn_wear, flow_of, worn_down
 
 Float = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -33,10 +37,6 @@ LEAST_PIXEL = 4 / 255
 """A place counts as changed where a pixel within 2 px of it differs by at least this."""
 SHARES = (0.01, 0.3)
 """The share of the picture that is changed, at least and at most."""
-PLACES = ("crop", "pad", "rotate", "flip", "perspective", "warp")
-"""The benign changes that move the picture ("out of place" in the paper)."""
-BENIGN_CLASSES = ("compressed", "resized", *m.CORRUPTIONS, *PLACES)
-"""Every class of benign change, as figure 7 lists them."""
 EDITS = ("splice", "clone", "erase", "in-paint", "retouch", "text")
 
 
@@ -45,8 +45,9 @@ class Pair(NamedTuple):
 
     original, query: (S, S, 3) uint8 RGB. flow: (S, S, 2) float32, for each pixel (x, y) of the original the (dx, dy)
     px with which query[y + dy, x + dx] shows the same place (black-2021, equations 4 and 5). seen: (S, S) bool, where
-    that place lies in the query for certain. changed: (S, S) bool on the original, where the query was edited and shows
-    it. label: 0 benign, 1 manipulated, 2 distinct. how: the steps by name.
+    that place lies in the query and the flow is right for certain (where short waves of elastic fold, it is not).
+    changed: (S, S) bool on the original, where the query was edited, unless that place lies outside the query. label:
+    0 benign, 1 manipulated, 2 distinct. how: the steps by name.
 
     Of a distinct pair flow is 0, seen False and changed True throughout (the paper's target T is one everywhere).
     """
@@ -58,27 +59,6 @@ class Pair(NamedTuple):
     changed: Mask
     label: int
     how: tuple[str, ...]
-
-
-class Wear(NamedTuple):
-    """A drawn benign change: how it moves the picture, the fill of what is empty then, corruptions, size, quality."""
-
-    move: m.Move
-    fill: float | None
-    corruptions: tuple[tuple[str, int], ...]
-    elastic: tuple[m.Move, ...]
-    resized: float
-    quality: int
-    how: tuple[str, ...]
-
-    def moves(self, size: int) -> list[m.Move]:
-        """Return every move in order, that of zoom blur (its mean) and of elastic included."""
-        elastic = iter(self.elastic)
-        out = [self.move]
-        for name, severity in self.corruptions:
-            if name in m.MOVING:
-                out.append(m.zoom_move((size, size), severity) if name == "zoom_blur" else next(elastic))
-        return out
 
 
 def pair(
@@ -106,14 +86,16 @@ def pair(
     if kind == "distinct" and not len(others):
         raise UsageError("a distinct pair needs another picture")
     plain = rng.random() < 0.85
+    how: tuple[str, ...] = ()
     original = shown(window, size, plain)
     source = shown(others[0], size, plain) if kind == "distinct" else original
-    changed, how = np.zeros((size, size), np.bool_), ()
+    changed = np.zeros((size, size), np.bool_)
     if kind in ("manipulated", "both"):
         source, changed, how = edited(original, [shown(one, size, plain) for one in others[:3]], rng)
-    query, flow, seen = source, np.zeros((size, size, 2), np.float32), np.ones((size, size), np.bool_)
+    query, flow = source, np.zeros((size, size, 2), np.float32)
+    seen = inside = np.ones((size, size), np.bool_)
     if kind in ("benign", "both", "distinct"):
-        wear, flow, seen = _seen_wear(changed, rng, size, source.ndim == 2, flips, benign)
+        wear, flow, seen, inside = _seen_wear(changed, rng, size, source.ndim == 2, flips, benign)
         query = worn_down(source, wear, rng)
         how = (*how, *wear.how)
         if rng.random() < worn:
@@ -121,7 +103,7 @@ def pair(
     if kind == "distinct":
         flow, seen, changed = np.zeros_like(flow), np.zeros_like(seen), np.ones_like(changed)
     else:
-        changed = changed & seen
+        changed = changed & inside
     return Pair(_rgb(original), _rgb(query), flow, seen, changed, KINDS[kind], how)
 
 
@@ -147,7 +129,8 @@ def edited(image: Float, others: Sequence[Float], rng: Rng) -> tuple[Float, Mask
     for _ in range(8):
         many = int(rng.choice((1, 2, 3), p=(0.6, 0.28, 0.12)))
         whole = float(np.exp(rng.uniform(*np.log((0.013, 0.25)))))
-        out, region, names = image, np.zeros(image.shape[:2], np.bool_), []
+        out, region = image, np.zeros(image.shape[:2], np.bool_)
+        names: list[str] = []
         for part in rng.dirichlet(np.full(many, 4.0)):
             found = _one_edit(out, others, rng, float(np.clip(part * whole, 0.008, 0.25)))
             if found is not None:
@@ -198,7 +181,7 @@ def _donor(image: Float, others: Sequence[Float], rng: Rng) -> Float:
     """Return a picture to splice from, of the image's size and channels: a part of another one, or the image turned."""
     if not len(others):
         return np.ascontiguousarray(np.rot90(image, 2))
-    other = others[int(rng.integers(len(others)))]
+    other = others[0 if rng.random() < 0.5 else int(rng.integers(len(others)))]
     if image.ndim == 2 and other.ndim == 3:
         other = np.asarray(cv2.cvtColor(other, cv2.COLOR_RGB2GRAY), np.float32)
     part = m.crop(other, rng, share=rng.uniform(0.3, 1.0)).image
@@ -215,146 +198,20 @@ def _visible(a: Float, b: Float, mask: Mask) -> bool:
 
 def _gap(a: Float, b: Float) -> Float:
     gap = np.abs(a - b)
-    return gap if gap.ndim == 2 else np.asarray(gap.max(2), np.float32)
-
-
-# ---------------------------------------------------------------------------------------------------- benign changes
-
-
-def drawn_wear(rng: Rng, size: int, grey: bool, flips: bool = True, only: str | None = None) -> Wear:
-    """Draw a benign change: the picture is worn in place, moved, or both, a third each, then compressed (40 to 90).
-
-    In place: one corruption of severity 1-5, or (.3) two of 1-3. Moved: one to three of `PLACES`. A third is shown at
-    .5-1 of its size before. `only` takes one class of `BENIGN_CLASSES` and compression.
-    """
-    names, places = _steps(rng, grey, flips, only)
-    most = 5 if len(names) == 1 else 3
-    corruptions = tuple((name, int(rng.integers(1, most + 1))) for name in names)
-    move, fill = _placed(rng, size, places)
-    elastic = tuple(m.elastic_move((size, size), rng, severity) for name, severity in corruptions if name == "elastic")
-    small = only == "resized" or (only is None and rng.random() < 1 / 3)
-    resized, quality = float(rng.uniform(0.5, 1.0)) if small else 1.0, int(rng.integers(40, 91))
-    how = [*places, *(f"{name} {severity}" for name, severity in corruptions)]
-    how += [f"resized {resized:.2f}"] if small else []
-    return Wear(move, fill, corruptions, elastic, resized, quality, (*how, f"compressed {quality}"))
-
-
-def _steps(rng: Rng, grey: bool, flips: bool, only: str | None) -> tuple[list[str], list[str]]:
-    """Return the names of the corruptions and of what moves the picture."""
-    if only is not None:
-        return [only] if only in m.CORRUPTIONS else [], [only] if only in PLACES else []
-    group = rng.random()
-    names: list[str] = []
-    places: list[str] = []
-    if group < 2 / 3:
-        fit = [name for name in m.CORRUPTIONS if not (grey and name == "saturate")]
-        names = [fit[k] for k in rng.permutation(len(fit))[: 1 if rng.random() < 0.7 else 2]]
-    if group >= 1 / 3:
-        free = [name for name in PLACES if flips or name != "flip"]
-        chosen = rng.permutation(len(free))[: int(rng.choice((1, 2, 3), p=(0.5, 0.35, 0.15)))]
-        places = [free[k] for k in sorted(chosen)]
-    return names, places
-
-
-def _placed(rng: Rng, size: int, places: Sequence[str]) -> tuple[m.Move, float | None]:
-    """Return the move of the picture, result `size` px square again, and the fill of what is empty then."""
-    whole, field = np.eye(3), None
-    for name in places:
-        if name == "warp":
-            field = m.smooth_field((size, size), rng, size * rng.uniform(0.01, 0.04), size * rng.uniform(0.2, 0.6))
-        else:
-            whole = _PLACES[name](rng, size) @ whole
-    fills: tuple[float | None, ...] = (0.0, 1.0, 0.5, None)
-    fill = fills[int(rng.integers(3 if "pad" in places else 4))]
-    return m.Move(whole, field), fill
-
-
-def _box_to_square(box: Sequence[float], size: int) -> m.Transform:
-    """Return the transform that brings a box (x0, y0, x1, y1, borders of pixels) to `size` px square."""
-    fx, fy = size / (box[2] - box[0]), size / (box[3] - box[1])
-    return np.array([[fx, 0, fx * (0.5 - box[0]) - 0.5], [0, fy, fy * (0.5 - box[1]) - 0.5], [0, 0, 1]], np.float64)
-
-
-def _crop(rng: Rng, size: int) -> m.Transform:
-    area, aspect = rng.uniform(0.7, 0.95), float(np.exp(rng.uniform(-0.04, 0.04)))
-    wide, tall = (min(size, size * float(np.sqrt(area)) * f) for f in (aspect, 1 / aspect))
-    x, y = rng.uniform(0, size - wide), rng.uniform(0, size - tall)
-    return _box_to_square((x, y, x + wide, y + tall), size)
-
-
-def _pad(rng: Rng, size: int) -> m.Transform:
-    left, top, right, bottom = rng.uniform(0, 0.1, 4) * size
-    return _box_to_square((-left, -top, size + right, size + bottom), size)
-
-
-def _rotate(rng: Rng, size: int) -> m.Transform:
-    angle, middle = rng.uniform(-15, 15), (size - 1) / 2
-    inner = float(np.cos(np.radians(angle)) + np.sin(np.radians(abs(angle)))) if rng.random() < 0.5 else 1.0
-    out = np.eye(3)
-    out[:2] = cv2.getRotationMatrix2D((middle, middle), angle, inner)  # inner: enlarged until no corner is empty
-    return out
-
-
-def _flip(rng: Rng, size: int) -> m.Transform:
-    if rng.random() < 0.7:
-        return np.array([[-1, 0, size - 1], [0, 1, 0], [0, 0, 1]], np.float64)
-    return np.array([[1, 0, 0], [0, -1, size - 1], [0, 0, 1]], np.float64)
-
-
-def _perspective(rng: Rng, size: int) -> m.Transform:
-    reach = size * rng.uniform(0.02, 0.07)
-    return m.corner_transform((size, size), rng.uniform(-reach, reach, (4, 2)))
-
-
-_PLACES: dict[str, Callable[[Rng, int], m.Transform]] = {
-    "crop": _crop, "pad": _pad, "rotate": _rotate, "flip": _flip, "perspective": _perspective,
-}  # fmt: skip
-
-
-def flow_of(moves: Sequence[m.Move], size: int) -> tuple[Float, Mask]:
-    """Return the flow of a picture of `size` px square after moves, and where it is sure and ends in the picture."""
-    start = fields.grid((size, size))
-    at, seen = start, np.ones((size, size), np.bool_)
-    for move in moves:
-        at, sure = m.carried(at, move)
-        seen &= sure & (at > -0.25).all(2) & (at < size - 0.75).all(2)
-    return np.asarray(at - start, np.float32), seen
+    return gap if gap.ndim == 2 else np.maximum(np.maximum(gap[..., 0], gap[..., 1]), gap[..., 2])
 
 
 def _seen_wear(
     changed: Mask, rng: Rng, size: int, grey: bool, flips: bool, only: str | None
-) -> tuple[Wear, Float, Mask]:
+) -> tuple[Wear, Float, Mask, Mask]:
     """Draw a benign change after which the query still shows what was edited: half of it, and not less than allowed."""
     for turn in range(6):
-        wear = drawn_wear(rng, size, grey, flips, only)
-        if turn == 5:
-            wear = wear._replace(move=m.Move(np.eye(3)))
-        flow, seen = flow_of(wear.moves(size), size)
-        shown = int((changed & seen).sum())
-        if shown >= max(0.5 * changed.sum(), SHARES[0] * size**2 if changed.any() else 0):
+        wear = drawn_wear(rng, size, grey, flips, only if turn < 5 else "compressed")
+        flow, seen, inside = flow_of(wear.moves(size), size)
+        visible = int((changed & inside).sum())
+        if visible >= max(0.5 * changed.sum(), SHARES[0] * size**2 if changed.any() else 0):
             break
-    return wear, flow, seen
-
-
-def worn_down(image: Float, wear: Wear, rng: Rng) -> Float:
-    """Return the picture (SxS or SxSx3) after a drawn benign change; `rng` draws the noise."""
-    size, out = image.shape[0], image
-    moved = not np.array_equal(wear.move.transform, np.eye(3))
-    if moved:
-        out = m.warp(out, wear.move.transform, (size, size), wear.fill).image
-    if wear.move.field is not None:
-        out = m.displaced(out, m.Move(np.eye(3), wear.move.field))
-    elastic = iter(wear.elastic)
-    for name, severity in wear.corruptions:
-        if name == "elastic":
-            out = np.clip(m.displaced(out, next(elastic), cv2.INTER_LINEAR), 0, 1)
-        else:
-            out = m.CORRUPTIONS[name](np.clip(out, 0, 1), rng, severity).image
-    if wear.resized < 1:
-        small = max(8, round(size * wear.resized))
-        out = cv2.resize(out, (small, small), interpolation=cv2.INTER_AREA)
-        out = cv2.resize(out, (size, size), interpolation=cv2.INTER_CUBIC)
-    return decoded_jpeg(np.asarray(out, np.float32), wear.quality)
+    return wear, flow, seen, inside
 
 
 # ---------------------------------------------------------------------------------------------------- targets
@@ -369,6 +226,145 @@ def aligned(one: Pair) -> Bytes:
     """Return the query sampled where the true flow says (equation 5): (S, S, 3) uint8 in the original's frame."""
     at = fields.grid((one.flow.shape[0], one.flow.shape[1])) + one.flow
     return np.asarray(cv2.remap(one.query, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+# ---------------------------------------------------------------------------------------------------- batches
+
+
+class Changes(NamedTuple):
+    """Pairs of a batch, stacked: (n, S, S, 3) uint8 twice, (n, S, S, 2) float32, (n, S, S) bool twice, (n,) int64."""
+
+    original: Bytes
+    query: Bytes
+    flow: Float
+    seen: Mask
+    changed: Mask
+    label: NDArray[np.int64]
+    how: tuple[tuple[str, ...], ...]
+
+
+def stacked(pairs: Sequence[Pair]) -> Changes:
+    """Return pairs of one size as a batch."""
+    original, query, flow, seen, changed = (np.stack([one[k] for one in pairs]) for k in range(5))
+    label = np.array([one.label for one in pairs], np.int64)
+    return Changes(original, query, flow, seen, changed, label, tuple(one.how for one in pairs))
+
+
+class Batches(Dataset[Changes]):
+    """Batch `step` of a run, from (seed, step) alone: pairs of fresh windows, balanced over the three classes.
+
+    One in twenty benign pairs is identical, 15 % of the manipulated ones are not worn, half of the distinct ones are
+    look-alikes: another window of the same image, a field of the same group, a member of the same drawn family.
+    """
+
+    def __init__(
+        self, source: stock.Stock, seed: int, pairs: int, size: int, steps: int, flips: bool = False, worn: float = 0.3
+    ) -> None:
+        self.source, self.seed, self.pairs, self.size, self.steps = source, seed, pairs, size, steps
+        self.flips, self.worn = flips, worn
+        self.fresh = stock.FreshBatches(source, seed, pairs + 4, size, steps)
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> Changes:
+        if step >= self.steps:
+            raise IndexError(step)
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng([self.seed, step])
+        parts, windows = self.fresh.draw(rng)
+        same, unsure = data.relations(windows)
+        labels = rng.permutation((np.arange(self.pairs) + step) % 3)
+        out = []
+        for k, label in enumerate(labels):
+            others = [parts[j] for j in rng.permutation(np.flatnonzero(~same[k] & ~unsure[k]))[:3]]
+            near = lookalike(self.source, self.fresh.fields, windows[k], rng) if rng.random() < 0.5 else None
+            others = others if near is None else [near, *others[:2]]
+            kind = self._kind(int(label), rng)
+            if kind == "distinct" and not others:
+                kind = "benign"
+            out.append(pair(parts[k], others, rng, kind, self.size, flips=self.flips, worn=self.worn))
+        return stacked(out)
+
+    def _kind(self, label: int, rng: Rng) -> str:
+        draw = rng.random()
+        if label == BENIGN:
+            return "identical" if draw < 0.05 else "benign"
+        if label == MANIPULATED:
+            return "manipulated" if draw < 0.15 else "both"
+        return "distinct"
+
+
+def lookalike(source: stock.Stock, groups: dict[int, list[int]], window: Window, rng: Rng) -> Bytes | None:
+    """Return a window (256x256 RGB uint8) that looks like `window` of the stock but shows another place, or None."""
+    first = len(source.pictures)
+    if window.image >= first:
+        family, member = divmod(window.image - first, stock.MEMBERS)
+        grey = source.drawn[family, (member + int(rng.integers(1, stock.MEMBERS))) % stock.MEMBERS]
+        side = int(rng.integers(128, data.SIDE + 1))
+        x, y = (int(v) for v in rng.integers(0, data.SIDE - side + 1, 2))
+        return np.repeat(stock.whole(grey[y : y + side, x : x + side])[..., None], 3, 2)
+    fields_of_group = [k for k in groups[source.pictures[window.image].group] if k != window.image]
+    if fields_of_group and window.source in data.NEIGHBOURS_ARE_APART and rng.random() < 0.5:
+        other = fields_of_group[int(rng.integers(len(fields_of_group)))]
+        return next((part for _, part in stock.cut_fresh(source.picture(other), rng, 1)), None)
+    x0, y0, x1, y1 = window.box
+    for box, part in stock.cut_fresh(source.picture(window.image), rng, 8):
+        if box[2] <= x0 or box[0] >= x1 or box[3] <= y0 or box[1] >= y1:
+            return part
+    return None
+
+
+@lru_cache(maxsize=2)
+def _windows(split: str, seed: int, most: int) -> tuple[Bytes, list[Window]]:
+    """Return windows of a split, in an order that goes round its groups: about `most` of them."""
+    rng = np.random.default_rng([seed, 11])
+    rows = data.micrographs(split)
+    groups: dict[str, list[dict[str, str]]] = {}
+    for k in rng.permutation(len(rows)):
+        groups.setdefault(rows[k]["source"] + rows[k]["group"], []).append(rows[k])
+    each = max(2, -(-most // (3 * max(1, len(groups)))))
+    chosen = [row for group in groups.values() for row in group[:each]]
+    parts, windows = data.cut(chosen, rng, 3, (256, 0))
+    turn: dict[int, int] = {}
+    order: list[tuple[int, int, int]] = []
+    for k in rng.permutation(len(windows)):
+        turn[windows[k].group] = turn.get(windows[k].group, 0) + 1
+        order.append((turn[windows[k].group], len(order), int(k)))
+    kept = [k for _, _, k in sorted(order)][:most]
+    return parts[kept], [windows[k] for k in kept]
+
+
+def evaluation(
+    split: str,
+    count: int,
+    kind: str,
+    seed: int,
+    size: int = SIZE,
+    *,
+    flips: bool = True,
+    benign: str | None = None,
+) -> Iterator[Pair]:
+    """Yield `count` pairs of a kind from the val or test groups of the micrographs, the same for the same seed.
+
+    Pair k has the same original whatever the kind and class. Windows go round the groups, so that each has its say; of
+    distinct pairs half are look-alikes (the same image or group), where there are any. Raises UsageError for a split
+    that is none of the two.
+    """
+    if split not in ("val", "test"):
+        raise UsageError(f"pairs for evaluation come from val or test, not from {split}")
+    parts, windows = _windows(split, seed, max(400, min(count, 1500)))
+    same, unsure = data.relations(windows)
+    group = np.array([window.group for window in windows])
+    for number in range(count):
+        rng = np.random.default_rng([seed, number, 5])
+        k = number % len(windows)
+        sure = ~same[k] & ~unsure[k]
+        near = np.flatnonzero(sure & (group == group[k]))
+        far = rng.permutation(np.flatnonzero(group != group[k]))[:3]
+        first = [int(rng.choice(near))] if len(near) and number // len(windows) % 2 == number % 2 else []
+        others = [parts[j] for j in (*first, *far)]
+        yield pair(parts[k], others, np.random.default_rng([seed, number]), kind, size, flips=flips, benign=benign)
 
 
 def _levels(image: Float) -> Float:
