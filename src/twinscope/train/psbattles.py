@@ -8,7 +8,7 @@ The layout is that of its own repository after its download script has run:
     photoshops/<original>/<id>.<end>
 
 Links die, so that some pictures are missing; a pair is there when both of its pictures are. The boxes that workers drew
-for black-2021 (section 4.1) are not published: `annotations` reads a table of our own form, annotations.csv with the
+for black-2021 (section 4.1) are not published: `drawn_boxes` reads a table of our own form, annotations.csv with the
 columns photoshop, worker, x0, y0, x1, y1, in px of the photoshop, half-open; a worker who saw no change has a row with
 empty corners.
 """
@@ -116,7 +116,7 @@ def is_test(original: str) -> bool:
     return int.from_bytes(hashlib.sha256(original.encode()).digest()[:4], "big") < TEST_SHARE * 2**32
 
 
-def annotations(path: Path) -> dict[str, list[Boxes]]:
+def drawn_boxes(path: Path) -> dict[str, list[Boxes]]:
     """Return for each annotated photoshop (id) the boxes of each worker, in the order of the workers' names.
 
     Raises UsageError where the file or a column is missing, or a corner is no whole number.
