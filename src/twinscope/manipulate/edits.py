@@ -142,7 +142,7 @@ def inwards(region: Mask, feather_px: float) -> Image:
     """Return how opaque a patch is: 1 in the region, 0 outside, rising over `feather_px` inside its border."""
     if feather_px <= 0:
         return region.astype(np.float32)
-    depth = cv2.distanceTransform(region.astype(np.uint8), cv2.DIST_L2, 3)
+    depth = cv2.distanceTransform(region.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(np.clip(depth / np.float32(feather_px + 1), 0, 1), np.float32)
 
 

@@ -311,10 +311,13 @@ def lookalike(source: stock.Stock, groups: dict[int, list[int]], window: Window,
     if fields_of_group and window.source in data.NEIGHBOURS_ARE_APART and rng.random() < 0.5:
         other = fields_of_group[int(rng.integers(len(fields_of_group)))]
         return next((part for _, part in stock.cut_fresh(source.picture(other), rng, 1)), None)
-    x0, y0, x1, y1 = window.box
-    for box, part in stock.cut_fresh(source.picture(window.image), rng, 8):
-        if box[2] <= x0 or box[0] >= x1 or box[3] <= y0 or box[1] >= y1:
-            return part
+    picture, (x0, y0, x1, y1) = source.picture(window.image), window.box
+    for _ in range(4):
+        for box in stock.fresh_tiles((picture.shape[0], picture.shape[1]), rng):
+            if box[2] <= x0 or box[0] >= x1 or box[3] <= y0 or box[1] >= y1:
+                part = picture[box[1] : box[3], box[0] : box[2]]
+                if not data.blank(part):
+                    return stock.whole(part)
     return None
 
 

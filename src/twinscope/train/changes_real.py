@@ -22,7 +22,7 @@ from twinscope.train.data import Bytes
 Float = NDArray[np.float32]
 
 COPIED_GAP = 4
-"""Grey values of 255 by which a forged place differs from the original at least, beyond twice what differs elsewhere."""
+"""Grey values of 255 by which a forged place differs from the original at least, beyond twice what others differ by."""
 
 
 class RealPair(NamedTuple):
