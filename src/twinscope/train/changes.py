@@ -322,8 +322,8 @@ def lookalike(source: stock.Stock, groups: dict[int, list[int]], window: Window,
 
 
 @lru_cache(maxsize=2)
-def _windows(split: str, seed: int, most: int) -> tuple[Bytes, list[Window]]:
-    """Return windows of a split, in an order that goes round its groups: about `most` of them."""
+def _windows(split: str, seed: int, most: int = 800) -> tuple[Bytes, list[Window]]:
+    """Return windows of a split, in an order that goes round its groups: `most` of them, or what there is."""
     rng = np.random.default_rng([seed, 11])
     rows = data.micrographs(split)
     groups: dict[str, list[dict[str, str]]] = {}
@@ -331,7 +331,7 @@ def _windows(split: str, seed: int, most: int) -> tuple[Bytes, list[Window]]:
         groups.setdefault(rows[k]["source"] + rows[k]["group"], []).append(rows[k])
     each = max(2, -(-most // (3 * max(1, len(groups)))))
     chosen = [row for group in groups.values() for row in group[:each]]
-    parts, windows = data.cut(chosen, rng, 3, (256, 0))
+    parts, windows = data.cut(chosen, rng, 8, (256, 384, 0))
     turn: dict[int, int] = {}
     order: list[tuple[int, int, int]] = []
     for k in rng.permutation(len(windows)):
@@ -359,7 +359,7 @@ def evaluation(
     """
     if split not in ("val", "test"):
         raise UsageError(f"pairs for evaluation come from val or test, not from {split}")
-    parts, windows = _windows(split, seed, max(400, min(count, 1500)))
+    parts, windows = _windows(split, seed)
     same, unsure = data.relations(windows)
     group = np.array([window.group for window in windows])
     for number in range(count):
