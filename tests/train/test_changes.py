@@ -266,6 +266,15 @@ def test_batches_are_balanced_and_come_from_seed_and_step_alone() -> None:
         batches[5]
 
 
+def test_a_loader_gives_tensors() -> None:
+    batches = changes.Batches(small_stock(), 7, 3, 64, 2)
+    one = next(iter(torch.utils.data.DataLoader(batches, batch_size=None)))
+    assert isinstance(one, changes.Changes)
+    assert (one.original.dtype, one.flow.dtype, one.seen.dtype) == (torch.uint8, torch.float32, torch.bool)
+    assert torch.equal(one.query, torch.as_tensor(batches[0].query))
+    assert one.label.tolist() == batches[0].label.tolist()
+
+
 def test_lookalikes_show_another_place() -> None:
     source = small_stock()
     batches = changes.Batches(source, 1, 4, 64, 1)
