@@ -89,6 +89,20 @@ def test_manipulated_pairs_differ_where_they_say(seed: int) -> None:
     assert one.seen.all()
 
 
+@pytest.mark.parametrize("side", [8, 80])
+def test_edits_that_are_too_small_or_too_large_are_drawn_anew(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def one(image: m.Image, *rest: object) -> tuple[m.Image, m.Mask, str]:
+        mask = np.zeros(image.shape[:2], np.bool_)
+        mask[:side, :side] = True
+        return np.where(mask, 1 - image, image), mask, "erase"
+
+    image = changes.shown(smooth(), SIZE)
+    monkeypatch.setattr(changes, "_one_edit", one)
+    _, changed, _ = changes.edited(image, [], np.random.default_rng(0))
+    assert 0.01 <= changed.mean() <= 0.3
+    assert not changed[: side // 2, : side // 2].all()
+
+
 def test_every_edit_comes_and_none_is_dominant() -> None:
     names = [name for seed in range(60) for name in make("manipulated", seed).how]
     shares = {name: names.count(name) / len(names) for name in changes.EDITS}
