@@ -152,6 +152,7 @@ def test_a_place_outside_the_query_is_not_seen() -> None:
     flow, seen, inside = wear.flow_of([shift, back], 100)  # what was lost does not come back
     assert not flow.any()
     assert np.array_equal(seen, np.broadcast_to(np.arange(100) < 70, (100, 100)))
+    assert np.array_equal(inside, seen)
 
 
 def test_flow_of_a_chain_by_hand() -> None:

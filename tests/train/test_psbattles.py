@@ -24,7 +24,7 @@ def picture(path: Path, value: int, size: tuple[int, int] = (30, 40)) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a tiny data set: two originals, four edits, one of which was never downloaded."""
-    rest = '0\t1\t5\tanna "q"\tlink\t0\t40\t30'
+    rest = '0\t1\t5\t"anna" q\tlink\t0\t40\t30'
     (tmp_path / "originals.tsv").write_text(f"id\t{TAIL}\no1\tu\tpng\t{rest}\no2\tu\tpng\t{rest}\n", encoding="utf-8")
     rows = "".join(
         f"{name}\t{original}\tu\tpng\t{rest}\n"
@@ -43,7 +43,7 @@ def test_the_pairs_that_are_there(folder: Path) -> None:
     found = psbattles.load(folder)
     assert [(one.original, one.photoshop) for one in found.battles] == [("o1", "a_0"), ("o1", "b_0"), ("o2", "c_0")]
     assert found.missing == 1
-    assert found.battles[0].author == 'anna "q"'
+    assert found.battles[0].author == '"anna" q'
     assert found.battles[0].score == 5
     assert all(one.photoshop_path.is_file() and one.original_path.is_file() for one in found.battles)
 
