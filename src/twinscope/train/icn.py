@@ -15,8 +15,9 @@ dx first.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -182,7 +183,7 @@ class Fused(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         widths = (3, wide // 4, wide // 2, wide)
-        for k, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for k, (a, b) in enumerate(pairwise(widths)):
             between = [nn.ReLU(), nn.BatchNorm2d(b), nn.MaxPool2d(2)] if k < 2 else []
             layers += [nn.Conv2d(a, b, 3, 1, 1), *between]
         self.extract = nn.Sequential(*layers)
@@ -210,7 +211,7 @@ class Differences(nn.Module):
         super().__init__()
         self.middle: Tensor
         self.spread: Tensor
-        self.trunk = backbone(name, weights)
+        self.trunk: Any = backbone(name, weights)
         self.trunk.fc = nn.Linear(self.trunk.fc.in_features, 256)
         self.register_buffer("middle", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
         self.register_buffer("spread", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
