@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import resnet18, resnet50
+from torchvision.models import ResNet, resnet18, resnet50
 from torchvision.models.optical_flow import raft
 from torchvision.models.resnet import BasicBlock
 
@@ -211,7 +211,7 @@ class Differences(nn.Module):
         super().__init__()
         self.middle: Tensor
         self.spread: Tensor
-        self.trunk: Any = backbone(name, weights)
+        self.trunk = backbone(name, weights)
         self.trunk.fc = nn.Linear(self.trunk.fc.in_features, 256)
         self.register_buffer("middle", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
         self.register_buffer("spread", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
@@ -224,7 +224,7 @@ class Differences(nn.Module):
         return z
 
 
-def backbone(name: str, weights: Path | None) -> nn.Module:
+def backbone(name: str, weights: Path | None) -> ResNet:
     """Return torchvision's "resnet18" or "resnet50", with the weights of a file (its state_dict) where one is given.
 
     Raises UsageError where the name is another, and where the file is absent or of another network.
@@ -232,7 +232,7 @@ def backbone(name: str, weights: Path | None) -> nn.Module:
     networks = {"resnet18": resnet18, "resnet50": resnet50}
     if name not in networks:
         raise UsageError(f"{name} is no trunk; give fused, {' or '.join(networks)}")
-    network: nn.Module = networks[name](weights=None)
+    network = networks[name](weights=None)
     if weights is not None:
         if not weights.exists():
             raise UsageError(f"weights not present: {weights} is no file; give torchvision's weights of {name}")
