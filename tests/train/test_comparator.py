@@ -184,14 +184,23 @@ def test_end_point_errors_are_of_seen_places() -> None:
 def test_main_trains_both_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Batches(Toy):
         def __init__(self, source: Any, seed: int, batch: int, side: int, steps: int, flips: bool) -> None:
+            assert (batch, side, flips) == (8, 128, False)
             super().__init__(steps)
 
+    def evaluation(split: str, count: int, kind: str, seed: int, size: int, *, flips: bool) -> list[tuple[Any, ...]]:
+        assert split == "val"
+        row = {"benign": 0, "manipulated": 1, "both": 1, "distinct": 2}[kind]
+        return [tuple(part[row] for part in icn_pairs.batch(k, 3, size)) for k in range(count)]
+
+    def stacked(pairs: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+        return (*(np.stack(column) for column in zip(*pairs, strict=True)), (("how",),) * len(pairs))
+
     changes = types.ModuleType("twinscope.train.changes")
-    changes.Batches, changes.held = Batches, lambda runs, seed: None  # type: ignore[attr-defined]
+    changes.Batches, changes.evaluation, changes.stacked = Batches, evaluation, stacked  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "twinscope.train.changes", changes)
     nothing = stock.Stock(np.zeros(0, np.uint8), [], np.zeros((1, 4, 256, 256), np.uint8), "0" * 64)
     monkeypatch.setattr(stock, "stock", lambda folder, seed: nothing)
-    common = ["--runs", str(tmp_path), "--steps", "1", "--looks", "1", "--size", "tiny"]
+    common = ["--runs", str(tmp_path), "--steps", "1", "--looks", "2", "--size", "tiny"]
 
     def start(*arguments: str) -> None:
         monkeypatch.setattr(sys, "argv", ["comparator", *arguments, *common])

@@ -68,8 +68,8 @@ Look = Callable[[nn.Module], dict[str, float]]
 def train(network: nn.Module, batches: Dataset[Any], plan: Plan, folder: Path, look: Look) -> Path:
     """Train to the end of the plan, going on from `folder`/last.pt where there is one; return the best checkpoint.
 
-    network: an Aligner in the stage "flow", a Comparator in "joint". batches: (original, query, flow, seen, changed,
-    label) at each step, see `icn_losses.pairs`. Every `plan.every` steps `look` judges (a dict with "score", the larger
+    network: an Aligner in the stage "flow", a Comparator in "joint". batches: at each step what
+    `icn_losses.pairs` takes. Every `plan.every` steps `look` judges (a dict with "score", the larger
     the better), a row is added to curve.csv, and last.pt, and best.pt if it is the best, are written. Raises
     FloatingPointError where the loss is no number any more, UsageError where last.pt is of another plan.
     """
@@ -249,6 +249,19 @@ def open_network(path: Path) -> Comparator:
     return network.eval()
 
 
+HELD = {"benign": 1.0, "manipulated": 0.3, "both": 0.7, "distinct": 1.0}
+"""How many validation pairs of each kind there are, of as many a class."""
+
+
+def held(changes: Any, each: int, side: int, flips: bool, batch: int = 8) -> list[Any]:
+    """Return batches of about `each` validation pairs a class, from the module of the pairs; always the same ones."""
+    pairs = []
+    for kind, share in HELD.items():
+        count = max(1, round(share * each))
+        pairs += list(changes.evaluation("val", count, kind, SEED, side, flips=flips))
+    return [changes.stacked(pairs[k : k + batch]) for k in range(0, len(pairs), batch)]
+
+
 def main() -> None:
     """Train from the command line."""
     given = _arguments()
@@ -264,8 +277,7 @@ def main() -> None:
     changes = importlib.import_module("twinscope.train.changes")
     source = stock.stock(given.runs, SEED)
     batches = changes.Batches(source, SEED, given.batch, given.side, given.steps, given.flips)
-    held = changes.Batches(changes.held(given.runs, SEED), SEED + 1, given.batch, given.side, given.looks, given.flips)
-    judged = [held[k] for k in range(given.looks)]
+    judged = held(changes, given.looks, given.side, given.flips)
     peak = given.rate or RATES[given.stage]
     plan = Plan(given.stage, given.steps, given.minutes, peak, every=given.every, threads=given.threads,
                 bf16=not given.fp32)  # fmt: skip
@@ -302,7 +314,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--flips", action="store_true", help="benign changes mirror, too")
     parser.add_argument("--rate", type=float, help="the peak learning rate (4e-4 in the flow stage, else 1e-4)")
     parser.add_argument("--every", type=int, default=200, help="steps from look to look")
-    parser.add_argument("--looks", type=int, default=12, help="batches of a look")
+    parser.add_argument("--looks", type=int, default=40, help="validation pairs of each class in a look")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--fp32", action="store_true", help="no bf16")
     return parser.parse_args()

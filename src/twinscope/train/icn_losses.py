@@ -32,9 +32,9 @@ class Pairs(NamedTuple):
 def pairs(batch: Sequence[Any]) -> Pairs:
     """Return a batch of arrays (original, query, flow, seen, changed, label; pictures uint8, channels last) as Pairs.
 
-    Nothing is seen of distinct pairs, whatever the batch says.
+    What a batch holds beyond these six is left. Nothing is seen of distinct pairs, whatever the batch says.
     """
-    original, query, flow, seen, changed, label = (torch.as_tensor(part) for part in batch)
+    original, query, flow, seen, changed, label = (torch.as_tensor(part) for part in batch[:6])
     seen = seen.bool() & (label != DISTINCT)[:, None, None]
     flow = flow.float().movedim(-1, 1).contiguous()
     return Pairs(picture(original), picture(query), flow, seen, changed.bool(), label.long())
