@@ -179,6 +179,7 @@ def test_end_point_errors_are_of_seen_places() -> None:
     judged = comparator.judge(Still(), [raw._replace(flow=flow, seen=seen)])
     assert len(judged.errors) == 81
     assert np.allclose(judged.errors, 5)
+    assert np.allclose(judged.moved, 5)
 
 
 def test_main_trains_both_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -318,7 +318,8 @@ def test_the_summary_by_hand() -> None:
     changed[1:3, :8, :8] = True
     maps = np.zeros((4, 7, 7), np.float32)
     maps[:, :2, :2] = 1
-    out = icn_scores.summary(icn_scores.Judged(probability, maps, np.array([1, 3, 8], np.float32), label, changed))
+    errors, moved = np.array([1, 3, 8], np.float32), np.array([9, 9, 12], np.float32)
+    out = icn_scores.summary(icn_scores.Judged(probability, maps, errors, moved, label, changed))
     assert out["ap_benign"] == 1
     assert out["ap_manipulated"] == 1  # .8, .2 before .1, .1
     assert out["ap_distinct"] == 1
@@ -328,11 +329,12 @@ def test_the_summary_by_hand() -> None:
     assert out["iou_boxes"] == out["iou"]
     assert out["epe"] == 4
     assert out["epe_median"] == 3
+    assert out["epe_still"] == 10
 
 
 def test_a_class_without_pairs_has_no_number() -> None:
     judged = icn_scores.Judged(
         np.array([[1, 0, 0]], np.float32), np.zeros((1, 7, 7), np.float32), np.zeros(0, np.float32),
-        np.array([0]), np.zeros((1, 28, 28), np.bool_),
+        np.zeros(0, np.float32), np.array([0]), np.zeros((1, 28, 28), np.bool_),
     )  # fmt: skip
     assert icn_scores.summary(judged) == {"ap_benign": 1.0, "ap": 1.0, "accuracy": 1.0}

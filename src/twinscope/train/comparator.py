@@ -182,7 +182,8 @@ def judge(network: nn.Module, batches: Sequence[Any], bf16: bool = False) -> Jud
     nothing of classes: its probabilities are all a third, and its maps zero.
     """
     network.eval()
-    probability, maps, errors, label, changed = [], [], [], [], []
+    probability, maps, label, changed = [], [], [], []
+    errors, moved = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
     for raw in batches:
         batch = icn_losses.pairs(raw)
         count = len(batch.label)
@@ -190,8 +191,9 @@ def judge(network: nn.Module, batches: Sequence[Any], bf16: bool = False) -> Jud
             said = network(*_wide(batch))
         flows = said.flows if isinstance(network, Comparator) else said
         if flows:
-            gap = (flows[-1] - batch.flow).square().sum(1).sqrt()[batch.seen]
-            errors.append(gap[:: max(1, len(gap) // (ERRORS_EACH * count))].numpy())
+            each = slice(None, None, max(1, int(batch.seen.sum()) // (ERRORS_EACH * count)))
+            errors.append((flows[-1] - batch.flow).norm(dim=1)[batch.seen][each].numpy())
+            moved.append(batch.flow.norm(dim=1)[batch.seen][each].numpy())
         whole = isinstance(network, Comparator)
         probability.append(said.classes.softmax(1).numpy() if whole else np.full((count, 3), 1 / 3, np.float32))
         maps.append(said.maps.numpy() if whole else np.zeros((count, 7, 7), np.float32))
@@ -200,7 +202,8 @@ def judge(network: nn.Module, batches: Sequence[Any], bf16: bool = False) -> Jud
     return Judged(
         np.concatenate(probability),
         np.concatenate(maps),
-        np.concatenate(errors) if errors else np.zeros(0, np.float32),
+        np.concatenate(errors),
+        np.concatenate(moved),
         np.concatenate(label),
         np.concatenate(changed),
     )
@@ -212,7 +215,7 @@ def look(network: nn.Module, batches: Sequence[Any]) -> dict[str, float]:
     if isinstance(network, Comparator):
         out = numbers | {"score": float(np.mean([numbers["ap"], numbers.get("iou", 0.0)]))}
     else:
-        out = {"epe": numbers["epe"], "epe_median": numbers["epe_median"], "score": -numbers["epe"]}
+        out = {name: value for name, value in numbers.items() if name[:3] == "epe"} | {"score": -numbers["epe"]}
     return {name: round(value, 5) for name, value in out.items()}
 
 

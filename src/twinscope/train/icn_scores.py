@@ -18,12 +18,14 @@ THRESHOLD = 0.35
 
 class Judged(NamedTuple):
     """What a network said of n pairs, and what was true: `probability` (n, 3), `maps` (n, 7, 7) as the head gave them,
-    `errors` (m,) end-point errors in px of places that are seen (none without F_A), `label` (n,), `changed` (n, S, S).
+    `errors` (m,) end-point errors in px of places that are seen (none without F_A) and `moved` (m,) how far each of
+    them truly moved: the error of no alignment; `label` (n,), `changed` (n, S, S).
     """
 
     probability: Floats
     maps: Floats
     errors: Floats
+    moved: Floats
     label: NDArray[np.int64]
     changed: NDArray[np.bool_]
 
@@ -75,7 +77,8 @@ def summary(judged: Judged) -> dict[str, float]:
     ap_benign, ap_manipulated, ap_distinct: average precision of each class against the rest; ap their mean. accuracy
     of the class. Over the manipulated pairs: iou (S(U) at the threshold, against the exact mask: the paper's IoU but
     for its boxes), iou_boxes (against the boxes of the mask), iou_free (U at the threshold, without the class), iou_raw
-    (S(U) without a threshold). epe and epe_median, px, where there is a flow. A class without pairs has no number.
+    (S(U) without a threshold). Where there is a flow, in px: epe, epe_median, and epe_still, of no alignment. A class
+    without pairs has no number.
     """
     guess = judged.probability.argmax(1)
     out: dict[str, float] = {}
@@ -96,4 +99,5 @@ def summary(judged: Judged) -> dict[str, float]:
     out |= {name: float(np.mean(values)) for name, values in found.items() if values}
     if len(judged.errors):
         out |= {"epe": float(judged.errors.mean()), "epe_median": float(np.median(judged.errors))}
+        out["epe_still"] = float(judged.moved.mean())
     return out
