@@ -158,6 +158,18 @@ def test_bf16_is_near_and_the_correlation_stays_exact() -> None:
     assert {one.dtype for one in seen} == {torch.float32}
 
 
+def test_an_aligner_sees_no_distinct_pairs_and_loses_nothing() -> None:
+    torch.manual_seed(0)
+    network, batch = Aligner(SIZES["tiny"]), icn_losses.pairs(icn_pairs.batch(0, 3))
+    shown = []
+    network.register_forward_pre_hook(lambda _, given: shown.append(len(given[0])))
+    with torch.no_grad():
+        value = comparator.objective(network, batch, bf16=False)
+        whole = icn_losses.flow_loss(network(batch.original, batch.query), batch.flow, batch.seen)
+    assert shown == [2, 3]
+    assert torch.allclose(value, whole, rtol=1e-4)
+
+
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
     network = begun()
     network.classes.weight.data.fill_(float("nan"))

@@ -158,7 +158,13 @@ def _step(
 
 
 def objective(network: nn.Module, batch: icn_losses.Pairs, bf16: bool) -> Tensor:
-    """Return the loss of a batch: RAFT's for an Aligner, the paper's for a Comparator."""
+    """Return the loss of a batch: RAFT's for an Aligner, the paper's for a Comparator.
+
+    An Aligner is shown those pairs alone of which something is seen: the distinct ones would cost a third, for nothing.
+    """
+    told = batch.seen.flatten(1).any(1)
+    if not isinstance(network, Comparator) and told.any():
+        batch = icn_losses.Pairs(*(part[told] for part in batch))
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         said = network(*_wide(batch))
     if isinstance(network, Comparator):
