@@ -78,9 +78,9 @@ def test_ssd_by_hand() -> None:
     original = np.zeros((14, 14, 3), np.uint8)
     query = original.copy()
     query[4:6, 8:10] = 10
-    query[10:12, 2:4, 0] = 10
+    query[10:12, 2:4, 0] = 20
     coarse = np.zeros((7, 7), np.float32)
-    coarse[2, 4], coarse[5, 1] = 300, 100
+    coarse[2, 4], coarse[5, 1] = 3 * 10**2, 20**2
     want = np.clip(cv2.resize(coarse, (14, 14), interpolation=cv2.INTER_CUBIC), 0, None)
     assert np.allclose(icn_baselines.ssd(original, query), want / want.max(), atol=1e-6)
 
