@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from tests.train import icn_pairs  # noqa: E402
 
 from twinscope.errors import UsageError  # noqa: E402
-from twinscope.train import icn, icn_losses, icn_scores  # noqa: E402
+from twinscope.train import icn, icn_losses, icn_scores, icn_warps  # noqa: E402
 from twinscope.train.icn import ABLATIONS, SIZES, Aligner, Comparator, Design  # noqa: E402
 
 SIDE = 128
@@ -70,6 +70,37 @@ def test_dewarp_has_gradients_in_both() -> None:
     icn.dewarp(query, flow)[0].square().sum().backward()
     assert flow.grad.abs().sum() > 0
     assert query.grad.abs().sum() > 0
+
+
+def test_a_plain_warp_has_the_flow_that_undoes_it() -> None:
+    rng = np.random.default_rng(1)
+    picture = icn_pairs.texture(rng, SIDE)
+    query, flow, seen = icn_warps.warped(picture, rng)
+    assert 2 < np.linalg.norm(flow, axis=-1).mean() < 40
+    as_one = icn_losses.picture(torch.from_numpy(np.stack([picture, query])))
+    out, valid = icn.dewarp(as_one[1:], torch.from_numpy(flow).permute(2, 0, 1)[None])
+    assert (valid[0].numpy() == seen).mean() > 0.999
+    inner = torch.from_numpy(seen)
+    assert (out[0] - as_one[0])[:, inner].abs().mean() < 0.3 * (as_one[1] - as_one[0])[:, inner].abs().mean()
+
+
+def test_plain_batches_replace_all_at_first_and_distinct_pairs_later() -> None:
+    class Toy:
+        def __getitem__(self, step: int) -> icn_pairs.PairBatch:
+            return icn_pairs.batch(7, 3)
+
+    raw, plain = Toy()[0], icn_warps.Plain(Toy(), 1, 1, 5)
+    first, later = plain[0], plain[1]
+    assert len(plain) == 5
+    assert first[5].tolist() == [0, 0, 0]
+    assert not first[4].any()
+    assert later[5].tolist() == [0, 1, 0]
+    assert all(np.array_equal(later[k][:2], raw[k][:2]) for k in range(6))
+    assert later[3][2].any()
+    assert not raw.seen[2].any()
+    assert np.array_equal(later[0], raw.original)
+    assert all(np.array_equal(a, b) for a, b in zip(plain[1], later, strict=True))
+    assert not np.array_equal(first[2][2], later[2][2])
 
 
 # ---------------------------------------------------------------------------------------------------- losses

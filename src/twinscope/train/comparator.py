@@ -3,7 +3,8 @@
 One seed, resumable. In `.cache/train/NAME`: curve.csv (a row a look), best.pt, last.pt, run.json (plan, design, seed,
 data hash, commit, wall time). Two stages, for want of RAFT's KITTI weights:
 
-1. `--stage flow`: the aligner alone, on known warps, by RAFT's own loss;
+1. `--stage flow`: the aligner alone, on known warps, by RAFT's own loss: plain ones for the first `--plain` steps
+   (see `icn_warps`), then benign and manipulated pairs, with plain ones in the place of the distinct;
 2. `--stage joint --start RUN/best.pt`: the whole network end to end from there, by equation 9 and 10 at .5 each. No
    flow is told any more. `--ablation NAME` is a row of table 3; "frozen-predict" leaves f_E and f_S as they begin
    (drawn at random, or those of a joint checkpoint that `--start` names), and the heads and F_A learn.
@@ -33,7 +34,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from twinscope.errors import UsageError
-from twinscope.train import icn_losses, loop, stock
+from twinscope.train import icn_losses, icn_warps, loop, stock
 from twinscope.train.embedder import commit
 from twinscope.train.icn import ABLATIONS, SIZES, Aligner, Comparator, Design
 from twinscope.train.icn_scores import Judged, summary
@@ -286,13 +287,15 @@ def main() -> None:
     changes = importlib.import_module("twinscope.train.changes")
     source = stock.stock(given.runs, SEED)
     batches = changes.Batches(source, SEED, given.batch, given.side, given.steps, given.flips)
+    if given.stage == "flow":
+        batches = icn_warps.Plain(batches, SEED, given.plain, given.steps)
     judged = held(changes, given.looks, given.side, given.flips)
     peak = given.rate or RATES[given.stage]
     plan = Plan(given.stage, given.steps, given.minutes, peak, every=given.every, threads=given.threads,
                 bf16=not given.fp32)  # fmt: skip
     out: Path = given.runs / given.name
     record = {"recipe": "twinscope.train.comparator", "seed": SEED, "batch": given.batch, "side": given.side,
-              "flips": given.flips, "ablation": given.ablation, "design": design._asdict(),
+              "flips": given.flips, "plain": given.plain, "ablation": given.ablation, "design": design._asdict(),
               "flow_network": SIZES[design.size]._asdict(), "plan": plan._asdict(), "commit": commit(),
               "data_sha256": source.sha256, "start": _sha256(given.start), "weights": _sha256(given.weights),
               "parameters": sum(p.numel() for p in network.parameters()), "torch": torch.__version__}  # fmt: skip
@@ -316,6 +319,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pool", type=int, default=1, help="the side of the pooling grid before z (1: the paper)")
     parser.add_argument("--photometric", type=float, help="the weight of the photometric term")
     parser.add_argument("--flow", type=float, default=0.0, help="the weight of the flow's loss in the joint stage")
+    parser.add_argument("--plain", type=int, default=1000, help="so many first steps of the flow stage see plain warps")
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--minutes", type=float, default=120.0)
     parser.add_argument("--batch", type=int, default=8)
