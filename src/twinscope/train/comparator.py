@@ -319,7 +319,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pool", type=int, default=1, help="the side of the pooling grid before z (1: the paper)")
     parser.add_argument("--photometric", type=float, help="the weight of the photometric term")
     parser.add_argument("--flow", type=float, default=0.0, help="the weight of the flow's loss in the joint stage")
-    parser.add_argument("--plain", type=int, default=1000, help="so many first steps of the flow stage see plain warps")
+    parser.add_argument("--plain", type=int, default=500, help="so many first steps of the flow stage see plain warps")
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--minutes", type=float, default=120.0)
     parser.add_argument("--batch", type=int, default=8)

@@ -1,7 +1,7 @@
 """Plain known warps, with which the flow network begins: a turn, a scale, an aspect and a shift, and nothing else.
 
-On worn pictures alone a flow network that knew nothing stayed at no flow at all (300 steps); plain warps show it what
-its correlation is for.
+They show it what its correlation is for. After 300 steps of the "tiny" one (128 px, rate 1e-3, 24 validation pairs)
+the end-point error was 4.04 px on worn pairs alone, which is no flow at all (4.03), and 2.19 px with plain ones first.
 """
 
 from __future__ import annotations
