@@ -1,5 +1,8 @@
 """The recipe of `embedder-1`: `python -m twinscope.train.embedder --name embedder-1`. One seed, resumable.
 
+What ships went on from such a run: `--name embedder-2 --start .cache/train/embedder-1/best.pt --rate 1e-3`, with the
+look-alikes that the first network found.
+
 It builds the stock (train split of the micrographs, drawn families), trains, and leaves in `.cache/train/NAME`:
 curve.csv, best.pt, last.pt and run.json (plan, seed, data hash, commit, wall time). `--minutes` of loop time or
 `--until HH:MM` of the wall clock end it, with the learning rate's cosine. Then `python -m twinscope.train.export RUN`
@@ -61,7 +64,7 @@ def main() -> None:
     plan = loop.Plan(arguments.steps, minutes, arguments.rate, threads=arguments.threads)
     record = {"recipe": "twinscope.train.embedder", "seed": SEED, "windows": arguments.windows, "commit": commit(),
               "data_sha256": source.sha256, "pictures": len(source.pictures), "drawn": source.drawn.shape[:2],
-              "start": None if arguments.start is None else hashlib.sha256(arguments.start.read_bytes()).hexdigest(),
+              "start": None if arguments.start is None else beginning(arguments.start),
               "plan": plan._asdict(), "parameters": sum(p.numel() for p in network.parameters()),
               "torch": torch.__version__}  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
@@ -70,6 +73,15 @@ def main() -> None:
     loop.train(network, Contrast(), batches, plan, out, lambda net: look(net, looks))
     record["wall_s"] = round(time.monotonic() - started)
     (out / "run.json").write_text(json.dumps(record, indent=1))
+
+
+def beginning(start: Path) -> dict[str, Any]:
+    """Return what is known of the checkpoint that a run begins with: its hash, its step, and the run it comes from."""
+    row = loop.load(start)["row"]
+    known: dict[str, Any] = {"sha256": hashlib.sha256(start.read_bytes()).hexdigest()}
+    if (start.parent / "run.json").exists():
+        known |= json.loads((start.parent / "run.json").read_text())
+    return known | {"step": row["step"], "train_s": row["seconds"]}
 
 
 def begin(network: nn.Module, weights: dict[str, torch.Tensor]) -> None:
