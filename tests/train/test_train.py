@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -218,6 +220,14 @@ def test_a_grown_network_begins_as_good_as_the_old_one() -> None:
     short["stem.0.weight"] = old["stem.0.weight"][:, :3]
     embedder.begin(new, short)
     assert torch.allclose(new.directions(grey), expected, atol=1e-5)
+
+
+def test_a_run_tells_what_it_began_with(tmp_path: Path) -> None:
+    loop.save(tmp_path / "best.pt", {"network": {}, "row": {"step": 70, "seconds": 9, "score": 0.5}})
+    digest = hashlib.sha256((tmp_path / "best.pt").read_bytes()).hexdigest()
+    assert embedder.beginning(tmp_path / "best.pt") == {"sha256": digest, "step": 70, "train_s": 9}
+    (tmp_path / "run.json").write_text(json.dumps({"recipe": "first", "commit": "abc"}))
+    assert embedder.beginning(tmp_path / "best.pt")["commit"] == "abc"
 
 
 def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
