@@ -26,6 +26,9 @@ SIGNALS = (
 )  # fmt: skip
 """What the probability is made of, in the order in which the model takes it."""
 
+SURE = 0.98
+"""The probability from which on the better agreement decides between two alignments of one pair."""
+
 
 class Measured(NamedTuple):
     """An alignment of a candidate pair, the numbers behind it, and what both show as registered (96x96 uint8 each)."""
@@ -53,7 +56,7 @@ def judge(a: View, b: View, candidate: Candidate, settings: Settings) -> Judged 
 def most_probable(found: Sequence[tuple[Candidate, Sequence[Measured]]], threads: int = 2) -> Iterator[Judged]:
     """Yield the most probable of the alignments of each candidate pair that has any; of equals, that which agrees best.
 
-    Probabilities to the hundredth are equal: beyond, the regression says nothing.
+    Probabilities to the hundredth are equal, and so are all from `SURE` on: beyond, the regression says nothing.
     """
     numbers = iter(with_distances([one for _, measured in found for one in measured], threads))
     for candidate, measured in found:
@@ -61,7 +64,7 @@ def most_probable(found: Sequence[tuple[Candidate, Sequence[Measured]]], threads
         known = [(one.alignment, next(numbers)) for one in measured]
         read = [Judged(a, b, alignment, own, probability(own, threads)) for alignment, own in known]
         if read:
-            yield max(read, key=lambda one: (round(one.probability, 2), one.numbers["correlation_1"]))
+            yield max(read, key=lambda one: (min(round(one.probability, 2), SURE), one.numbers["correlation_1"]))
 
 
 def with_distances(measured: Sequence[Measured], threads: int = 2) -> list[dict[str, float]]:
