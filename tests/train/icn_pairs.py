@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-
-class PairBatch(NamedTuple):
-    """A batch as the recipe takes it."""
-
-    original: NDArray[np.uint8]
-    query: NDArray[np.uint8]
-    flow: NDArray[np.float32]
-    seen: NDArray[np.bool_]
-    changed: NDArray[np.bool_]
-    label: NDArray[np.int64]
+from twinscope.train.changes import Changes
 
 
 def texture(rng: np.random.Generator, side: int) -> NDArray[np.uint8]:
@@ -44,7 +33,7 @@ def flow_of(transform: NDArray[np.float64], side: int) -> tuple[NDArray[np.float
     return np.stack([u - x, v - y], -1).astype(np.float32), seen
 
 
-def batch(seed: int, count: int = 6, side: int = 128, reach: float = 4.0) -> PairBatch:
+def batch(seed: int, count: int = 6, side: int = 128, reach: float = 4.0) -> Changes:
     """Return pairs of the three classes in turn, from the seed alone."""
     rng = np.random.default_rng(seed)
     parts = []
@@ -63,4 +52,4 @@ def batch(seed: int, count: int = 6, side: int = 128, reach: float = 4.0) -> Pai
         query = cv2.warpAffine(edited, move, (side, side))
         flow, seen = flow_of(move, side)
         parts.append((original, query, flow, seen & (label != 2), changed, np.int64(label)))
-    return PairBatch(*(np.stack(column) for column in zip(*parts, strict=True)))
+    return Changes(*(np.stack(column) for column in zip(*parts, strict=True)), how=((),) * count)

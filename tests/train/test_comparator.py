@@ -19,6 +19,7 @@ from torch.utils.data import Dataset  # noqa: E402
 
 from twinscope.errors import UsageError  # noqa: E402
 from twinscope.train import comparator, icn_losses, loop, stock  # noqa: E402
+from twinscope.train.changes import Changes  # noqa: E402
 from twinscope.train.icn import ABLATIONS, SIZES, Aligner, Comparator  # noqa: E402
 
 DESIGN = ABLATIONS["full"]._replace(size="tiny", pool=2)
@@ -33,7 +34,7 @@ class Toy(Dataset):  # type: ignore[type-arg]
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, step: int) -> icn_pairs.PairBatch:
+    def __getitem__(self, step: int) -> Changes:
         return icn_pairs.batch(step, 3)
 
 
@@ -203,7 +204,7 @@ def test_main_trains_both_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def evaluation(split: str, count: int, kind: str, seed: int, size: int, *, flips: bool) -> list[tuple[Any, ...]]:
         assert split == "val"
         row = {"benign": 0, "manipulated": 1, "both": 1, "distinct": 2}[kind]
-        return [tuple(part[row] for part in icn_pairs.batch(k, 3, size)) for k in range(count)]
+        return [tuple(part[row] for part in icn_pairs.batch(k, 3, size)[:6]) for k in range(count)]
 
     def stacked(pairs: list[tuple[Any, ...]]) -> tuple[Any, ...]:
         return (*(np.stack(column) for column in zip(*pairs, strict=True)), (("how",),) * len(pairs))

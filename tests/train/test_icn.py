@@ -14,6 +14,7 @@ from tests.train import icn_pairs  # noqa: E402
 
 from twinscope.errors import UsageError  # noqa: E402
 from twinscope.train import icn, icn_losses, icn_scores, icn_warps  # noqa: E402
+from twinscope.train.changes import Changes  # noqa: E402
 from twinscope.train.icn import ABLATIONS, SIZES, Aligner, Comparator, Design  # noqa: E402
 
 SIDE = 128
@@ -86,7 +87,7 @@ def test_a_plain_warp_has_the_flow_that_undoes_it() -> None:
 
 def test_plain_batches_replace_all_at_first_and_distinct_pairs_later() -> None:
     class Toy:
-        def __getitem__(self, step: int) -> icn_pairs.PairBatch:
+        def __getitem__(self, step: int) -> Changes:
             return icn_pairs.batch(7, 3)
 
     raw, plain = Toy()[0], icn_warps.Plain(Toy(), 1, 1, 5)

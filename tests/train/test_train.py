@@ -141,7 +141,10 @@ def test_a_dim_cell_is_seen_beside_a_bright_letter() -> None:
     lettered[..., 70:80, 60:90] = 1.0
     assert float((relative(dim) - relative(lettered))[..., :44, :44].abs().max()) < 1e-5
     assert float(relative(dim)[..., 22:30, 22:30].min()) > 0.5  # deviations: 15 grey values of 255 stand out
+    assert torch.allclose(relative(dim + 0.3), relative(dim), atol=1e-4)  # what is near is the level, too
     assert relative(torch.rand(2, 1, 50, 37)).shape == (2, 1, 50, 37)
+    fourth = relative(dim)
+    assert torch.allclose(tones(dim * 255)[:, 3:], (fourth - fourth.mean()) / fourth.std(correction=0), atol=1e-2)
 
 
 def test_points_lie_on_a_sphere_of_the_radius() -> None:

@@ -79,10 +79,10 @@ def train(network: nn.Module, batches: Dataset[Any], plan: Plan, folder: Path, l
     network.to(memory_format=torch.channels_last)
     learning = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(learning, plan.rate)
-    state: dict[str, Any] = {"step": 0, "best": -math.inf, "seconds": 0.0, "loss": 0.0, "rows": []}
+    state: dict[str, Any] = {"step": 0, "best": -math.inf, "seconds": 0.0, "loss": 0.0}
     if (folder / "last.pt").exists():
         state |= _resume(folder / "last.pt", network, optimiser, plan)
-    _rewrite(folder / "curve.csv", state["rows"])
+    loop.drop_rows(folder / "curve.csv", state["step"])
     todo = Subset(batches, range(state["step"], plan.steps))
     loader = DataLoader(todo, batch_size=None, num_workers=1, prefetch_factor=4)
     start, saved_at = time.monotonic() - state["seconds"], time.monotonic()
@@ -99,7 +99,6 @@ def train(network: nn.Module, batches: Dataset[Any], plan: Plan, folder: Path, l
             row = {"step": step, "seconds": round(state["seconds"]), "loss": round(state["loss"], 4), **seen}
             print(row, flush=True)
             loop.write_row(folder / "curve.csv", row)
-            state["rows"].append(row)
             if seen["score"] >= state["best"]:
                 state["best"] = seen["score"]
                 loop.save(folder / "best.pt", {"stage": plan.stage, "network": network.state_dict(), "row": row,
@@ -123,13 +122,6 @@ def _resume(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, pl
     return state
 
 
-def _rewrite(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Leave in the table of a run the rows that its checkpoint knows: what came later comes again."""
-    path.unlink(missing_ok=True)
-    for row in rows:
-        loop.write_row(path, row)
-
-
 def built(network: nn.Module) -> dict[str, Any]:
     """Return what a network was built from: its design, or the aligner's updates."""
     if isinstance(network, Comparator):
@@ -146,16 +138,7 @@ def _step(
     network: nn.Module, optimiser: torch.optim.Optimizer, batch: icn_losses.Pairs, plan: Plan, peak: float
 ) -> float:
     network.train()
-    for group in optimiser.param_groups:
-        group["lr"] = peak
-    value = objective(network, batch, plan.bf16)
-    if not torch.isfinite(value):
-        raise FloatingPointError("the loss is no number any more")
-    optimiser.zero_grad(set_to_none=True)
-    value.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(network.parameters(), plan.clip)
-    optimiser.step()
-    return float(value.detach())
+    return loop.descend(network, optimiser, objective(network, batch, plan.bf16), peak, plan.clip)
 
 
 def objective(network: nn.Module, batch: icn_losses.Pairs, bf16: bool) -> Tensor:

@@ -75,7 +75,7 @@ def train(
         loss.load_state_dict(saved["loss"])
         optimiser.load_state_dict(saved["optimiser"])
         average, state = saved["average"], state | saved["state"]
-    _drop_rows(folder / "curve.csv", state["step"])
+    drop_rows(folder / "curve.csv", state["step"])
     over = plan.patience is not None and state["stale"] >= plan.patience
     todo = Subset(batches, range(plan.steps if over else state["step"], plan.steps))
     loader = DataLoader(todo, batch_size=None, num_workers=1, prefetch_factor=4)
@@ -117,18 +117,25 @@ def _step(
     network: nn.Module, loss: Contrast, optimiser: torch.optim.Optimizer, batch: Batch, plan: Plan, rate: float
 ) -> float:
     network.train()
-    for group in optimiser.param_groups:
-        group["lr"] = rate
     views, same, unsure = (torch.as_tensor(part) for part in batch)
     grey = views[:, None].float().contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
         points = network.directions(grey)  # type: ignore[operator]
-    value: Tensor = loss(points.float(), same, unsure)
+    return descend(network, optimiser, loss(points.float(), same, unsure), rate, 5.0)
+
+
+def descend(network: nn.Module, optimiser: torch.optim.Optimizer, value: Tensor, rate: float, clip: float) -> float:
+    """Take one step down a loss at a learning rate, the gradient's norm at most `clip`; return the loss.
+
+    Raises FloatingPointError where it is no number any more.
+    """
     if not torch.isfinite(value):
         raise FloatingPointError("the loss is no number any more")
+    for group in optimiser.param_groups:
+        group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)
     value.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+    nn.utils.clip_grad_norm_(network.parameters(), clip)
     optimiser.step()
     return float(value.detach())
 
@@ -163,7 +170,7 @@ def write_row(path: Path, row: dict[str, Any]) -> None:
         writer.writerow(row)
 
 
-def _drop_rows(path: Path, step: int) -> None:
+def drop_rows(path: Path, step: int) -> None:
     """Drop the rows of a table of a run that lie after a step: they come again."""
     if not path.exists():
         return
