@@ -89,16 +89,23 @@ def registered(shared: Frame, inverted: bool = False) -> tuple[Image, Image]:
         for z in (shared.a, shared.b, shared.clean)
     )
     clean = share >= min(0.5, float(share.max()))
-    if _tones(a[clean]) >= _tones(b[clean]):
-        a = tone.predicted(a, b, clean, inverted)
-    else:
-        b = tone.predicted(b, a, clean, inverted)
+    a, b = toned(a, b, clean, inverted)
 
     def small(own: Floats) -> Image:
         filled = np.where(clean, own, np.median(own[clean]))
         return embed.prepare(np.rint(255 * filled).astype(np.uint8))
 
     return small(a), small(b)
+
+
+def toned(a: Floats, b: Floats, clean: Bools, inverted: bool) -> tuple[Floats, Floats]:
+    """Return two aligned pictures (h, w) in [0, 1], that of more tones over a mask with those of the other.
+
+    The curve is the one that fits best (falling if `inverted`). A clipped copy so becomes the same.
+    """
+    if _tones(a[clean]) >= _tones(b[clean]):
+        return tone.predicted(a, b, clean, inverted), b
+    return a, tone.predicted(b, a, clean, inverted)
 
 
 def _tones(values: Floats) -> float:

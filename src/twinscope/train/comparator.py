@@ -64,15 +64,24 @@ class Plan(NamedTuple):
 
 
 Look = Callable[[nn.Module], dict[str, float]]
+Loss = Callable[[nn.Module, Any, bool], Tensor]
 
 
-def train(network: nn.Module, batches: Dataset[Any], plan: Plan, folder: Path, look: Look) -> Path:
+def train(
+    network: nn.Module,
+    batches: Dataset[Any],
+    plan: Plan,
+    folder: Path,
+    look: Look,
+    loss: Loss | None = None,
+) -> Path:
     """Train to the end of the plan, going on from `folder`/last.pt where there is one; return the best checkpoint.
 
-    network: an Aligner in the stage "flow", a Comparator in "joint". batches: at each step what
-    `icn_losses.pairs` takes. Every `plan.every` steps `look` judges (a dict with "score", the larger
-    the better), a row is added to curve.csv, and last.pt, and best.pt if it is the best, are written. Raises
-    FloatingPointError where the loss is no number any more, UsageError where last.pt is of another plan.
+    network: an Aligner in the stage "flow", a Comparator in "joint". batches: at each step what `icn_losses.pairs`
+    takes, or what `loss` does, if given: (network, batch, bf16) -> loss. Every `plan.every` steps `look` judges (a dict
+    with "score", the larger the better), a row is added to curve.csv, and last.pt, and best.pt if it is the best, are
+    written. Raises FloatingPointError where the loss is no number any more, UsageError where last.pt is of another
+    plan.
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(plan.threads)
@@ -89,7 +98,10 @@ def train(network: nn.Module, batches: Dataset[Any], plan: Plan, folder: Path, l
     share = max(0.02, 1 / plan.every)
     for step, batch in enumerate(loader, state["step"] + 1):
         progress = min(1.0, max(step / plan.steps, (time.monotonic() - start) / (60 * plan.minutes)))
-        value = _step(network, optimiser, icn_losses.pairs(batch), plan, rate(plan, step, progress))
+        network.train()
+        value = loop.descend(
+            network, optimiser, (loss or paper)(network, batch, plan.bf16), rate(plan, step, progress), plan.clip
+        )
         state["loss"] = value if state["loss"] == 0 else (1 - share) * state["loss"] + share * value
         state |= {"step": step, "seconds": time.monotonic() - start}
         looked = step % plan.every == 0 or progress == 1
@@ -134,11 +146,9 @@ def rate(plan: Plan, step: int, progress: float) -> float:
     return plan.rate * max(1e-3, min(step / max(1, plan.warm), 0.5 + 0.5 * math.cos(math.pi * progress)))
 
 
-def _step(
-    network: nn.Module, optimiser: torch.optim.Optimizer, batch: icn_losses.Pairs, plan: Plan, peak: float
-) -> float:
-    network.train()
-    return loop.descend(network, optimiser, objective(network, batch, plan.bf16), peak, plan.clip)
+def paper(network: nn.Module, batch: Any, bf16: bool) -> Tensor:
+    """Return the loss of a batch as it comes; see `objective`."""
+    return objective(network, icn_losses.pairs(batch), bf16)
 
 
 def objective(network: nn.Module, batch: icn_losses.Pairs, bf16: bool) -> Tensor:
@@ -280,7 +290,7 @@ def main() -> None:
     record = {"recipe": "twinscope.train.comparator", "seed": SEED, "batch": given.batch, "side": given.side,
               "flips": given.flips, "plain": given.plain, "ablation": given.ablation, "design": design._asdict(),
               "flow_network": SIZES[design.size]._asdict(), "plan": plan._asdict(), "commit": commit(),
-              "data_sha256": source.sha256, "start": _sha256(given.start), "weights": _sha256(given.weights),
+              "data_sha256": source.sha256, "start": sha256(given.start), "weights": sha256(given.weights),
               "parameters": sum(p.numel() for p in network.parameters()), "torch": torch.__version__}  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     (out / "run.json").write_text(json.dumps(record, indent=1))
@@ -323,7 +333,8 @@ def _design(given: argparse.Namespace) -> Design:
     return design if given.photometric is None else design._replace(photometric=given.photometric)
 
 
-def _sha256(path: Path | None) -> str | None:
+def sha256(path: Path | None) -> str | None:
+    """Return the hash of a file as hex, None of no file."""
     return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
