@@ -20,6 +20,7 @@ InputStatus = Literal["ok", "partial", "refused", "failed"]
 PanelKind = Literal["micrograph", "blot", "photo", "graph", "diagram", "other"]
 FindingKind = Literal["duplicate", "overlap"]
 Verdict = Literal["benign", "manipulated"]
+EditKind = Literal["erased", "added", "cloned", "tone", "changed"]
 
 PICTURE_KINDS: frozenset[str] = frozenset({"micrograph", "blot", "photo", "other"})
 """Kinds of panel that are compared as pictures; graphs and diagrams are kept and not compared."""
@@ -126,6 +127,30 @@ class Match(Record):
     reason: Literal["embedding", "keypoints", "dense"]
 
 
+class Edit(Record):
+    """One place in which b differs from a beyond what noise, compression, blur, tone and geometry explain.
+
+    `kind` says what b shows there against a: something of a is gone (erased), something is there that a does not have
+    (added), the content of another place of b (cloned; that place is `source_b`), the same content in other tones
+    (tone), or other content of which no more can be said (changed). Which of the two came first is not known.
+    """
+
+    box_a: BoxField
+    box_b: BoxField
+    kind: EditKind
+    source_b: BoxField | None = None
+
+
+class Classes(Record):
+    """How probable it is that b is a worn copy of a (benign), a copy edited in places, or another picture; they add to
+    1.
+    """
+
+    benign: float = Field(ge=0, le=1)
+    manipulated: float = Field(ge=0, le=1)
+    distinct: float = Field(ge=0, le=1)
+
+
 class Finding(Record):
     """Evidence that two panels show the same source."""
 
@@ -144,8 +169,12 @@ class Finding(Record):
     transform: Matrix
     steps: tuple[str, ...] = ()
     changes: tuple[BoxField, ...] = Field(default=(), description="boxes of local edits, in px of b")
-    heatmap_a: str | None = None
+    edits: tuple[Edit, ...] = Field(default=(), description="the changes, each with its place in a and its kind")
+    classes: Classes | None = None
+    heatmap_a: str | None = Field(default=None, description="8-bit grey PNG: how probable an edit is at each place")
     heatmap_b: str | None = None
+    unsure_a: str | None = Field(default=None, description="8-bit PNG, 255 where nothing can be said")
+    unsure_b: str | None = None
     evidence: dict[str, float] = Field(default_factory=dict, description="the numbers behind the finding")
 
 
