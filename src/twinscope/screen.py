@@ -5,7 +5,7 @@ view      each picture panel gets its tone-free picture and keypoints, once
 embed     and a point in the embedding space
 propose   every pair of pictures counts; those worth a closer look become candidates
 judge     a candidate is aligned and measured; a calibrated probability comes out
-tell      what is probable enough becomes a finding: steps in words, changes, heat-maps
+tell      what is probable enough becomes a finding: steps in words, what was edited, heat-maps
 """
 
 from __future__ import annotations
@@ -26,16 +26,21 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from twinscope import __version__, geometry, ingest, models, pixels
-from twinscope.detect import candidates, embed, evidence, features, judge, pool
+from twinscope.detect import candidates, embed, evidence, features, heat, judge, pool
 from twinscope.detect import compare as comparing
 from twinscope.detect.align import Alignment
 from twinscope.detect.features import View
 from twinscope.detect.judge import Judged
 from twinscope.ingest import kinds
 from twinscope.settings import Settings
-from twinscope.types import PICTURE_KINDS, Finding, Panel, Provenance, Screening
+from twinscope.types import PICTURE_KINDS, Classes, Finding, Panel, Provenance, Screening
 
 Progress = Callable[[str, int, int], None]
+
+USED = (embed.MODEL, judge.MODEL, kinds.FOREST, heat.MODEL)
+"""The models that a screening uses."""
+AT_ONCE = 48
+"""Findings that are told at a time: their pictures are held in memory."""
 
 
 def screen(
@@ -86,7 +91,7 @@ def compare(a: Path, b: Path, case: Path, settings: Settings) -> Screening:
 
 def provenance(settings: Settings) -> Provenance:
     """Return what is needed to get the same findings again."""
-    used = {card.id: card.sha256 for card in models.cards() if card.id in (embed.MODEL, judge.MODEL, kinds.FOREST)}
+    used = {card.id: card.sha256 for card in models.cards() if card.id in USED}
     command = shlex.join(["twinscope", *sys.argv[1:]]) if sys.argv and sys.argv[0].endswith("twinscope") else ""
     return Provenance(
         twinscope=__version__, models=used, settings_sha256=settings.sha256(), seed=settings.seed, command=command
@@ -245,38 +250,68 @@ def _findings(shared: _Found, judged: Sequence[Judged], tell: Progress) -> tuple
     most = shared.settings.findings.most
     expected = [judge.expected_false(min(round(one.probability, 4), most), pairs) for one in ordered]
     items = list(zip(range(1, len(ordered) + 1), ordered, expected, strict=True))
-    out = []
-    for number, finding in enumerate(pool.each(_finding, shared, items, shared.settings.threads), 1):
-        out.append(finding)
-        tell("findings", number, len(ordered))
+    out: list[Finding] = []
+    for start in range(0, len(items), AT_ONCE):  # the processes must not use a network, so it stands between them
+        part = items[start : start + AT_ONCE]
+        looks = list(pool.each(_look, shared, [found for _, found, _ in part], shared.settings.threads))
+        answers = heat.ask([look.planes for look in looks], shared.settings.threads)
+        work = list(zip(part, looks, answers, strict=True))
+        for finding in pool.each(_finding, shared, work, shared.settings.threads):
+            out.append(finding)
+            tell("findings", len(out), len(ordered))
     return tuple(out)
 
 
-def _finding(shared: _Found, item: tuple[int, Judged, float]) -> Finding:
-    """Tell one pair and write its heat-maps; runs in a process of its own."""
-    number, found, expected = item
-    case, settings = shared.case, shared.settings
-    a, b = shared.panels[found.a], shared.panels[found.b]
+def _look(shared: _Found, found: Judged) -> comparing.Look:
+    """Prepare one pair for the comparator; runs in a process of its own."""
     views = shared.views[found.a], shared.views[found.b]
-    told = comparing.compare(*views, found.alignment, evidence.frame(*views, found.alignment), settings.compare)
-    for side, heat in (("a", told.heat_a), ("b", told.heat_b)):
-        pixels.write_png(case / "heatmaps" / f"f{number}-{side}.png", np.asarray(np.rint(heat * 255), np.uint8))
+    return comparing.look(*views, found.alignment, evidence.frame(*views, found.alignment), shared.settings.compare)
+
+
+def _finding(shared: _Found, item: tuple[tuple[int, Judged, float], comparing.Look, heat.Heat]) -> Finding:
+    """Tell one pair and write its heat-maps; runs in a process of its own."""
+    (number, found, expected), look, answer = item
+    settings = shared.settings
+    a, b = shared.panels[found.a], shared.panels[found.b]
+    told = comparing.tell(shared.views[found.a], shared.views[found.b], found.alignment, look, answer, settings.compare)
     shares = (told.region_a.area / (a.size[0] * a.size[1]), told.region_b.area / (b.size[0] * b.size[1]))
+    probability = min(round(found.probability, 4), settings.findings.most)
     return Finding(
         id=f"f{number}",
         kind="duplicate" if min(shares) >= settings.findings.duplicate else "overlap",
         a=a.id,
         b=b.id,
         verdict=told.verdict,
-        probability=min(round(found.probability, 4), settings.findings.most),
+        probability=probability,
         expected_false=round(expected, 6),
         distance=round(float(shared.distances[found.a, found.b]), 4),
         region_a=told.region_a,
         region_b=told.region_b,
         transform=geometry.as_matrix(told.transform),
         steps=told.steps,
-        changes=told.changes,
-        heatmap_a=f"heatmaps/f{number}-a.png",
-        heatmap_b=f"heatmaps/f{number}-b.png",
+        changes=tuple(edit.box_b for edit in told.edits),
+        edits=told.edits,
+        classes=_classes(probability, told.classes),
         evidence={key: round(float(value), 4) for key, value in sorted(found.numbers.items())},
+        **_maps(shared.case, f"f{number}", told),
     )
+
+
+def _classes(probability: float, share: tuple[float, float]) -> Classes:
+    """Return the three probabilities: that both show one source, parted by the comparator into worn and edited."""
+    benign = round(probability * share[0], 4)
+    return Classes(benign=benign, manipulated=round(probability - benign, 4), distinct=round(1 - probability, 4))
+
+
+def _maps(case: Path, name: str, told: comparing.Comparison) -> dict[str, str]:
+    """Write the heat-maps of a finding, and where nothing can be said; return their paths by field."""
+    maps = {
+        "heatmap_a": told.heat_a, "heatmap_b": told.heat_b,
+        "unsure_a": told.unsure_a.astype(np.float32), "unsure_b": told.unsure_b.astype(np.float32),
+    }  # fmt: skip
+    out = {}
+    for field, values in maps.items():
+        kind, side = field.split("_")
+        out[field] = f"heatmaps/{name}-{side}.png" if kind == "heatmap" else f"heatmaps/{name}-{kind}-{side}.png"
+        pixels.write_png(case / out[field], np.asarray(np.rint(values * 255), np.uint8))
+    return out

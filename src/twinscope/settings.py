@@ -126,18 +126,19 @@ class Evidence(_Stage):
 
 
 class Compare(_Stage):
-    """What counts as a local change between two aligned panels."""
+    """What counts as an edit between two aligned panels."""
 
     smooth_px: float = Field(1.5, gt=0, description="smoothing before the difference, px of the frame")
     floor: float = Field(0.02, gt=0, description="difference that is never a change, of full scale")
     misfit_px: float = Field(1.0, ge=0, description="misalignment that is forgiven")
     local_px: float = Field(5.0, gt=0, description="Gaussian window of the local correlation")
     agreement: float = Field(0.55, ge=-1, le=1, description="local correlation below which contents disagree")
-    threshold: float = Field(0.35, gt=0, lt=1, description="heat above which a pixel has changed")
+    residual: float = Field(0.35, gt=0, lt=1, description="what remains above this may be a mark drawn over")
+    threshold: float = Field(0.5, gt=0, lt=1, description="probability above which a place counts as edited")
     least_px: float = Field(30, ge=1, description="least area of a change, px of the frame")
     least_share: float = Field(0.0006, ge=0, description="least area of a change, of what both show")
     most: int = Field(20, ge=1, description="boxes of change that are told")
-    throughout: float = Field(0.12, gt=0, le=1, description="changed share above which a change is not local")
+    throughout: float = Field(0.4, gt=0, le=1, description="changed share above which a change is not local")
 
 
 class Findings(_Stage):

@@ -131,13 +131,15 @@ class Edit(Record):
     """One place in which b differs from a beyond what noise, compression, blur, tone and geometry explain.
 
     `kind` says what b shows there against a: something of a is gone (erased), something is there that a does not have
-    (added), the content of another place of b (cloned; that place is `source_b`), the same content in other tones
-    (tone), or other content of which no more can be said (changed). Which of the two came first is not known.
+    (added), the same content in other tones (tone), or other content of which no more can be said (changed). It is
+    "cloned" where the content of one of the two is a copy of another place of the same panel: `source_b`, or `source_a`
+    where it is a that repeats itself. Which of the two panels came first is not known.
     """
 
     box_a: BoxField
     box_b: BoxField
     kind: EditKind
+    source_a: BoxField | None = None
     source_b: BoxField | None = None
 
 

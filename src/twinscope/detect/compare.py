@@ -1,77 +1,164 @@
-"""What remains between two aligned panels after geometry and tone: a heat-map, boxes of local change, a verdict."""
+"""What remains between two aligned panels after geometry and tone: a heat-map, the places of edits, a verdict."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from twinscope import geometry
-from twinscope.detect import evidence, tone
+from twinscope.detect import edits, evidence, heat, tone
 from twinscope.detect.align import Alignment
 from twinscope.detect.evidence import Frame
 from twinscope.detect.features import Bools, Floats, View
 from twinscope.settings import Compare
-from twinscope.types import Box, Verdict
+from twinscope.types import Box, Edit, Verdict
 
 
 class Comparison(NamedTuple):
     """Two panels compared, all in the panels' own pixels.
 
     `transform` maps a px -> b px; `region_a`, `region_b` hold what both show; `heat_a`, `heat_b` are float32 (H, W) in
-    [0, 1]; `changes` are boxes in b; `steps` lead from a to b.
+    [0, 1], the probability that a place was edited; `unsure_a`, `unsure_b` are True (H, W) where nothing can be said;
+    `edits` are the places that were; `classes` are benign and manipulated as shares of the two together; `steps` lead
+    from a to b.
     """
 
     transform: geometry.Transform
     region_a: Box
     region_b: Box
     steps: tuple[str, ...]
-    changes: tuple[Box, ...]
+    edits: tuple[Edit, ...]
     verdict: Verdict
+    classes: tuple[float, float]
     heat_a: Floats
     heat_b: Floats
+    unsure_a: Bools
+    unsure_b: Bools
+
+
+class Look(NamedTuple):
+    """What is known of two aligned views before the network is asked: the frame that it is asked about (one picture may
+    be the mixture of channels that is most like the other), without marks that were drawn on one of them; the steps of
+    tone in words; and what the network is given.
+    """
+
+    frame: Frame
+    inverted: bool
+    marked: bool
+    steps: tuple[str, ...]
+    planes: Floats
 
 
 def compare(a: View, b: View, alignment: Alignment, shared: Frame, settings: Compare) -> Comparison:
-    """Compare two aligned views: words for geometry and tone, heat-map and boxes of what remains, and the verdict."""
+    """Compare two aligned views: words for geometry and tone, heat-map and places of what was edited, and the verdict.
+
+    This runs the network; see `look` and `tell` for what comes before and after it.
+    """
+    seen = look(a, b, alignment, shared, settings)
+    return tell(a, b, alignment, seen, heat.ask([seen.planes], 1)[0], settings)
+
+
+def look(a: View, b: View, alignment: Alignment, shared: Frame, settings: Compare) -> Look:
+    """Prepare two aligned views for the network: tones in words, the channels that fit, and the marks drawn on them."""
     curve = tone.tone(shared.a, shared.b, shared.clean, alignment.inverted)
-    heat, disagreeing = residual(shared, curve.predicted, alignment.inverted, settings)
+    remains, disagreeing = residual(shared, curve.predicted, alignment.inverted, settings)
+    steps = list(curve.steps)
     even, blurred = evened(shared, curve.predicted)
-    explained = ""
-    for how, frame in [(blurred, even), *(("", mixture) for mixture in mixtures(a, b, shared))]:
-        other = residual(frame, frame.a, False, settings)
-        if _total(*other, shared) < 0.5 * _total(heat, disagreeing, shared):
-            heat, disagreeing, explained = *other, how  # a blur, or another channel of the picture, is no edit
-    throughout = float((heat[shared.clean & disagreeing] > settings.threshold).sum()) > settings.throughout * max(
-        1, int(shared.clean.sum())
-    )
-    boxes = [] if throughout else changed(heat, disagreeing, shared, settings)
+    after_blur = residual(even, even.a, False, settings)
+    chosen, inverted = shared, alignment.inverted
+    if _total(*after_blur, shared) < 0.5 * _total(remains, disagreeing, shared):
+        steps.append(blurred)  # told, and left to the network, which has learned that a blur is no edit
+        remains, disagreeing = after_blur
+    for mixture in mixtures(a, b, shared):
+        other = residual(mixture, mixture.a, False, settings)
+        if _total(*other, shared) < 0.5 * _total(remains, disagreeing, shared):
+            (remains, disagreeing), chosen, inverted = other, mixture, False  # another channel is no edit
+    marks = _marks(remains, disagreeing, shared, settings)
+    marked = bool(marks.any()) or _drawn_over(shared, remains, disagreeing)
+    clean = shared.clean & ~marks
+    chosen = chosen._replace(clean=clean)
+    return Look(chosen, inverted, marked, tuple(steps), heat.given(chosen.a, chosen.b, clean, inverted))
+
+
+def tell(a: View, b: View, alignment: Alignment, seen: Look, answer: heat.Heat, settings: Compare) -> Comparison:
+    """Tell what the network's answer means: the places that were edited, each with its kind, and the verdict."""
+    shared = seen.frame
+    hot = heat.at_size(answer, shared.clean)
+    unsure = _unsure(shared, hot, settings)
+    hot = np.where(unsure, np.float32(0), hot)
+    edge = cv2.erode(shared.seen.astype(np.uint8), np.ones((7, 7), np.uint8), borderValue=0) > 0
+    found = edits.regions(hot, edge & ~unsure, shared.seen, settings)
+    throughout = sum(float(mask.sum()) for mask, _ in found) > settings.throughout * max(1, int(shared.clean.sum()))
+    manipulated = _manipulated(answer.classes)
+    if throughout or manipulated < 0.5:
+        found = []
     transform = np.linalg.inv(b.to_work) @ alignment.transform @ a.to_work
     transform /= transform[2, 2]
     region_a, region_b = regions(transform, a.size, b.size)
-    to_b = np.linalg.inv(b.to_work) @ np.linalg.inv(shared.to_frame_b)
-    changes = tuple(
-        geometry.clip(geometry.bounds(geometry.apply(to_b, geometry.corners(box))), b.size) for box in boxes
-    )
+    to_a = np.asarray(np.linalg.inv(a.to_work) @ np.linalg.inv(shared.to_frame_a), np.float64)
+    to_b = np.asarray(np.linalg.inv(b.to_work) @ np.linalg.inv(shared.to_frame_b), np.float64)
+    places = _edits(found, seen, (to_a, a.size), (to_b, b.size))
     cropped = region_a.area < 0.97 * a.size[0] * a.size[1] or region_b.area < 0.97 * b.size[0] * b.size[1]
-    steps = [*geometry.words(transform, region_a, cropped), *_planes(shared.planes, a, b), *curve.steps]
-    if explained:
-        steps.append(explained)
-    if _drawn_over(shared, heat, disagreeing):
+    steps = [*geometry.words(transform, region_a, cropped), *_planes(shared.planes, a, b), *seen.steps]
+    if seen.marked:
         steps.append("letters or marks drawn over")
     if throughout:
         steps.append("contents differ throughout, as channels or exposures of one field do")
-    if changes:
-        steps.append("content changed in 1 place" if len(changes) == 1 else f"content changed in {len(changes)} places")
-    heat_a = _back(heat, np.linalg.inv(a.to_work) @ np.linalg.inv(shared.to_frame_a), a.size)
-    heat_b = _back(heat, to_b, b.size)
-    verdict: Verdict = "manipulated" if changes else "benign"
-    return Comparison(transform, region_a, region_b, tuple(steps), changes, verdict, heat_a, heat_b)
+    if places:
+        steps.append("content changed in 1 place" if len(places) == 1 else f"content changed in {len(places)} places")
+    verdict: Verdict = "manipulated" if places else "benign"
+    return Comparison(
+        transform, region_a, region_b, tuple(steps), places, verdict, (1 - manipulated, manipulated),
+        _back(hot, to_a, a.size), _back(hot, to_b, b.size), _back_unsure(unsure, to_a, a.size),
+        _back_unsure(unsure, to_b, b.size),
+    )  # fmt: skip
+
+
+def _manipulated(classes: Floats) -> float:
+    """Return how probable "manipulated" is beside "benign", given that it is one of the two."""
+    return float(classes[1] / max(float(classes[0] + classes[1]), 1e-9))
+
+
+Side = tuple[geometry.Transform, tuple[int, int]]
+
+
+def _edits(found: Sequence[tuple[Bools, Box]], seen: Look, a: Side, b: Side) -> tuple[Edit, ...]:
+    """Return regions of the frame as edits in the panels' own pixels; a side: the frame's transform to it, its size."""
+    if not found:
+        return ()
+    shared = seen.frame
+    pictures = evidence.toned(shared.a, shared.b, shared.clean, seen.inverted)
+
+    def place(box: Box, side: Side) -> Box:
+        return geometry.clip(geometry.bounds(geometry.apply(side[0], geometry.corners(box))), side[1])
+
+    out = []
+    for mask, box in found:
+        one = edits.told(mask, box, *pictures, shared.clean)
+        source = {} if one.source is None else {f"source_{one.side}": place(one.source, a if one.side == "a" else b)}
+        out.append(Edit(box_a=place(box, a), box_b=place(box, b), kind=one.kind, **source))
+    return tuple(out)
+
+
+CLIPPED = 1.5 / 255
+"""How near to black or white a tone is clipped."""
+
+
+def _unsure(shared: Frame, hot: Floats, settings: Compare) -> Bools:
+    """Return where nothing can be said: outside of what both show, under marks, and where one of them is clipped and
+    the other is not, unless the difference is plain.
+    """
+    low = [cv2.erode((z < CLIPPED).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0 for z in (shared.a, shared.b)]
+    high = [cv2.erode((z > 1 - CLIPPED).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0 for z in (shared.a, shared.b)]
+    one = (low[0] | high[0]) != (low[1] | high[1])
+    return np.asarray(~shared.clean | (one & (hot <= settings.threshold)), np.bool_)
 
 
 def residual(shared: Frame, predicted: Floats, inverted: bool, settings: Compare) -> tuple[Floats, Bools]:
-    """Return the heat-map of the frame (h, w) in [0, 1], and where the local contents disagree.
+    """Return what remains between the two (h, w) in [0, 1], and where the local contents disagree.
 
     A difference counts beyond what noise and compression (its median), a misfit of a fraction of a pixel (the local
     gradient) and the 8-bit step explain.
@@ -92,8 +179,8 @@ def residual(shared: Frame, predicted: Floats, inverted: bool, settings: Compare
     local = evidence.local_agreement(x, y * np.float32(-1 if inverted else 1), shared.seen, settings.local_px)
     content = np.clip((0.9 - local) / 0.4, 0.3, 1)  # where the contents agree, what remains is tone
     inside_edge = cv2.erode(shared.seen.astype(np.uint8), np.ones((7, 7), np.uint8), borderValue=0)
-    heat = np.clip((size / allowed - 1) / 3, 0, 1) * content * inside_edge
-    return heat.astype(np.float32), np.asarray(local < settings.agreement, np.bool_)
+    remains = np.clip((size / allowed - 1) / 3, 0, 1) * content * inside_edge
+    return remains.astype(np.float32), np.asarray(local < settings.agreement, np.bool_)
 
 
 BLURS = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0)
@@ -149,30 +236,24 @@ def mixtures(a: View, b: View, shared: Frame) -> list[Frame]:
     return out
 
 
-def _total(heat: Floats, disagreeing: Bools, shared: Frame) -> float:
-    return float(heat[shared.clean & disagreeing].sum())
+def _total(remains: Floats, disagreeing: Bools, shared: Frame) -> float:
+    return float(remains[shared.clean & disagreeing].sum())
 
 
-def changed(heat: Floats, disagreeing: Bools, shared: Frame, settings: Compare) -> list[Box]:
-    """Return boxes (frame px) where content differs and no annotation explains it, largest first.
+def _marks(remains: Floats, disagreeing: Bools, shared: Frame, settings: Compare) -> Bools:
+    """Return where a letter, bar or arrow that was not known as one is drawn on one of the pictures, grown by 3 px.
 
-    A letter, bar or arrow that was not known as one is seen here, since the other picture does not have it: strokes of
-    white or of black.
+    It is seen here, since the other picture does not have it: strokes of white or of black.
     """
-    inner = cv2.erode(shared.seen.astype(np.uint8), np.ones((7, 7), np.uint8), borderValue=0) > 0
-    free = cv2.erode((shared.clean | ~shared.seen).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-    spot = (heat > settings.threshold) & inner & free & disagreeing
+    spot = (remains > settings.residual) & shared.clean & disagreeing
     joined = cv2.morphologyEx(spot.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
-    least = max(settings.least_px, settings.least_share * float(shared.seen.sum()))
-    found: list[tuple[float, Box]] = []
+    out = np.zeros(spot.shape, np.uint8)
     for k in range(1, count):
-        x, y, w, h, _ = (int(v) for v in stats[k])
-        area = float(spot[labels == k].sum())
-        if area >= least and min(w, h) >= 4 and not _is_mark(shared, spot & (labels == k), (x, y, w, h)):
-            found.append((area, Box(float(x), float(y), float(x + w), float(y + h))))
-    found.sort(key=lambda row: -row[0])
-    return [box for _, box in found[: settings.most]]
+        x, y, w, h, area = (int(v) for v in stats[k])
+        if area >= settings.least_px and _is_mark(shared, spot & (labels == k), (x, y, w, h)):
+            out[labels == k] = 1
+    return np.asarray(cv2.dilate(out, np.ones((7, 7), np.uint8)) > 0, np.bool_)
 
 
 def _is_mark(shared: Frame, spot: Bools, box: tuple[int, int, int, int]) -> bool:
@@ -222,11 +303,17 @@ def _planes(names: tuple[str, str], a: View, b: View) -> list[str]:
     return []
 
 
-def _drawn_over(shared: Frame, heat: Floats, disagreeing: Bools) -> bool:
+def _drawn_over(shared: Frame, remains: Floats, disagreeing: Bools) -> bool:
     marked = shared.seen & ~shared.clean & disagreeing
-    return bool((heat[marked] > 0.5).sum() > 25)
+    return bool((remains[marked] > 0.5).sum() > 25)
 
 
-def _back(heat: Floats, transform: geometry.Transform, size: tuple[int, int]) -> Floats:
-    out = cv2.warpPerspective(heat, transform, (size[1], size[0]), flags=cv2.INTER_LINEAR)
+def _back(hot: Floats, transform: geometry.Transform, size: tuple[int, int]) -> Floats:
+    out = cv2.warpPerspective(hot, transform, (size[1], size[0]), flags=cv2.INTER_LINEAR)
     return np.asarray(np.clip(out, 0, 1), np.float32)
+
+
+def _back_unsure(unsure: Bools, transform: geometry.Transform, size: tuple[int, int]) -> Bools:
+    """Return where nothing can be said in a panel's own pixels: what the frame does not show, too."""
+    sure = cv2.warpPerspective((~unsure).astype(np.float32), transform, (size[1], size[0]), flags=cv2.INTER_LINEAR)
+    return np.asarray(sure < 0.5, np.bool_)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -21,6 +22,8 @@ STEP_PX = 16
 """Sides are filled up to a multiple of this."""
 WINDOW_PX = 8.0
 """Gaussian window of the local normalisation, px of what the network sees."""
+PLANES = 7
+"""Planes that the network is given."""
 MOST = 4.0
 """Tones and normalised tones are cut at so many spreads."""
 
@@ -35,37 +38,69 @@ class Heat(NamedTuple):
 
 
 def planes(a: Floats, b: Floats, clean: Bools, inverted: bool) -> Floats:
-    """Return the network's input (5, h, w) float32 of two aligned pictures (h, w) in [0, 1].
+    """Return the network's input (PLANES, h, w) float32 of two aligned pictures (h, w) in [0, 1].
 
-    The tones of a, a locally normalised, the same of b, and where both are seen and unannotated; 0 elsewhere. The one
-    of more tones has been given those of the other, and both are standardised together.
+    Three planes of a, three of b, and where both are seen and unannotated; 0 elsewhere. The three are the tones,
+    standardised; the tones locally normalised (both turned round where `inverted`); and the tones, standardised as
+    those of b, after the picture of more tones has been given those of the other: noise and fog spoil that curve, which
+    is why the first two do without it.
     """
     if not clean.any():
-        return np.zeros((5, *clean.shape), np.float32)
-    a, b = evidence.toned(a, b, clean, inverted)
-    both = np.concatenate([a[clean], b[clean]])
-    mean, spread = float(both.mean()), float(both.std()) + 0.02
+        return np.zeros((PLANES, *clean.shape), np.float32)
     weight = clean.astype(np.float32)
+    toned = evidence.toned(a, b, clean, inverted)
+    both = np.concatenate([one[clean] for one in toned])
+    mean, spread = float(both.mean()), float(both.std()) + 0.02
     rows = []
-    for own in (a, b):
-        rows.append(np.clip((own - mean) / spread, -MOST, MOST) * weight)
-        rows.append(np.clip(evidence.normalised(own, clean, 0.8, WINDOW_PX)[0], -MOST, MOST))
+    for own, alike, turned in ((a, toned[0], False), (b, toned[1], inverted)):
+        own = 1 - own if turned else own
+        inside = own[clean]
+        rows.append(_cut((own - inside.mean()) / (inside.std() + 0.02)) * weight)
+        rows.append(_cut(evidence.normalised(own, clean, 0.8, WINDOW_PX)[0]))
+        rows.append(_cut((alike - mean) / spread) * weight)
     return np.stack([*rows, weight]).astype(np.float32)
 
 
-def seen(a: Floats, b: Floats, clean: Bools, inverted: bool, threads: int = 2) -> Heat:
-    """Ask the network about two aligned pictures (h, w) float32 in [0, 1]; `clean` is where both say something."""
-    height, width = clean.shape
-    scale = min(1.0, SIDE_PX / max(height, width))
-    size = max(STEP_PX, round(width * scale)), max(STEP_PX, round(height * scale))
+def _cut(values: Floats) -> Floats:
+    return np.clip(values, -MOST, MOST)
+
+
+def given(a: Floats, b: Floats, clean: Bools, inverted: bool) -> Floats:
+    """Return what the network is given of two aligned pictures (h, w) float32 in [0, 1]: `planes` at a size for it.
+
+    (PLANES, h', w'), both multiples of STEP_PX, filled up with 0; `clean` is where both pictures say something.
+    """
+    size = _size(clean.shape)
     small_a, small_b, share = (
         np.asarray(cv2.resize(z, size, interpolation=cv2.INTER_AREA), np.float32)
         for z in (a, b, clean.astype(np.float32))
     )
-    given = planes(small_a, small_b, share > 0.99, inverted)
-    below, right = (-given.shape[1]) % STEP_PX, (-given.shape[2]) % STEP_PX
-    given = np.pad(given, ((0, 0), (0, below), (0, right)))
-    heat, classes = models.load(MODEL, threads).outputs(given[None], ("heat", "classes"))
-    whole = cv2.resize(heat[0, 0], (given.shape[2], given.shape[1]), interpolation=cv2.INTER_LINEAR)
+    made = planes(small_a, small_b, share > 0.99, inverted)
+    return np.pad(made, ((0, 0), (0, (-size[1]) % STEP_PX), (0, (-size[0]) % STEP_PX)))
+
+
+def _size(shape: Sequence[int]) -> tuple[int, int]:
+    """Return (width, height) at which a frame of (height, width) is shown to the network."""
+    scale = min(1.0, SIDE_PX / max(shape))
+    return max(8, round(shape[1] * scale)), max(8, round(shape[0] * scale))
+
+
+def ask(pairs: Sequence[Floats], threads: int = 2) -> list[Heat]:
+    """Ask the network about pairs as `given` makes them; each heat-map is at half the size of what was given."""
+    model = models.load(MODEL, threads)
+    out = []
+    for one in pairs:
+        heat, classes = model.outputs(one[None], ("heat", "classes"))
+        out.append(Heat(np.asarray(heat[0, 0], np.float32), np.asarray(classes[0], np.float32)))
+    return out
+
+
+def at_size(answer: Heat, clean: Bools) -> Floats:
+    """Return the heat-map of an answer at the size of the frame (h, w) that was asked about, 0 where not clean."""
+    height, width = clean.shape
+    size = _size(clean.shape)
+    whole = cv2.resize(
+        answer.heat, (2 * answer.heat.shape[1], 2 * answer.heat.shape[0]), interpolation=cv2.INTER_LINEAR
+    )
     whole = cv2.resize(whole[: size[1], : size[0]], (width, height), interpolation=cv2.INTER_LINEAR)
-    return Heat(np.asarray(whole * clean, np.float32), np.asarray(classes[0], np.float32))
+    return np.asarray(whole * clean, np.float32)

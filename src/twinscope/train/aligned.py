@@ -42,7 +42,7 @@ LOOK_SIDE = 192
 
 
 class Aligned(NamedTuple):
-    """A batch: `given` (n, 5, S, S) float32 of `detect.heat.planes`, `changed` (n, S/2, S/2) float32, the share of each
+    """A batch: `given` (n, 7, S, S) float32 of `detect.heat.planes`, `changed` (n, S/2, S/2) float32, the share of each
     cell that was edited, `seen` (n, S/2, S/2) bool, `label` (n,) int64.
     """
 
@@ -86,7 +86,7 @@ def plane(picture: Bytes, channel: int) -> Float:
 
 
 def aligned(pair: Pair, rng: Rng, train: bool = True) -> tuple[Float, Float, Mask]:
-    """Return the planes (5, S, S) of a pair brought to the original's frame, what was edited (S, S) float, and where
+    """Return the planes (7, S, S) of a pair brought to the original's frame, what was edited (S, S) float, and where
     both are seen.
 
     In training the two change sides, turn together, differ more in tone, and are hidden in places as by annotations.

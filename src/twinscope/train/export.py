@@ -120,7 +120,7 @@ def save_graph(network: Embedder, path: Path) -> None:
     """Write the ONNX graph, the weights inside, and check it against torch on the probe."""
     graph, example = Graph(network).eval(), torch.as_tensor(probe_input((2, SIDE, SIDE), "uint8"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _quiet():
+    with quiet():
         torch.onnx.export(
             graph, (example,), str(path), input_names=["grey"], output_names=list(OUTPUTS), opset_version=18,
             verbose=False, dynamo=True, external_data=False, dynamic_shapes={"grey": {0: torch.export.Dim("n")}},
@@ -136,7 +136,7 @@ def save_graph(network: Embedder, path: Path) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the log of the exporter from whoever exports; its errors are raised as ever."""
     logging.disable(logging.WARNING)
     try:

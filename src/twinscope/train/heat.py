@@ -89,12 +89,12 @@ class Joined(nn.Module):
 
 
 class Seer(nn.Module):
-    """(n, 5, H, W) of `detect.heat.planes`, sides multiples of 16, to heat logits (n, 1, H/2, W/2), classes (n, 3)."""
+    """(n, 7, H, W) of `detect.heat.planes`, sides multiples of 16, to heat logits (n, 1, H/2, W/2), classes (n, 3)."""
 
     def __init__(self) -> None:
         super().__init__()
         half, quarter, eighth, last = WIDTHS
-        self.stem = nn.Sequential(_conv(3, half, 3, 2), _conv(half, quarter, 3, 2), Block(quarter), Block(quarter))
+        self.stem = nn.Sequential(_conv(4, half, 3, 2), _conv(half, quarter, 3, 2), Block(quarter), Block(quarter))
         self.eighth = nn.Sequential(_conv(quarter, eighth, 3, 2), Block(eighth))
         self.last = nn.Sequential(_conv(eighth, last, 3, 2), Block(last))
         self.join_16 = Joined(last, RADII[2], 0, 2)
@@ -105,8 +105,8 @@ class Seer(nn.Module):
 
     def forward(self, given: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
-        seen = given[:, 4:5]
-        both = torch.cat([torch.cat([given[:, :2], seen], 1), torch.cat([given[:, 2:4], seen], 1)])
+        seen = given[:, 6:7]
+        both = torch.cat([torch.cat([given[:, :3], seen], 1), torch.cat([given[:, 3:6], seen], 1)])
         quarter = self.stem(both)
         eighth = self.eighth(quarter)
         last = self.last(eighth)

@@ -1,0 +1,133 @@
+"""The places where one aligned picture was edited: from a heat-map to regions, each with a kind where it has one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from twinscope.detect import evidence
+from twinscope.detect.features import Bools, Floats
+from twinscope.settings import Compare
+from twinscope.types import Box, EditKind
+
+RING = 0.5
+"""How far around a region its surroundings reach, as a share of the side of a square of its area."""
+SAME_TONE = 0.8
+"""Correlation of two contents, tones aside, from which on only their tones differ."""
+PLAINER = 0.5
+"""A picture that stands out of its surroundings less than this share of the other shows nothing there."""
+CLONED = 0.9
+"""Correlation of a region with another place of its picture from which on it is a copy of that place ..."""
+ALONE = 0.93
+"""... and the share of it that no third place may reach: what is like many places is no copy of one."""
+LEAST_SIDE = 10
+"""A smaller region (px of the frame) is not searched for elsewhere."""
+DETAIL = 0.015
+"""Spread of grey below which a region has nothing to be searched by."""
+
+
+class Region(NamedTuple):
+    """A place that was edited, in px of the frame: its pixels, the box around them, its kind, and the box it was copied
+    from, on side "a" or "b", where that is known.
+    """
+
+    mask: Bools
+    box: Box
+    kind: EditKind
+    source: Box | None = None
+    side: str = "b"
+
+
+def regions(heat: Floats, allowed: Bools, seen: Bools, settings: Compare) -> list[tuple[Bools, Box]]:
+    """Return the parts (h, w) of a heat-map above the threshold where it is allowed to be, hottest area first."""
+    spot = (heat > settings.threshold) & allowed
+    joined = cv2.morphologyEx(spot.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    least = max(settings.least_px, settings.least_share * float(seen.sum()))
+    found: list[tuple[float, Bools, Box]] = []
+    for k in range(1, count):
+        x, y, w, h, _ = (int(v) for v in stats[k])
+        own = np.asarray(labels == k, np.bool_)
+        area = float((spot & own).sum())
+        if area >= least and min(w, h) >= 4:
+            found.append((area, own, Box(float(x), float(y), float(x + w), float(y + h))))
+    found.sort(key=lambda row: -row[0])
+    return [(mask, box) for _, mask, box in found[: settings.most]]
+
+
+def told(mask: Bools, box: Box, a: Floats, b: Floats, clean: Bools) -> Region:
+    """Return a region with its kind; a, b (h, w) float32 in [0, 1] are aligned and have the same tones.
+
+    The kinds are tried in turn: the same content in other tones; a copy of another place of one of the two; nothing
+    left of what a shows (erased); something that a does not show (added); other content.
+    """
+    inside = mask & clean
+    if not inside.any():
+        return Region(mask, box, "changed")
+    if _alike(a, b, inside) >= SAME_TONE:
+        return Region(mask, box, "tone")
+    for side, picture in (("b", b), ("a", a)):
+        source = copied_from(picture, mask, box, clean)
+        if source is not None:
+            return Region(mask, box, "cloned", source, side)
+    stands = [_stands_out(picture, inside, clean) for picture in (a, b)]
+    if stands[1] < PLAINER * stands[0]:
+        return Region(mask, box, "erased")
+    if stands[0] < PLAINER * stands[1]:
+        return Region(mask, box, "added")
+    return Region(mask, box, "changed")
+
+
+def _alike(a: Floats, b: Floats, inside: Bools) -> float:
+    """Return the correlation of two contents over a region, 0 where one of them has none."""
+    x, y = (cv2.GaussianBlur(z, (0, 0), 0.8)[inside] for z in (a, b))
+    x, y = x - x.mean(), y - y.mean()
+    if min(float(x.std()), float(y.std())) < DETAIL:
+        return 0.0
+    return float((x @ y) / np.sqrt(max(float((x @ x) * (y @ y)), 1e-12)))
+
+
+def _stands_out(picture: Floats, inside: Bools, clean: Bools) -> float:
+    """Return how much a region stands out of its surroundings: the step of its mean, and its detail beyond theirs."""
+    reach = max(4, round(RING * float(np.sqrt(inside.sum()))))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    around = (cv2.dilate(inside.astype(np.uint8), kernel) > 0) & clean & ~inside
+    soft = cv2.GaussianBlur(picture, (0, 0), 1.0)
+    own = soft[inside]
+    if around.sum() < 20:
+        return float(own.std()) + 0.01
+    ring = soft[around]
+    ground = float(np.median(np.abs(ring - np.median(ring))))  # a cell beside the region is no ground
+    return abs(float(own.mean() - np.median(ring))) + max(0.0, float(own.std()) - ground) + 0.01
+
+
+def copied_from(picture: Floats, mask: Bools, box: Box, clean: Bools) -> Box | None:
+    """Return the box of the place that a region of a picture is a copy of, as it is, or None.
+
+    The place is one only: no third one may be nearly as alike.
+    """
+    x0, y0, x1, y1 = (int(v) for v in box)
+    if min(x1 - x0, y1 - y0) < LEAST_SIDE or 3 * (x1 - x0) > 2 * mask.shape[1] or 3 * (y1 - y0) > 2 * mask.shape[0]:
+        return None
+    fine = evidence.normalised(picture, clean, 0.8, 10.0)[0]
+    window = np.s_[y0:y1, x0:x1]
+    weight = mask[window].astype(np.float32)
+    if float(picture[window][mask[window]].std()) < DETAIL:
+        return None
+    alike = cv2.matchTemplate(fine, np.ascontiguousarray(fine[window]), cv2.TM_CCOEFF_NORMED, mask=weight)
+    alike = np.where(np.isfinite(alike), alike, -1)
+    _hide(alike, x0, y0, x1 - x0, y1 - y0)
+    _, best, _, (x, y) = cv2.minMaxLoc(alike)
+    if best < CLONED:
+        return None
+    _hide(alike, x, y, x1 - x0, y1 - y0)
+    if float(alike.max()) > ALONE * best:
+        return None
+    return Box(float(x), float(y), float(x + x1 - x0), float(y + y1 - y0))
+
+
+def _hide(alike: Floats, x: int, y: int, width: int, height: int) -> None:
+    """Take the places around (x, y) out of a map of likeness."""
+    alike[max(0, y - height // 2) : y + height // 2 + 1, max(0, x - width // 2) : x + width // 2 + 1] = -1
