@@ -254,12 +254,22 @@ def _findings(shared: _Found, judged: Sequence[Judged], tell: Progress) -> tuple
     for start in range(0, len(items), AT_ONCE):  # the processes must not use a network, so it stands between them
         part = items[start : start + AT_ONCE]
         looks = list(pool.each(_look, shared, [found for _, found, _ in part], shared.settings.threads))
-        answers = heat.ask([look.planes for look in looks], shared.settings.threads)
+        looks, answers = _answered(looks, shared.settings)
         work = list(zip(part, looks, answers, strict=True))
         for finding in pool.each(_finding, shared, work, shared.settings.threads):
             out.append(finding)
             tell("findings", len(out), len(ordered))
     return tuple(out)
+
+
+def _answered(looks: list[comparing.Look], settings: Settings) -> tuple[list[comparing.Look], list[heat.Heat]]:
+    """Ask the network about looks, and again about those in which it took a mark for an edit."""
+    answers = heat.ask([look.planes for look in looks], settings.threads)
+    for k, (look, answer) in enumerate(zip(looks, answers, strict=True)):
+        again = comparing.unmarked(look, answer, settings.compare)
+        if again is not None:
+            looks[k], answers[k] = again, heat.ask([again.planes], settings.threads)[0]
+    return looks, answers
 
 
 def _look(shared: _Found, found: Judged) -> comparing.Look:

@@ -137,8 +137,10 @@ class Compare(_Stage):
     threshold: float = Field(0.5, gt=0, lt=1, description="probability above which a place counts as edited")
     least_px: float = Field(30, ge=1, description="least area of a change, px of the frame")
     least_share: float = Field(0.0006, ge=0, description="least area of a change, of what both show")
-    most: int = Field(20, ge=1, description="boxes of change that are told")
-    throughout: float = Field(0.4, gt=0, le=1, description="changed share above which a change is not local")
+    most: int = Field(10, ge=1, description="edits that are told; where there are more, contents differ throughout")
+    throughout: float = Field(
+        0.4, gt=0, le=1, description="edited share of what both show above which they differ throughout"
+    )
 
 
 class Findings(_Stage):

@@ -12,36 +12,37 @@ from tests.detect.scenes import byte, real, scene
 from twinscope import geometry
 from twinscope import manipulate as m
 from twinscope.detect import align, compare, evidence, features
+from twinscope.detect.heat import Heat
 from twinscope.settings import Settings
 
 SETTINGS = Settings(threads=1)
 STRAIGHT = align.Alignment(np.eye(3), False, 0, np.zeros((0, 2)), np.zeros((0, 2)))
 
 
-def heat(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def remains(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     va, vb = (features.view(byte(x), SETTINGS.features) for x in (a, b))
     shared = evidence.frame(va, vb, STRAIGHT)
     return compare.residual(shared, shared.a, False, SETTINGS.compare)[0]
 
 
-def test_noise_leaves_no_heat() -> None:
+def test_noise_leaves_nothing() -> None:
     a = real(scene(81))
     noisy = (a + np.random.default_rng(0).normal(0, 0.3, a.shape)).clip(0, 1).astype(np.float32)
-    assert (heat(a, noisy) > SETTINGS.compare.threshold).mean() < 1e-3
+    assert (remains(a, noisy) > SETTINGS.compare.residual).mean() < 1e-3
 
 
-def test_nearly_a_pixel_of_misfit_leaves_no_heat() -> None:
+def test_nearly_a_pixel_of_misfit_leaves_nothing() -> None:
     a = np.full((240, 300), 0.2, np.float32)
     for x, y in np.random.default_rng(1).uniform((20, 20), (280, 220), (25, 2)):
         cv2.circle(a, (int(x), int(y)), 9, 0.8, -1)
     move = np.array([[1, 0, 0.8], [0, 1, 0.0], [0, 0, 1]])
-    assert (heat(a, m.warp(a, move, a.shape[:2]).image)[:, 8:] > SETTINGS.compare.threshold).mean() < 2e-3
+    assert (remains(a, m.warp(a, move, a.shape[:2]).image)[:, 8:] > SETTINGS.compare.residual).mean() < 2e-3
 
 
-def test_an_edit_is_hot_and_nothing_else() -> None:
+def test_an_edit_remains_and_nothing_else() -> None:
     a = real(scene(83))
     edited = m.erase(a, np.random.default_rng(0), centre=(200, 120), radius_px=20, ramp_px=2, value=0.5)
-    hot = heat(a, edited.image) > SETTINGS.compare.threshold
+    hot = remains(a, edited.image) > SETTINGS.compare.residual
     grown = evidence.frame(*[features.view(byte(x), SETTINGS.features) for x in (a, a)], STRAIGHT).seen.shape
     y, x = np.mgrid[0 : grown[0], 0 : grown[1]]
     scale = grown[1] / a.shape[1]
@@ -59,7 +60,7 @@ def test_contents_that_differ_throughout_are_not_told_as_edits() -> None:
             cv2.circle(picture, (int(x), int(y)), 12, 0.9, -1)
     pair = [features.view(byte(x.clip(0, 1)), SETTINGS.features) for x in (a, b)]
     told = compare.compare(*pair, STRAIGHT, evidence.frame(*pair, STRAIGHT), SETTINGS.compare)
-    assert told.changes == ()
+    assert told.edits == ()
     assert told.verdict == "benign"
     assert "contents differ throughout, as channels or exposures of one field do" in told.steps
 
@@ -76,7 +77,7 @@ def test_a_blurred_copy_is_benign_and_told_as_blurred(sigma: float) -> None:
     soft = cv2.GaussianBlur(a, (0, 0), sigma)
     for one, other, word in ((a, soft, "blurred"), (soft, a, "sharper")):
         result = told(one, other)
-        assert (result.verdict, result.changes) == ("benign", ())
+        assert (result.verdict, result.edits) == ("benign", ())
         assert (word in result.steps) == (sigma == 4.0)  # what the tone explains needs no blur
 
 
@@ -86,8 +87,8 @@ def test_an_erased_spot_of_a_blurred_copy_is_found() -> None:
     hidden = m.erase(soft, np.random.default_rng(0), centre=(200, 120), radius_px=22, ramp_px=2, value=0.95).image
     result = told(a, hidden)
     assert result.verdict == "manipulated"
-    assert len(result.changes) == 1
-    assert geometry.iou(result.changes[0], (178, 98, 222, 142)) > 0.5
+    assert len(result.edits) == 1
+    assert geometry.iou(result.edits[0].box_b, (178, 98, 222, 142)) > 0.5
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0])
@@ -97,10 +98,10 @@ def test_a_letter_is_a_mark_and_a_disc_of_its_colour_is_an_edit(level: float) ->
     cv2.putText(lettered, "B", (20, 40), cv2.FONT_HERSHEY_SIMPLEX, 0.9, int(255 * level), 2, cv2.LINE_AA)
     cv2.circle(spotted, (30, 32), 12, int(255 * level), -1)
     a, lettered, spotted = real(drawn), real(lettered), real(spotted)
-    assert told(a, lettered).changes == ()
-    assert told(lettered, a).changes == ()
-    assert len(told(a, spotted).changes) == 1
-    assert len(told(spotted, a).changes) == 1
+    assert told(a, lettered).edits == ()
+    assert told(lettered, a).edits == ()
+    assert len(told(a, spotted).edits) == 1
+    assert len(told(spotted, a).edits) == 1
 
 
 def test_boxes_and_regions_are_in_the_panels_own_pixels() -> None:
@@ -112,39 +113,110 @@ def test_boxes_and_regions_are_in_the_panels_own_pixels() -> None:
     told = compare.compare(*pair, shifted, evidence.frame(*pair, shifted), SETTINGS.compare)
     assert told.region_a == pytest.approx((30, 20, 300, 240), abs=1)
     assert told.region_b == pytest.approx((0, 0, 270, 220), abs=1)
-    (box,) = told.changes
-    assert geometry.iou(box, (170 - 16, 100 - 16, 170 + 16, 100 + 16)) > 0.5
+    (edit,) = told.edits
+    assert geometry.iou(edit.box_a, (200 - 16, 120 - 16, 200 + 16, 120 + 16)) > 0.5
+    assert geometry.iou(edit.box_b, (170 - 16, 100 - 16, 170 + 16, 100 + 16)) > 0.5
     assert told.heat_a.shape == (240, 300)
     assert told.heat_b.shape == (220, 270)
     assert told.heat_b[95:105, 165:175].mean() > 0.5
     assert told.heat_a[115:125, 195:205].mean() > 0.5
 
 
-def hot(where: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
-    heat = np.zeros((200, 300), np.float32)
-    heat[where] = 1
-    return heat, heat > 0
+def answered(shape: tuple[int, int], classes: tuple[float, float, float], *boxes: tuple[int, int, int, int]) -> Heat:
+    """Return an answer of the network for a frame shown as it is: hot in boxes (px of the frame)."""
+    hot = np.zeros((-(-shape[0] // 16) * 8, -(-shape[1] // 16) * 8), np.float32)
+    for x0, y0, x1, y1 in boxes:
+        hot[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2] = 1
+    return Heat(hot, np.array(classes, np.float32))
+
+
+def looked(seen: np.ndarray | None = None, clean: np.ndarray | None = None) -> tuple[features.View, compare.Look]:
+    """Return a view of 200 x 160 px, and a look of it at itself in which not all is seen or clean."""
+    view = features.view(scene(90, (200, 160)), SETTINGS.features)
+    view = dataclasses.replace(view, annotated=np.zeros_like(view.annotated))
+    shared = evidence.frame(view, view, STRAIGHT)
+    tone = np.asarray(cv2.resize(shared.a, (160, 200)), np.float32)
+    whole = np.ones((200, 160), bool)
+    half = np.diag([0.5, 0.5, 1.0])  # 400 x 320 working px to 200 x 160
+    shared = evidence.Frame(
+        tone, tone, whole if seen is None else seen, whole if clean is None else clean, half, half, ("grey", "grey")
+    )
+    return view, compare.Look(shared, False, False, (), np.zeros((7, 208, 160), np.float32))
+
+
+def test_an_edit_is_told_where_the_network_is_hot_and_says_that_one_was_edited() -> None:
+    view, look = looked()
+    answer = answered((200, 160), (0.2, 0.7, 0.1), (40, 60, 80, 100))
+    result = compare.tell(view, view, STRAIGHT, look, answer, SETTINGS.compare)
+    (edit,) = result.edits
+    assert geometry.iou(edit.box_b, (40, 60, 80, 100)) > 0.85
+    assert result.verdict == "manipulated"
+    assert result.classes == pytest.approx((2 / 9, 7 / 9))
+    assert result.heat_b[80, 60] > 0.9
+    assert result.heat_b[20, 20] == 0
+    calm = compare.tell(
+        view, view, STRAIGHT, look, answer._replace(classes=np.array([0.7, 0.2, 0.1])), SETTINGS.compare
+    )
+    assert (calm.edits, calm.verdict) == ((), "benign")
+    assert calm.heat_b[80, 60] > 0.9  # it is shown, and not told
 
 
 @pytest.mark.parametrize(
-    ("where", "boxes"),
-    [
-        ((slice(80, 110), slice(100, 140)), 1),
-        ((slice(8, 14), slice(100, 140)), 0),
-        ((slice(20, 50), slice(220, 250)), 0),
-        ((slice(80, 84), slice(100, 105)), 0),
-    ],
-    ids=["inside", "along the border of what both show", "where something is drawn", "too small"],
+    ("box", "count"),
+    [((40, 60, 80, 100), 1), ((100, 0, 140, 14), 0), ((100, 30, 140, 46), 0), ((60, 60, 64, 62), 0)],
+    ids=["inside", "outside of what both show", "where something is drawn", "too small"],
 )
-def test_changes_are_told_only_where_both_are_seen_clean_and_large(where: tuple[slice, slice], boxes: int) -> None:
-    heat, disagreeing = hot(where)
-    seen = np.ones(heat.shape, bool)
-    seen[:10] = False
+def test_nothing_is_told_where_nothing_can_be_said(box: tuple[int, int, int, int], count: int) -> None:
+    seen = np.ones((200, 160), bool)
+    seen[:14] = False
     clean = seen.copy()
-    clean[15:55, 215:255] = False
-    shared = evidence.Frame(heat, heat, seen, clean, np.eye(3), np.eye(3), ("grey", "grey"))
-    found = compare.changed(heat, disagreeing, shared, SETTINGS.compare)
-    assert len(found) == boxes
-    if boxes:
-        assert tuple(found[0]) == (100.0, 80.0, 140.0, 110.0)
-    assert compare.changed(heat, ~disagreeing, shared, SETTINGS.compare) == []
+    clean[28:48, 90:150] = False
+    view, look = looked(seen, clean)
+    result = compare.tell(view, view, STRAIGHT, look, answered((200, 160), (0, 1, 0), box), SETTINGS.compare)
+    assert len(result.edits) == count
+    assert result.unsure_b[:10].all()
+    assert result.unsure_b[32:44, 95:145].all()
+    assert not result.unsure_b[60:, :80].any()
+
+
+def test_more_places_than_are_told_one_by_one_are_throughout() -> None:
+    view, look = looked()
+    boxes = [(8 + 36 * (k % 4), 12 + 36 * (k // 4), 24 + 36 * (k % 4), 30 + 36 * (k // 4)) for k in range(12)]
+    many = compare.tell(view, view, STRAIGHT, look, answered((200, 160), (0, 1, 0), *boxes), SETTINGS.compare)
+    assert (many.edits, many.verdict) == ((), "benign")
+    assert "contents differ throughout, as channels or exposures of one field do" in many.steps
+    few = compare.tell(view, view, STRAIGHT, look, answered((200, 160), (0, 1, 0), *boxes[:10]), SETTINGS.compare)
+    assert len(few.edits) == 10
+
+
+def test_where_only_one_is_clipped_nothing_can_be_said_unless_it_is_plain() -> None:
+    view, look = looked()
+    b = look.frame.b.copy()
+    b[100:140, 40:100] = 1.0
+    clipped = look._replace(frame=look.frame._replace(b=b))
+    result = compare.tell(view, view, STRAIGHT, clipped, answered((200, 160), (1, 0, 0)), SETTINGS.compare)
+    assert result.unsure_b[105:135, 45:95].mean() > 0.95
+    assert result.unsure_a[:90].mean() < 0.01
+    plain = compare.tell(
+        view, view, STRAIGHT, clipped, answered((200, 160), (0, 1, 0), (40, 100, 100, 140)), SETTINGS.compare
+    )
+    assert plain.unsure_b[105:135, 45:95].mean() < 0.05
+
+
+def test_a_faint_letter_in_an_answer_is_taken_out_and_a_disc_is_not() -> None:
+    _, look = looked()
+    dim = look._replace(frame=look.frame._replace(a=0.12 + 0.1 * look.frame.a, b=0.12 + 0.1 * look.frame.b))
+    lettered, spotted = dim.frame.b.copy(), dim.frame.b.copy()
+    lettered[74:78, 50:70] = 0  # a T
+    lettered[74:96, 58:62] = 0
+    cv2.circle(spotted, (60, 84), 14, 0.0, -1)
+    answer = answered((200, 160), (0, 1, 0), (48, 72, 72, 80), (54, 78, 66, 98))
+    marked = compare.unmarked(dim._replace(frame=dim.frame._replace(b=lettered)), answer, SETTINGS.compare)
+    assert marked is not None
+    assert marked.marked
+    assert not marked.frame.clean[72:96, 50:70].any()
+    assert marked.frame.clean[:60].all()
+    assert marked.planes.shape == (7, 208, 160)
+    assert not marked.planes[:, 75:95, 52:68].any()
+    assert compare.unmarked(dim._replace(frame=dim.frame._replace(b=spotted)), answer, SETTINGS.compare) is None
+    assert compare.unmarked(dim, answered((200, 160), (1, 0, 0)), SETTINGS.compare) is None

@@ -58,7 +58,11 @@ def compare(a: View, b: View, alignment: Alignment, shared: Frame, settings: Com
     This runs the network; see `look` and `tell` for what comes before and after it.
     """
     seen = look(a, b, alignment, shared, settings)
-    return tell(a, b, alignment, seen, heat.ask([seen.planes], 1)[0], settings)
+    answer = heat.ask([seen.planes], 1)[0]
+    again = unmarked(seen, answer, settings)
+    if again is not None:
+        seen, answer = again, heat.ask([again.planes], 1)[0]
+    return tell(a, b, alignment, seen, answer, settings)
 
 
 def look(a: View, b: View, alignment: Alignment, shared: Frame, settings: Compare) -> Look:
@@ -83,6 +87,28 @@ def look(a: View, b: View, alignment: Alignment, shared: Frame, settings: Compar
     return Look(chosen, inverted, marked, tuple(steps), heat.given(chosen.a, chosen.b, clean, inverted))
 
 
+def unmarked(seen: Look, answer: heat.Heat, settings: Compare) -> Look | None:
+    """Return a look without the places of an answer that are letters, bars, arrows or boxes drawn on one picture.
+
+    None where there are none: the answer stands. Else the network is to be asked again.
+    """
+    shared = seen.frame
+    hot = heat.at_size(answer, shared.clean) > 0.6 * settings.threshold
+    joined = cv2.morphologyEx(hot.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    marks = np.zeros(hot.shape, np.uint8)
+    for k in range(1, count):
+        x, y, w, h, area = (int(v) for v in stats[k])
+        spot = np.asarray(labels == k, np.bool_)
+        if area >= settings.least_px and _is_mark(shared, spot, (x, y, w, h), _FAINT):
+            marks[spot] = 1
+    if not marks.any():
+        return None
+    clean = shared.clean & ~(cv2.dilate(marks, np.ones((9, 9), np.uint8)) > 0)
+    chosen = shared._replace(clean=clean)
+    return seen._replace(frame=chosen, marked=True, planes=heat.given(chosen.a, chosen.b, clean, seen.inverted))
+
+
 def tell(a: View, b: View, alignment: Alignment, seen: Look, answer: heat.Heat, settings: Compare) -> Comparison:
     """Tell what the network's answer means: the places that were edited, each with its kind, and the verdict."""
     shared = seen.frame
@@ -91,7 +117,8 @@ def tell(a: View, b: View, alignment: Alignment, seen: Look, answer: heat.Heat, 
     hot = np.where(unsure, np.float32(0), hot)
     edge = cv2.erode(shared.seen.astype(np.uint8), np.ones((7, 7), np.uint8), borderValue=0) > 0
     found = edits.regions(hot, edge & ~unsure, shared.seen, settings)
-    throughout = sum(float(mask.sum()) for mask, _ in found) > settings.throughout * max(1, int(shared.clean.sum()))
+    share = sum(float(mask.sum()) for mask, _ in found) / max(1, int(shared.clean.sum()))
+    throughout = share > settings.throughout or len(found) > settings.most
     manipulated = _manipulated(answer.classes)
     if throughout or manipulated < 0.5:
         found = []
@@ -185,29 +212,38 @@ def residual(shared: Frame, predicted: Floats, inverted: bool, settings: Compare
 
 BLURS = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0)
 """Gaussian sigmas (px of the frame) by which one picture may be softer than the other."""
+_BLURRED_PX = 160
+"""Long side at which they are tried."""
 
 
 def evened(shared: Frame, predicted: Floats) -> tuple[Frame, str]:
     """Blur the sharper picture until it is as like the other as can be.
 
     `predicted` is a with the tones of b. Returns them as a and b of a frame, and "blurred" where b is the softer one,
-    "sharper" where a is.
+    "sharper" where a is. How much is tried on small pictures.
     """
-    shares = shared.seen.astype(np.float32)
-
-    def soft(picture: Floats, sigma: float) -> Floats:
-        held = cv2.GaussianBlur(picture * shares, (0, 0), sigma)
-        return np.asarray(held / np.maximum(cv2.GaussianBlur(shares, (0, 0), sigma), 1e-3), np.float32)
+    factor = min(1.0, _BLURRED_PX / max(shared.seen.shape))
+    size = tuple(max(8, round(side * factor)) for side in shared.seen.shape[::-1])
+    a, b, shares, clean = (
+        np.asarray(cv2.resize(z, size, interpolation=cv2.INTER_AREA), np.float32)
+        for z in (predicted, shared.b, shared.seen.astype(np.float32), shared.clean.astype(np.float32))
+    )
 
     def apart(x: Floats, y: Floats) -> float:
-        return float(np.abs(x - y)[shared.clean].mean()) if shared.clean.any() else 0.0
+        return float(np.abs(x - y)[clean > 0.5].mean()) if (clean > 0.5).any() else 0.0
 
-    tried = [(apart(soft(predicted, sigma), shared.b), sigma) for sigma in BLURS]
-    tried += [(apart(predicted, soft(shared.b, sigma)), -sigma) for sigma in BLURS]
+    tried = [(apart(_soft(a, shares, sigma * factor), b), sigma) for sigma in BLURS]
+    tried += [(apart(a, _soft(b, shares, sigma * factor)), -sigma) for sigma in BLURS]
     _, sigma = min(tried)
+    whole = shared.seen.astype(np.float32)
     if sigma > 0:
-        return shared._replace(a=soft(predicted, sigma)), "blurred"
-    return shared._replace(a=predicted, b=soft(shared.b, -sigma)), "sharper"
+        return shared._replace(a=_soft(predicted, whole, sigma)), "blurred"
+    return shared._replace(a=predicted, b=_soft(shared.b, whole, -sigma)), "sharper"
+
+
+def _soft(picture: Floats, shares: Floats, sigma: float) -> Floats:
+    held = cv2.GaussianBlur(picture * shares, (0, 0), sigma)
+    return np.asarray(held / np.maximum(cv2.GaussianBlur(shares, (0, 0), sigma), 1e-3), np.float32)
 
 
 def mixtures(a: View, b: View, shared: Frame) -> list[Frame]:
@@ -251,29 +287,54 @@ def _marks(remains: Floats, disagreeing: Bools, shared: Frame, settings: Compare
     out = np.zeros(spot.shape, np.uint8)
     for k in range(1, count):
         x, y, w, h, area = (int(v) for v in stats[k])
-        if area >= settings.least_px and _is_mark(shared, spot & (labels == k), (x, y, w, h)):
+        if area >= settings.least_px and _is_mark(shared, spot & (labels == k), (x, y, w, h), _BOLD):
             out[labels == k] = 1
     return np.asarray(cv2.dilate(out, np.ones((7, 7), np.uint8)) > 0, np.bool_)
 
 
-def _is_mark(shared: Frame, spot: Bools, box: tuple[int, int, int, int]) -> bool:
+class Ink(NamedTuple):
+    """What counts as a mark: how near to black or white (`level`), how far from what the other picture shows there
+    (`step`) and from what is around it (`stands`), and the share of a changed spot that its strokes must explain.
+    """
+
+    level: float
+    step: float
+    stands: float
+    share: float
+
+
+_BOLD, _FAINT = Ink(0.1, 0.3, 0.0, 0.9), Ink(0.04, 0.05, 0.04, 0.6)
+"""Before the network is asked, and where it has seen that the pictures differ: pure black on dark ground, too."""
+
+
+def _is_mark(shared: Frame, spot: Bools, box: tuple[int, int, int, int], kind: Ink) -> bool:
     """Say whether a changed spot is a mark drawn on one of the pictures: thin strokes of white or of black."""
     x, y, w, h = box
-    window = (slice(max(0, y - 4), y + h + 4), slice(max(0, x - 4), x + w + 4))
+    window = (slice(max(0, y - 8), y + h + 8), slice(max(0, x - 8), x + w + 8))
     here = spot[window]
-    most = 3.0 + 0.03 * min(shared.seen.shape)
+    around = (cv2.dilate(here.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0) & ~here
     for own, other in ((shared.a[window], shared.b[window]), (shared.b[window], shared.a[window])):
-        for ink in ((own > 0.9) & (other < own - 0.3), (own < 0.1) & (other > own + 0.3)):
-            if not ink.any():
+        ground = float(np.median(own[around])) if around.any() else 0.5
+        white = (own > 1 - kind.level) & (other < own - kind.step)
+        black = (own < kind.level) & (other > own + kind.step)
+        for ink, sign in ((white, 1), (black, -1)):
+            if not ink.any() or (kind.stands and sign * (float(own[ink].mean()) - ground) < kind.stands):
                 continue
-            thick = 2 * float(cv2.distanceTransform(ink.astype(np.uint8), cv2.DIST_L2, 3).max())
-            long = max(int(np.ptp(where)) + 1 for where in np.nonzero(ink))
-            if thick > min(most, 0.45 * long):
-                continue
-            near = cv2.dilate(ink.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-            if float(near[here].mean()) > 0.9:
-                return True
+            if _strokes(ink, 3.0 + 0.03 * min(shared.seen.shape), speckled=not kind.stands):
+                near = cv2.dilate(ink.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+                if float(near[here].mean()) > kind.share:
+                    return True
     return False
+
+
+def _strokes(ink: Bools, most: float, speckled: bool) -> bool:
+    """Say whether ink is thin for its length, at most `most` px, and of one piece, unless it may be speckled."""
+    thick = 2 * float(cv2.distanceTransform(ink.astype(np.uint8), cv2.DIST_L2, 3).max())
+    long = max(int(np.ptp(where)) + 1 for where in np.nonzero(ink))
+    if thick > min(most, 0.45 * long):
+        return False
+    solid = cv2.morphologyEx(ink.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    return speckled or float(solid.sum()) >= 0.5 * float(ink.sum())
 
 
 def regions(transform: geometry.Transform, a: tuple[int, int], b: tuple[int, int]) -> tuple[Box, Box]:

@@ -18,10 +18,10 @@ SAME_TONE = 0.8
 """Correlation of two contents, tones aside, from which on only their tones differ."""
 PLAINER = 0.5
 """A picture that stands out of its surroundings less than this share of the other shows nothing there."""
-CLONED = 0.9
+CLONED = 0.95
 """Correlation of a region with another place of its picture from which on it is a copy of that place ..."""
-ALONE = 0.93
-"""... and the share of it that no third place may reach: what is like many places is no copy of one."""
+ALONE = 0.5
+"""... where no third place comes so near to it, by Fisher's transform: what is like many places is no copy of one."""
 LEAST_SIDE = 10
 """A smaller region (px of the frame) is not searched for elsewhere."""
 DETAIL = 0.015
@@ -54,7 +54,7 @@ def regions(heat: Floats, allowed: Bools, seen: Bools, settings: Compare) -> lis
         if area >= least and min(w, h) >= 4:
             found.append((area, own, Box(float(x), float(y), float(x + w), float(y + h))))
     found.sort(key=lambda row: -row[0])
-    return [(mask, box) for _, mask, box in found[: settings.most]]
+    return [(mask, box) for _, mask, box in found]
 
 
 def told(mask: Bools, box: Box, a: Floats, b: Floats, clean: Bools) -> Region:
@@ -123,7 +123,8 @@ def copied_from(picture: Floats, mask: Bools, box: Box, clean: Bools) -> Box | N
     if best < CLONED:
         return None
     _hide(alike, x, y, x1 - x0, y1 - y0)
-    if float(alike.max()) > ALONE * best:
+    third = float(alike.max())
+    if np.arctanh(min(best, 0.999)) - np.arctanh(min(max(third, 0.0), 0.999)) < ALONE:
         return None
     return Box(float(x), float(y), float(x + x1 - x0), float(y + y1 - y0))
 

@@ -11,6 +11,8 @@ from twinscope.detect.features import Bools, Floats
 
 LEVELS = 48
 """Bins of the tone curve."""
+ENOUGH = 30_000
+"""Of so many pixels and more, evenly taken, the curve is made."""
 
 
 class Tone(NamedTuple):
@@ -43,7 +45,7 @@ def _fitted(a: Floats, b: Floats, mask: Bools, inverted: bool) -> tuple[Floats, 
     """Return levels of a, what they become, and their weights; None where there are too few of them."""
     x = cv2.GaussianBlur(a, (0, 0), 1.0)
     y = cv2.GaussianBlur(b, (0, 0), 1.0)
-    levels, medians, weights = _curve(x[mask], y[mask])
+    levels, medians, weights = _curve(*(z[mask][:: max(1, int(mask.sum()) // ENOUGH)] for z in (x, y)))
     if len(levels) < 3:
         return None
     monotone = _isotonic(-medians if inverted else medians, weights)

@@ -1,0 +1,117 @@
+"""Where a heat-map says that something was edited, and what kind of edit it is."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from tests.detect.scenes import real, scene
+
+from twinscope.detect import edits
+from twinscope.settings import Compare
+from twinscope.types import Box
+
+SETTINGS = Compare()
+ALL = np.ones((200, 300), bool)
+
+
+def heated(*boxes: tuple[int, int, int, int], value: float = 1.0) -> np.ndarray:
+    out = np.zeros((200, 300), np.float32)
+    for x0, y0, x1, y1 in boxes:
+        out[y0:y1, x0:x1] = value
+    return out
+
+
+def test_regions_are_the_parts_above_the_threshold_the_largest_first() -> None:
+    found = edits.regions(heated((10, 20, 30, 40), (100, 100, 150, 160)), ALL, ALL, SETTINGS)
+    assert [tuple(box) for _, box in found] == [(100, 100, 150, 160), (10, 20, 30, 40)]
+    assert found[0][0].sum() == 50 * 60
+    assert edits.regions(heated((10, 20, 30, 40), value=0.49), ALL, ALL, SETTINGS) == []
+
+
+def test_a_region_is_only_where_it_is_allowed_and_not_too_small() -> None:
+    allowed = ALL.copy()
+    allowed[:, 140:] = False
+    ((_, box),) = edits.regions(heated((100, 100, 150, 160)), allowed, ALL, SETTINGS)
+    assert tuple(box) == (100, 100, 140, 160)
+    assert edits.regions(heated((10, 20, 13, 60)), ALL, ALL, SETTINGS) == []  # a line of 3 px
+    assert edits.regions(heated((10, 20, 15, 25)), ALL, ALL, SETTINGS) == []  # 25 px, less than the least
+
+
+def pair() -> tuple[np.ndarray, np.ndarray]:
+    """Return a picture of cells (200, 300) on noisy ground, float32 in [0, 1]."""
+    rng = np.random.default_rng(3)
+    out = np.full((200, 300), 0.2, np.float32)
+    for x, y in ((60, 60), (150, 50), (240, 70), (90, 140), (200, 150)):
+        cell = np.zeros_like(out)
+        cv2.ellipse(cell, (x, y), (16, 11), int(rng.integers(180)), 0, 360, 1.0, -1)
+        grain = cv2.GaussianBlur(rng.normal(0, 1, out.shape).astype(np.float32), (0, 0), 2)
+        out += cell * (0.4 + 0.6 * grain)
+    out += rng.normal(0, 0.01, out.shape).astype(np.float32)
+    return out.clip(0, 1), ALL
+
+
+def region(x0: int, y0: int, x1: int, y1: int) -> tuple[np.ndarray, Box]:
+    mask = np.zeros((200, 300), bool)
+    mask[y0:y1, x0:x1] = True
+    return mask, Box(float(x0), float(y0), float(x1), float(y1))
+
+
+def ground(rng_seed: int, shape: tuple[int, int]) -> np.ndarray:
+    return (0.2 + np.random.default_rng(rng_seed).normal(0, 0.01, shape)).astype(np.float32)
+
+
+def test_a_cell_that_is_gone_is_erased_and_the_other_way_round_added() -> None:
+    a, clean = pair()
+    b = a.copy()
+    b[40:80, 38:82] = ground(1, (40, 44))
+    assert edits.told(*region(38, 40, 82, 80), a, b, clean).kind == "erased"
+    assert edits.told(*region(38, 40, 82, 80), b, a, clean).kind == "added"
+
+
+def test_a_copied_cell_is_cloned_and_its_source_is_told() -> None:
+    a, clean = pair()
+    b = a.copy()
+    b[120:164, 20:64] = a[28:72, 128:172]
+    noisy = b + np.random.default_rng(5).normal(0, 0.01, b.shape).astype(np.float32)
+    found = edits.told(*region(20, 120, 64, 164), a, noisy, clean)
+    assert (found.kind, found.side) == ("cloned", "b")
+    assert tuple(found.source or ()) == (128, 28, 172, 72)
+    back = edits.told(*region(20, 120, 64, 164), noisy, a, clean)
+    assert (back.kind, back.side, back.source) == ("cloned", "a", found.source)
+
+
+def test_what_is_like_many_places_is_a_copy_of_none() -> None:
+    y, x = np.mgrid[0:200, 0:300].astype(np.float32)
+    lattice = (0.5 + 0.2 * np.sin(x / 4) * np.sin(y / 4)).astype(np.float32)
+    a = lattice.copy()
+    a[60:100, 60:100] = 0.5
+    assert edits.copied_from(lattice, *region(60, 60, 100, 100), ALL) is None
+    found = edits.told(*region(60, 60, 100, 100), a, lattice, ALL)
+    assert found.kind == "added"
+
+
+def test_the_same_content_in_other_tones_is_tone() -> None:
+    a, clean = pair()
+    b = a.copy()
+    b[40:80, 38:82] = 0.6 * a[40:80, 38:82] + 0.3
+    assert edits.told(*region(38, 40, 82, 80), a, b, clean).kind == "tone"
+
+
+def test_other_content_as_plain_as_before_is_only_changed() -> None:
+    a, clean = pair()
+    b = a.copy()
+    other = real(scene(5))[:40, :44]
+    b[40:80, 38:82] = (other - other.mean()) * (a[40:80, 38:82].std() / other.std()) + a[40:80, 38:82].mean()
+    assert edits.told(*region(38, 40, 82, 80), a, b, clean).kind == "changed"
+
+
+def test_a_region_that_nothing_is_known_of_is_only_changed() -> None:
+    a, _ = pair()
+    assert edits.told(*region(38, 40, 82, 80), a, 1 - a, np.zeros_like(ALL)).kind == "changed"
+
+
+@pytest.mark.parametrize("size", [(9, 40), (210, 40)], ids=["too small", "most of the picture"])
+def test_what_is_too_small_or_too_large_is_not_searched_for(size: tuple[int, int]) -> None:
+    a, clean = pair()
+    assert edits.copied_from(a, *region(20, 20, 20 + size[0], 20 + size[1]), clean) is None
