@@ -11,7 +11,6 @@ repository. The same of drawn pictures (heat-drawn.png, worst-METHOD-drawn.png) 
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ mpl.use("Agg")
 
 import icn_methods as im
 from matplotlib import pyplot as plt
+from PIL import Image
 
 from twinscope.train import changes, changes_real, drawn, icn_scores
 
@@ -82,10 +82,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def keep(folder: Path, into: Path) -> None:
-    """Copy the sheets of drawn pictures, and no other."""
+    """Write the sheets of drawn pictures, and no other, into a folder: smaller, and of 128 colours."""
     into.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.glob(f"*-{KEPT}.png")):
-        shutil.copyfile(path, into / path.name)
+        with Image.open(path) as whole:
+            small = whole.convert("RGB").reduce(2) if whole.width > 1600 else whole.convert("RGB")
+        small.quantize(128).save(into / path.name, optimize=True)
 
 
 def slug(name: str) -> str:
