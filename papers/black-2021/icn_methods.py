@@ -35,7 +35,7 @@ EDITED = ("both", "manipulated", "blots", "copymove")
 """The sets of table 2: where it is known what was edited."""
 JUDGED = ("benign", "manipulated", "both", "distinct")
 """The sets of table 3: PSBat-Pair of section 4.1."""
-NO_RESNET = "needs ImageNet weights of torchvision's resnet50, which are not to be had here: give --imagenet FILE"
+NO_RESNET = "no ImageNet weights here (`--imagenet FILE`)"
 
 
 class Said(NamedTuple):

@@ -32,6 +32,8 @@ NAMES = {
     "frozen-predict": "frozen F_P", "frozen-align": "frozen F_A", "no-class-loss": "no L_C", "no-heat-loss": "no L_T",
     "photometric": "with a photometric term (not in the paper)",
     "comparator-1": "comparator-1 (ships; not in the paper)",
+    "noise residual": "noise residual (theirs: MantraNet)",
+    "noise residual + F_A": "noise residual + F_A (theirs: MantraNet)",
 }  # fmt: skip
 FIGURE7 = {
     "identical": ("1.000", ".0000", ".0000"), "benign": (".9635", ".0361", ".0003"),
