@@ -64,6 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
     for name, why in missing.items():
         print(f"{name}: {why}", flush=True)
     given.output.mkdir(parents=True, exist_ok=True)
+    for path in given.output.glob("worst-*.png"):  # of methods that are judged no more
+        path.unlink()
     wanted = im.Wanted(given.pairs, 0, given.side)
     shown = [one for one in there if set(im.EDITED) <= set(one.sets)]
     sets = {name: pairs(name, wanted) for name in given.sets}
@@ -82,8 +84,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def keep(folder: Path, into: Path) -> None:
-    """Write the sheets of drawn pictures, and no other, into a folder: smaller, and of 128 colours."""
+    """Write the sheets of drawn pictures, and no other, in the place of those that were there, of 128 colours."""
     into.mkdir(parents=True, exist_ok=True)
+    for path in into.glob(f"*-{KEPT}.png"):
+        path.unlink()
     for path in sorted(folder.glob(f"*-{KEPT}.png")):
         with Image.open(path) as whole:
             small = whole.convert("RGB").reduce(2) if whole.width > 1600 else whole.convert("RGB")

@@ -351,6 +351,8 @@ def test_pairs_and_their_groups_go_together(shared: Path) -> None:
 
 def test_the_sheets_of_drawn_pictures_are_kept_and_no_other(tmp_path: Path) -> None:
     out, kept = tmp_path / "out", tmp_path / "kept"
+    kept.mkdir()
+    (kept / "worst-gone-drawn.png").write_bytes(b"of a method that is judged no more")
     arguments = ["-o", str(out), "--keep", str(kept), "--runs", str(tmp_path), "--pairs", "4", "--sets", "drawn"]
     assert sheets.main(arguments) == 0
     assert sorted(path.name for path in out.iterdir()) == ["heat-drawn.png", "worst-SSD-true-alignment-drawn.png"]
