@@ -142,7 +142,15 @@ def test_figure_7_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def made() -> dict[str, Any]:
     part = {"mean": 0.4321, "interval": [0.4, 0.5]}
-    sets = {name: {"pairs": 500, "groups": 80, **dict.fromkeys(tables.IOUS, part)} for name in ("both", "blots")}
+    sets = {
+        name: {
+            "pairs": 500,
+            "groups": 80,
+            **dict.fromkeys(tables.IOUS, part),
+            "free_t": {"mean": 0.5, "interval": [0.4, 0.6]},
+        }
+        for name in ("both", "blots")
+    }
     row = {"pairs": 9, "said": [0.25, 0.75, 0.0], "right": part, "ap": 0.875}
     photos = {"pairs": 12, "said": [0.0, 1.0, 0.0], "right": part}
     return {
@@ -165,7 +173,7 @@ def test_the_page_says_what_was_measured_and_what_was_not() -> None:
     text = "\n".join(runpy.run_path(str(HERE / "readme.py"))["tables"](made()))
     cell = ".432 [.400, .500]"
     assert f"| comparator | .551 | {cell} |  |  | {cell} |  |\n" in text
-    assert f"| comparator, its heat-map alone |  | {cell} |  |  | {cell} |  |\n" in text
+    assert f"| comparator, its heat-map alone |  | .500 [.400, .600] |  |  | .500 [.400, .600] |  |\n" in text
     assert f"| SSD | .154 | {cell} |  |  | {cell} |  |\n" in text
     assert f"| SSD + true alignment |  | {cell} |  |  | {cell} |  |\n" in text
     assert "| SSD + F_A | .231 | not trained yet (black-flow/best.pt) |" in text
