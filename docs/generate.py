@@ -1,6 +1,6 @@
 """Write what is made from the code and from results.
 
-cli.md, settings.md, screening.schema.json, metric.md, and the results in the README and in papers/cicconet-2019.
+cli.md, settings.md, screening.schema.json, metric.md, and the results in the README and in papers/.
 
 python docs/generate.py
 """
@@ -36,6 +36,7 @@ def pages() -> dict[str, str]:
         "screening.schema.json": json.dumps(_schema(), indent=2) + "\n",
         "../README.md": _readme(),
         "../papers/cicconet-2019/README.md": _run("papers/cicconet-2019/readme.py", "text")(),
+        "../papers/black-2021/README.md": _run("papers/black-2021/readme.py", "text")(),
         **_metric(),
     }
 

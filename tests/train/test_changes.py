@@ -320,3 +320,9 @@ def test_evaluation_pairs_share_their_originals(shared: Path) -> None:
         assert all(np.array_equal(one, originals[0]) for one in originals)
     assert all(np.array_equal(a.query, b.query) for a, b in zip(kinds["both"], again, strict=False))
     assert [one.label for one in kinds["distinct"]] == [2] * 6
+
+
+def test_sources_are_the_groups_of_the_originals_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = [data.Window(k, group, 0, "bccd", "light", (0, 0, 1, 1)) for k, group in enumerate((5, 9, 7))]
+    monkeypatch.setattr(changes, "_windows", lambda split, seed: (np.zeros((3, 8, 8, 3), np.uint8), windows))
+    assert changes.sources("test", 5, 1) == [5, 9, 7, 5, 9]

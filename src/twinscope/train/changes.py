@@ -373,6 +373,12 @@ def evaluation(
         yield pair(parts[k], others, np.random.default_rng([seed, number]), kind, size, flips=flips, benign=benign)
 
 
+def sources(split: str, count: int, seed: int) -> list[int]:
+    """Return for each pair of `evaluation` of the same split, count and seed the group that its original is of."""
+    _, windows = _windows(split, seed)
+    return [windows[number % len(windows)].group for number in range(count)]
+
+
 def _levels(image: Float) -> Float:
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.float32) / np.float32(255)
 
