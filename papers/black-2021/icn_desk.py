@@ -7,25 +7,45 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from twinscope.detect import candidates, coarse, compare, embed, evidence, features, heat, judge
+from twinscope.settings import Settings
+
 WEIGHTS = Path(__file__).resolve().parents[2] / "src" / "twinscope" / "models" / "weights" / "comparator-1.onnx"
+SETTINGS = Settings(threads=1)
+MISSED = 0.9
+"""The probability of "distinct" for two pictures that the desk cannot align."""
 
 
 def desk(original: NDArray[np.uint8], query: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return what the desk says of two pictures, alignment included: heat (S, S) in [0, 1] and probabilities (3,).
 
     original, query: (S, S, 3) uint8 RGB. The heat, float32, lies in the original's frame and is 0 where nothing can be
-    said; the classes are benign, manipulated and distinct. Nothing is behind it yet: `twinscope.detect.heat` fills it.
+    said; the classes are benign, manipulated and distinct. It is what `twinscope compare` does with two files, but for
+    the least probability of a finding: here the best alignment speaks, however improbable.
     """
-    raise NotImplementedError
+    images = [_grey(picture) for picture in (original, query)]
+    views = [features.view(image, SETTINGS.features) for image in images]
+    points = embed.embed(images, embed.MODEL, 1)
+    found = candidates.candidates(views, SETTINGS, embed.distances(points, points))
+    best = judge.judge(views[0], views[1], found[0], SETTINGS) if found else None
+    if best is None or best.probability < SETTINGS.findings.probability:
+        best = max((one for one in (best, coarse.judged(images, views, SETTINGS)) if one is not None),
+                   key=lambda one: one.probability, default=None)  # fmt: skip
+    if best is None:
+        rest = (1 - MISSED) / 2
+        return np.zeros(original.shape[:2], np.float32), np.array([rest, rest, MISSED], np.float32)
+    shared = evidence.frame(views[0], views[1], best.alignment)
+    told = compare.compare(views[0], views[1], best.alignment, shared, SETTINGS.compare)
+    same = best.probability
+    return told.heat_a, np.array([same * told.classes[0], same * told.classes[1], 1 - same], np.float32)
+
+
+def _grey(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a picture of equal channels as one channel, as its file would hold it."""
+    flat = np.array_equal(picture[..., 0], picture[..., 1]) and np.array_equal(picture[..., 0], picture[..., 2])
+    return np.ascontiguousarray(picture[..., 0]) if flat else picture
 
 
 def missing() -> str | None:
     """Return why the row cannot be filled, None where it can."""
-    if not WEIGHTS.exists():
-        return f"not there yet (models/weights/{WEIGHTS.name})"
-    black = np.zeros((128, 128, 3), np.uint8)
-    try:
-        desk(black, black)
-    except NotImplementedError:
-        return "not asked yet (papers/black-2021/icn_desk.py)"
-    return None
+    return None if WEIGHTS.exists() else f"not there yet (models/weights/{WEIGHTS.name})"

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from twinscope import __version__, geometry, ingest, models, pixels
-from twinscope.detect import candidates, embed, evidence, features, heat, judge, pool
+from twinscope.detect import candidates, coarse, embed, evidence, features, heat, judge, pool
 from twinscope.detect import compare as comparing
 from twinscope.detect.align import Alignment
 from twinscope.detect.features import View
@@ -69,6 +69,8 @@ def screen(
         reading = ingest.read(paths, case, settings, tell, found)
         chosen = [panel for panel in reading.panels if wanted(panel)]
         views, judged, distances = _detect(chosen, case, prepare, tell)
+        if whole and not judged and len(chosen) == 2:
+            judged = _second_look(chosen, views, case, settings)
         findings = _findings(_Found(chosen, views, distances, case, settings), judged, tell)
     screening = Screening(
         inputs=reading.inputs,
@@ -169,6 +171,13 @@ def _detect(
     kept = case / "cache" / f"compared-{key.hexdigest()[:32]}.jsonl"
     ready = candidates.prepare(views, settings, distances)
     return views, _judge_all(_Compared(panels, ready, settings), kept, tell), distances
+
+
+def _second_look(panels: Sequence[Panel], views: Sequence[View], case: Path, settings: Settings) -> list[Judged]:
+    """Look once more at two pictures in which nothing was found; see `detect.coarse`."""
+    images = [pixels.read_png(case / "panels" / f"{panel.id}.png") for panel in panels]
+    found = coarse.judged(images, views, settings)
+    return [found] if found is not None and found.probability >= settings.findings.probability else []
 
 
 def _judge_all(shared: _Compared, kept: Path, tell: Progress) -> list[Judged]:
