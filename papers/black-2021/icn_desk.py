@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from twinscope.detect import candidates, coarse, compare, embed, evidence, features, heat, judge
+from twinscope.detect import candidates, coarse, compare, embed, evidence, features, judge
 from twinscope.settings import Settings
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "src" / "twinscope" / "models" / "weights" / "comparator-1.onnx"
