@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from twinscope.report.groups import Group, groups
-from twinscope.report.words import count, file_name, number, panel_names, together, troubles, visible
+from twinscope.report.words import (
+    classes_line,
+    count,
+    edit_kinds,
+    file_name,
+    number,
+    panel_names,
+    together,
+    troubles,
+    visible,
+)
 from twinscope.types import PICTURE_KINDS, Screening
 
 MOST = 20
@@ -75,7 +85,12 @@ def _group(group: Group, names: dict[str, str], files: dict[str, str], most: int
         file_a, file_b = (f" in {files[panel]}" if panel in files else "" for panel in (finding.a, finding.b))
         percent = number(finding.probability).replace("\N{NO-BREAK SPACE}", " ")
         lines.append(f"{margin}{percent:>8}  {a}{file_a if file_a != file_b else ''} = {b}{file_b}")
-        lines.append(f"{margin}          {finding.verdict}: {visible(', '.join(finding.steps) or 'as it is')}")
+        told = [f"{finding.verdict}: {visible(', '.join(finding.steps) or 'as it is')}"]
+        if finding.edits:
+            told.append(f"edits: {edit_kinds(finding.edits)}")
+        if finding.classes is not None:
+            told.append(classes_line(finding.classes).replace("\N{NO-BREAK SPACE}", " "))
+        lines += [f"{margin}          {line}" for line in told]
     return lines
 
 
