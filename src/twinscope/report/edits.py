@@ -5,7 +5,7 @@ Positions are corner positions, as boxes and SVG have them: pixel (0, 0) spans 0
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -20,8 +20,9 @@ LEVEL = 0.5
 """A place is shown as edited from this probability on; the report's slider begins here."""
 MOST = 12
 """Edits of a finding that are enlarged; all of them are outlined."""
-TRACED_PX = 480
-"""Longest side of a map when it is traced."""
+TRACED_PX = (320, 160, 80, 40, 20)
+"""Longest sides of a map when it is traced, the next where there are too many points."""
+MOST_POINTS = 800
 CUT_PX = 320
 """Longest side of an enlarged piece as the report holds it."""
 LIGHT = 118
@@ -86,49 +87,54 @@ def cut(image: Image, transform: overlay.Square, part: Box) -> Image:
 def outlines(heat: Image, size: tuple[int, int], level: float = LEVEL) -> list[Points]:
     """Return the outlines of what reaches `level` in a heat-map (H, W) uint8, for a picture of `size`; (n, 2) each.
 
-    Holes have outlines of their own.
+    Holes have outlines of their own. A map of many specks is traced more coarsely, `MOST_POINTS` in all.
     """
-    scale = TRACED_PX / max(heat.shape[:2])
-    wanted = (max(1, round(heat.shape[1] * scale)), max(1, round(heat.shape[0] * scale)))
-    smooth = cv2.resize(heat, wanted, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    return _traced(smooth >= level * 255, size)
+    return _traced(heat, level * 255, size)
 
 
 def unsure(mask: Image, size: tuple[int, int]) -> list[Points]:
     """Return the outlines of where nothing can be said (over 127 in `mask`), for a picture of `size`."""
-    scale = min(1.0, TRACED_PX / 2 / max(mask.shape[:2]))
-    wanted = (max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale)))
-    return _traced(cv2.resize(mask, wanted, interpolation=cv2.INTER_AREA) > 127, size)
+    return _traced(mask, 127.5, size)
 
 
-def _traced(strong: NDArray[np.bool_], size: tuple[int, int], most: int = 400) -> list[Points]:
-    """Return the outlines of a mask along the edges of its pixels, simplified; at most the `most` largest."""
-    height, width = strong.shape
-    doubled = np.repeat(np.repeat(strong.astype(np.uint8), 2, 0), 2, 1)  # an outline runs on the half pixel then
-    found, _ = cv2.findContours(np.pad(doubled, 1), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    scale = np.array([size[1] / width, size[0] / height])
-    out = []
-    for contour in sorted(found, key=len, reverse=True)[:most]:
-        points = cv2.approxPolyDP(contour, 1.2, True).reshape(-1, 2).astype(np.float64)
-        if len(points) >= 3:
-            out.append(np.clip((points - 0.5) / 2, 0, (width, height)) * scale)
+def _traced(values: Image, least: float, size: tuple[int, int]) -> list[Points]:
+    """Return the outlines of what reaches `least`, along the edges of the pixels, simplified."""
+    out: list[Points] = []
+    for long_side in TRACED_PX:
+        scale = long_side / max(values.shape[:2])
+        wanted = (max(1, round(values.shape[1] * scale)), max(1, round(values.shape[0] * scale)))
+        small = cv2.resize(values, wanted, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        found = _edges(small >= least)
+        if sum(map(len, found)) > 12 * MOST_POINTS:
+            continue
+        factor = np.array([size[1] / wanted[0], size[0] / wanted[1]])
+        simple = (cv2.approxPolyDP(contour, 1.2, True).reshape(-1, 2).astype(np.float64) for contour in found)
+        out = [np.clip((points - 0.5) / 2, 0, wanted) * factor for points in simple if len(points) >= 3]
+        if sum(map(len, out)) <= MOST_POINTS:
+            break
     return out
 
 
-def on_light(image: Image, size: tuple[int, int], points: Points) -> bool:
-    """Say whether an outline, in a picture of `size`, runs over light ground: its mean grey is at least `LIGHT`."""
-    grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, (48, 48), interpolation=cv2.INTER_AREA)
-    along = np.clip(points / np.array([size[1], size[0]]) * 48, 0, 47).astype(int)
-    return bool(small[along[:, 1], along[:, 0]].mean() >= LIGHT)
+def _edges(strong: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
+    """Return the outlines of a mask in pixels of half the size, padded by one."""
+    doubled = np.repeat(np.repeat(strong.astype(np.uint8), 2, 0), 2, 1)
+    return list(cv2.findContours(np.pad(doubled, 1), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)[0])
 
 
-def by_ground(image: Image, size: tuple[int, int], lines: Iterable[Points]) -> tuple[list[Points], list[Points]]:
-    """Return the outlines over dark ground, to be drawn in yellow, and those over light ground, to be drawn dark."""
+def by_ground(image: Image, size: tuple[int, int], lines: Sequence[Points]) -> tuple[list[Points], list[Points]]:
+    """Return the outlines over dark ground, to be drawn in yellow, and those over light ground, to be drawn dark.
+
+    A ground is light where the mean grey beneath the outline is at least `LIGHT`; image: HxW or HxWx3, of `size`.
+    """
     dark: list[Points] = []
     light: list[Points] = []
+    if not lines:
+        return dark, light
+    small = cv2.resize(image, (48, 48), interpolation=cv2.INTER_AREA)
+    grey = small if small.ndim == 2 else cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     for points in lines:
-        (light if on_light(image, size, points) else dark).append(points)
+        x, y = np.clip(points / np.array([size[1], size[0]]) * 48, 0, 47).astype(int).T
+        (light if grey[y, x].mean() >= LIGHT else dark).append(points)
     return dark, light
 
 

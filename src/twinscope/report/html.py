@@ -306,20 +306,22 @@ def _over(side: str, finding: Finding, told: dict[str, Any], mark: overlay.Mark,
         (finding.heatmap_a, finding.unsure_a) if side == "a" else (finding.heatmap_b, finding.unsure_b)
     )
     size = told["size"]
-    heat, image = pictures.load(pool.case, relative), pictures.load(pool.case, _stored(told["id"]))
-    if heat is None or image is None or told["picture"] is None:
+    heat = pictures.load(pool.case, relative) if relative and told["picture"] else None
+    image = None if heat is None else pictures.load(pool.case, _stored(told["id"]))
+    if heat is None or image is None:
         return None
     dark, light = edits.by_ground(image, size, edits.outlines(pictures.grey(heat), size))
-    blind = pictures.load(pool.case, mask)
-    unknown = [overlay.corners((0, 0, size[1], size[0])), mark.outline] if blind is None else []
-    covered = geometry.bounds(mark.outline).area > 0.98 * size[0] * size[1]
+    blind = pictures.load(pool.case, mask) if mask else None
     if blind is not None:
         unknown = edits.unsure(pictures.grey(blind), size)
+    else:  # then what both show is all that is known
+        covered = geometry.bounds(mark.outline).area > 0.98 * size[0] * size[1]
+        unknown = [] if covered else [overlay.corners((0, 0, size[1], size[0])), mark.outline]
     return {
         "map": pool.heatmap(relative, size),
         "dark": edits.path(dark),
         "light": edits.path(light),
-        "unsure": "" if blind is None and covered else edits.path(unknown),
+        "unsure": edits.path(unknown),
     }
 
 
@@ -327,15 +329,14 @@ def _edits(finding: Finding, sides: dict[str, dict[str, Any]], pool: _Pool) -> l
     """Return every edit with what its enlargement shows of a, b and the other place of b, all in the frame of b."""
     transform = overlay.corner_transform(finding.transform)
     shown = edits.shown(finding, sides["b"]["size"])
-    exact = all(_stored(side["id"]) in pool.exact for side in sides.values())
-    bent = overlay.affine(transform, sides["a"]["size"]) is None
-    images = {}
-    if shown and (bent or not exact):
-        images = {side: pictures.load(pool.case, _stored(told["id"])) for side, told in sides.items()}
+    rough = {side: told for side, told in sides.items() if shown and _stored(told["id"]) not in pool.exact}
+    if shown and max(sides["b"]["size"]) > pictures.LONG_SIDE and overlay.affine(transform, sides["a"]["size"]) is None:
+        rough["a"] = sides["a"]  # a was redrawn in the frame of b, and reduced
+    images = {side: pictures.load(pool.case, _stored(told["id"])) for side, told in rough.items()}
     out = []
     for one in shown:
         views = {"a": one.view, "b": one.view, "source": one.source_view}
-        cuts = {}
+        cuts: dict[str, str | None] = dict.fromkeys(views)
         for part, view in views.items() if one.number <= edits.MOST else ():
             image = images.get("a" if part == "a" else "b")
             if image is not None and view is not None:

@@ -129,6 +129,7 @@
       button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
     }
     say(`Finding ${card.dataset.number}: ${MODES[mode]}.`);
+    if (mode === "heat") setLevel(card, Number(card.querySelector(".level").value));
     if (mode === "side" || mode === "heat") return;
     const made = mix(card);
     clearMix(made, mode);
@@ -205,9 +206,7 @@
       const place = (x, y) => `${(clamp(x + 0.5, map.width) * kx).toFixed(1)} ${(clamp(y + 0.5, map.height) * ky).toFixed(1)}`;
       paths[ground.values[gy * ground.width + gx] >= LIGHT ? "light" : "dark"] += `M${place(x0, y0)}L${place(x1, y1)}`;
     }
-    for (const [name, path] of Object.entries(paths)) {
-      for (const node of svg.querySelectorAll(`.on-${name} path`)) node.setAttribute("d", path);
-    }
+    for (const node of svg.querySelectorAll(".trace")) node.setAttribute("d", paths[node.dataset.ground]);
   }
 
   function setLevel(card, percent) {
