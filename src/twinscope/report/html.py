@@ -302,9 +302,7 @@ def _registered(finding: Finding, sides: dict[str, dict[str, Any]], pool: _Pool)
 
 def _over(side: str, finding: Finding, told: dict[str, Any], mark: overlay.Mark, pool: _Pool) -> dict[str, Any] | None:
     """Return what lies over a panel in its own frame: its heat-map, outlines on each ground, where nothing is said."""
-    relative, mask = (
-        (finding.heatmap_a, finding.unsure_a) if side == "a" else (finding.heatmap_b, finding.unsure_b)
-    )
+    relative, mask = (finding.heatmap_a, finding.unsure_a) if side == "a" else (finding.heatmap_b, finding.unsure_b)
     size = told["size"]
     heat = pictures.load(pool.case, relative) if relative and told["picture"] else None
     image = None if heat is None else pictures.load(pool.case, _stored(told["id"]))
@@ -316,7 +314,7 @@ def _over(side: str, finding: Finding, told: dict[str, Any], mark: overlay.Mark,
         unknown = edits.unsure(pictures.grey(blind), size)
     else:  # then what both show is all that is known
         covered = geometry.bounds(mark.outline).area > 0.98 * size[0] * size[1]
-        unknown = [] if covered else [overlay.corners((0, 0, size[1], size[0])), mark.outline]
+        unknown = [] if covered else [geometry.corners((0, 0, size[1], size[0])), mark.outline]
     return {
         "map": pool.heatmap(relative, size),
         "dark": edits.path(dark),
