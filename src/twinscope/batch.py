@@ -79,8 +79,8 @@ def check(file: Path, case: Path) -> None:
 def compare(file: Path, case: Path, settings: Settings, progress: Progress | None = None) -> list[dict[str, Any]]:
     """Compare every pair of a CSV file, each into a folder of its own below `case`; return a row a pair.
 
-    Paths are relative to the file, or absolute. Writes `case`/0001 and so on, pairs.csv and index.html, both anew after
-    each pair, so that nothing is lost where it is interrupted. What cannot be read is a row with the status "failed"
+    Paths are relative to the file, or absolute. Writes `case`/0001 and so on, pairs.csv, anew after each pair, and
+    index.html, also where it is interrupted. What cannot be read is a row with the status "failed"
     and its reason. progress: hears ("pairs", done, all). Raises UsageError for a table that is none.
     """
     tell = progress or (lambda stage, done, total: None)
@@ -91,11 +91,14 @@ def compare(file: Path, case: Path, settings: Settings, progress: Progress | Non
     rows = [_row(pair, f"{pair.number:0{digits}}") for pair in pairs]
     index.write(rows, case)
     tell("pairs", 0, len(pairs))
-    for number, (pair, row) in enumerate(zip(pairs, rows, strict=True), 1):
-        paths = (file.parent / pair.a, file.parent / pair.b)
-        row.update(_told(pair, paths, case / row["folder"], settings))
+    try:
+        for number, (pair, row) in enumerate(zip(pairs, rows, strict=True), 1):
+            paths = (file.parent / pair.a, file.parent / pair.b)
+            row.update(_told(pair, paths, case / row["folder"], settings))
+            index.write_table(rows, case)
+            tell("pairs", number, len(pairs))
+    finally:
         index.write(rows, case)
-        tell("pairs", number, len(pairs))
     return rows
 
 

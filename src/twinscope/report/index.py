@@ -40,18 +40,20 @@ def is_ours(case: Path) -> bool:
 
 
 def write(rows: Sequence[dict[str, Any]], case: Path) -> Path:
-    """Write pairs.csv (as findings.csv is written) and index.html of a batch, each whole or not; return the page.
+    """Write pairs.csv and index.html of a batch and return the page; rows: one a pair, with `COLUMNS` as keys."""
+    write_table(rows, case)
+    _replace(case / PAGE, render(rows, case))
+    return case / PAGE
 
-    rows: one a pair, with `COLUMNS` as keys. Pictures are the comparison.png of each pair's folder.
-    """
+
+def write_table(rows: Sequence[dict[str, Any]], case: Path) -> None:
+    """Write pairs.csv, as findings.csv is written, whole or not at all."""
     text = io.StringIO(newline="")
     lines = csv.writer(text, dialect="excel")
     lines.writerow(COLUMNS)
     for row in rows:
         lines.writerow([harmless(_cell(row[name])) for name in COLUMNS])
     _replace(case / TABLE, "\ufeff" + text.getvalue())
-    _replace(case / PAGE, render(rows, case))
-    return case / PAGE
 
 
 def _cell(value: object) -> str:
