@@ -20,7 +20,7 @@ LINE_PX = 24
 TICK_PX = 16
 SHARED = (0, 158, 115)
 CHANGED = (213, 94, 0)
-YELLOW, DARK = (255, 227, 77), (16, 20, 26)
+YELLOW, DARK, WHITE = (255, 227, 77), (16, 20, 26), (255, 255, 255)
 PIN_PX = 11
 MOST_EDITS = 6
 """Edits that are told in words below the pictures; all are drawn."""
@@ -84,8 +84,9 @@ def _draw_outlines(
         return
     size = (cell.height, cell.width)
     grounds = edits.by_ground(image, size, edits.outlines(pictures.grey(heat), size))
-    for (casing, colour), lines in zip(((DARK, YELLOW), ("white", DARK)), grounds, strict=True):
-        for width, paint in ((4, casing), (2, colour)):
+    for (casing, colour), lines in zip(((DARK, YELLOW), (WHITE, DARK)), grounds, strict=True):
+        strokes: tuple[tuple[int, tuple[int, int, int]], ...] = ((4, casing), (2, colour))
+        for width, paint in strokes:
             for points in lines:
                 draw.line([tuple(point) for point in [*points, points[0]]], fill=paint, width=width, joint="curve")
 
