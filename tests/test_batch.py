@@ -163,6 +163,7 @@ def test_an_interruption_keeps_what_is_done(folder: Path, tmp_path: Path, pipeli
     def stop(stage: str, done: int, total: int) -> None:
         assert (stage, total) == ("pairs", 2)
         if done == 1:
+            assert [row["status"] for row in rows(case / "pairs.csv")] == ["ok", "waiting"]  # even where it is killed
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
