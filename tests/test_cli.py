@@ -205,7 +205,12 @@ def test_settings_come_from_defaults_then_toml_then_flags(
         (["screen", "PAPER", "-o", "case", "--settings", "none.toml"], "none.toml"),
         (["screen", "PAPER", "-o", "case", "--threads", "0"], "threads"),
         (["screen", "PAPER", "-o", "case", "--fail-above", "1.5"], "--fail-above"),
-        (["compare", "PAPER", "-o", "case"], "Missing argument"),
+        (["compare", "PAPER", "-o", "case"], "takes two pictures, A and B, or a CSV file"),
+        (["compare", "-o", "case"], "takes two pictures, A and B, or a CSV file"),
+        (["compare", "PAPER", "PAPER", "-o", "case", "--batch", "PAPER"], "leave out A and B"),
+        (["compare", "-o", "case", "--batch", "none.csv"], "none.csv does not exist"),
+        (["compare", "-o", "case", "--batch", "."], ". is a folder"),
+        (["compare", "-o", "case", "--batch", "PAPER"], "has no column a"),
         (["compare", "PAPER", ".", "-o", "case"], ". is a folder"),
         (["compare", "PAPER", "none.png", "-o", "case"], "none.png does not exist"),
         (["screen", "x\x1b[2J\u202e.pdf", "-o", "case"], "x⟨U+001B⟩[2J⟨U+202E⟩.pdf does not exist"),
@@ -303,7 +308,15 @@ def test_a_model_that_fails_its_card_is_a_problem(run: Run, monkeypatch: pytest.
 
 def test_every_stage_has_a_name_for_the_person_who_waits() -> None:
     package = Path(console.__file__).parent
-    names = ("screen.py", "ingest/__init__.py", "cli.py", "detect/vectors.py", "measure.py", "train/metric.py")
+    names = (
+        "screen.py",
+        "ingest/__init__.py",
+        "cli.py",
+        "detect/vectors.py",
+        "measure.py",
+        "train/metric.py",
+        "batch.py",
+    )
     sources = [package / name for name in names]
     told = {name for path in sources for name in re.findall(r'(?:tell|progress)\("(\w+)", ', path.read_text())}
     assert {"read", "compare", "report"} <= told

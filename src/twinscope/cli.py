@@ -32,6 +32,7 @@ from twinscope.console import (
 from twinscope.errors import ModelError, TwinscopeError, UsageError
 
 if TYPE_CHECKING:
+    from twinscope.settings import Settings
     from twinscope.types import Screening
 
 app = typer.Typer(
@@ -124,9 +125,13 @@ def screen(
 
 @app.command()
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="One picture.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="The other picture.")],
     case: CaseOption,
+    a: Annotated[Path | None, typer.Argument(metavar="A", help="One picture.")] = None,
+    b: Annotated[Path | None, typer.Argument(metavar="B", help="The other picture.")] = None,
+    batch: Annotated[
+        Path | None,
+        typer.Option("--batch", metavar="PAIRS", help="Instead of A and B: a CSV file of pairs with the columns a, b."),
+    ] = None,
     settings: SettingsOption = None,
     set_: SetOption = None,
     threads: ThreadsOption = None,
@@ -137,8 +142,20 @@ def compare(
 
     The pictures are taken whole, not split into panels. CASE/comparison.png shows both with what they share,
     CASE/screening.json holds the numbers, and CASE/report.html lets you look closer.
+
+    With --batch every pair of a CSV file is compared. Its paths are relative to the file, or absolute. Each pair has
+    its own case in CASE/0001, CASE/0002 and so on; CASE/index.html lists them, CASE/pairs.csv has a line for each. A
+    pair that cannot be read is told, and the rest goes on. Run the same command again after an interruption: a pair
+    that is finished is not compared again.
     """
     chosen = settings_of(settings, set_, threads)
+    if batch is not None:
+        if a is not None or b is not None:
+            raise UsageError("--batch takes the pairs from its file; leave out A and B")
+        _compare_batch(batch, case, chosen, fail_above, json_)
+        return
+    if a is None or b is None:
+        raise UsageError("`compare` takes two pictures, A and B, or a CSV file of pairs with --batch")
     check_inputs([a, b])
     for path in (a, b):
         if path.is_dir():
@@ -153,6 +170,23 @@ def compare(
         page = html.write(screening, case)
         picture = comparison.write(screening, case)
     _finish(screening, page, json_, fail_above, picture)
+
+
+def _compare_batch(file: Path, case: Path, settings: Settings, fail_above: float | None, as_json: bool) -> None:
+    """Compare the pairs of a file, print a line for each, and exit."""
+    with interruptible(case), progress_bars() as progress:
+        from twinscope import batch
+        from twinscope.report import terminal
+
+        rows = batch.compare(file, case, settings, progress)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        typer.echo("\n".join(terminal.batch(rows, case)))
+    if fail_above is not None and any((row["probability"] or 0) >= fail_above for row in rows if row["found"] == "yes"):
+        raise typer.Exit(EXIT_FOUND)
+    if any(row["status"] != "ok" for row in rows):
+        raise typer.Exit(EXIT_PROBLEMS)
 
 
 app.command("embed")(workbench.embed)

@@ -32,6 +32,7 @@ STAGES = {
     "features": "finding keypoints",
     "embed": "describing panels",
     "compare": "comparing pairs",
+    "pairs": "pairs of pictures",
     "findings": "telling findings",
     "report": "writing the report",
     "vectors": "embedding pictures",

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from twinscope import geometry, models
 from twinscope.types import (
     Box,
+    Classes,
+    Edit,
     Figure,
     Finding,
     InputFile,
@@ -231,6 +233,40 @@ def by_the_network(screening: Screening) -> Screening:
     made_by = {card.id: card.sha256 for card in models.cards()}
     provenance = screening.provenance.model_copy(update={"models": made_by})
     return screening.model_copy(update={"provenance": provenance})
+
+
+def with_edits(case: Path, screening: Screening) -> Screening:
+    """Return the screening with what the comparator tells of two findings: the turned one and the edited strip."""
+    turned, edited = (next(f for f in screening.findings if f.id.startswith(name)) for name in ("turned", "edited"))
+    boxes = ((40.0, 60.0, 90.0, 110.0), (200.0, 300.0, 260.0, 380.0), (120.0, 180.0, 170.0, 230.0))
+    back = np.linalg.inv(np.array(turned.transform))
+    places = [geometry.bounds(geometry.apply(back, geometry.corners(box))) for box in boxes]
+    blind = np.zeros((480, 360), np.uint8)
+    blind[400:, :100] = 255
+    save(case / "heatmaps" / "u-b.png", blind)
+    kinds = ("added", "cloned", "tone")
+    turned = turned.model_copy(update={
+        "verdict": "manipulated", "changes": boxes, "heatmap_a": heat(case, "t-a.png", (360, 480), tuple(places)),
+        "heatmap_b": heat(case, "t2-b.png", (480, 360), boxes), "unsure_b": "heatmaps/u-b.png",
+        "classes": Classes(benign=0.03, manipulated=0.962, distinct=0.008),
+        "edits": tuple(Edit(box_a=a, box_b=b, kind=kind, source_b=(20, 220, 80, 300) if kind == "cloned" else None)
+                       for a, b, kind in zip(places, boxes, kinds, strict=True)),
+    })  # fmt: skip
+    box = edited.changes[0]
+    edited = edited.model_copy(update={
+        "heatmap_a": heat(case, "e-a.png", (70, 420), ((180.0, *box[1:]),)),
+        "edits": (Edit(box_a=box, box_b=box, kind="erased"),),
+        "classes": Classes(benign=0.0, manipulated=1.0, distinct=0.0),
+    })  # fmt: skip
+    new = {turned.id: turned, edited.id: edited}
+    return screening.model_copy(update={"findings": tuple(new.get(f.id, f) for f in screening.findings)})
+
+
+@pytest.fixture(scope="session")
+def edited_case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Screening]:
+    """A case with edits, classes and heat-maps over both panels in two of its four findings."""
+    folder = tmp_path_factory.mktemp("edited")
+    return folder, with_edits(folder, build(folder))
 
 
 @pytest.fixture(scope="session")

@@ -490,7 +490,7 @@ def test_contrast_can_be_stretched_in_every_view(visit: Callable[..., Visit]) ->
     page.keyboard.press("o")
     assert page.locator("#finding-1 .cell-mix use[filter]").count() == 2
     page.click("#finding-1 [data-toggle=stretch]")
-    assert page.locator("#finding-1 use[filter]").count() == 0
+    assert page.locator("#finding-1 :is(.layer-a, .layer-b) use[filter]").count() == 0
     page.keyboard.press("p")
     assert spread("#finding-1 .cell-a svg") == pytest.approx(before, abs=2)
 
@@ -576,3 +576,123 @@ def test_prints_to_one_page_a_finding(tmp_path: Path, visit: Callable[..., Visit
         assert f"Finding {number} of 4" in texts[number]
         assert "The numbers behind it" in texts[number]
     assert not any("Side by side" in text or "Copy" in text for text in texts)
+
+
+@pytest.fixture(scope="module")
+def edited(edited_case: tuple[Path, Screening]) -> Path:
+    folder, screening = edited_case
+    return html.write(screening, folder)
+
+
+def shot(page: Any, selector: str) -> np.ndarray:
+    """Return what is seen of an element, in colour."""
+    page.wait_for_timeout(150)
+    data = np.frombuffer(page.locator(selector).screenshot(), np.uint8)
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.int16)
+
+
+def coloured(page: Any, side: int) -> float:
+    """Return the share of panel a (0) or b (1) of finding 1, both grey, that the heat-map covers; outlines are off."""
+    seen = shot(page, f"#finding-1 .cell-over >> nth={side} >> svg")
+    return float((np.ptp(seen, axis=2) > 12).mean())
+
+
+def test_the_threshold_says_what_is_covered(edited: Path, visit: Callable[..., Visit]) -> None:
+    seen = visit(edited, device_scale_factor=1)
+    page = seen.page
+    page.click("#finding-1 button[data-mode=heat]")
+    assert [page.is_visible(f"#finding-1 .cell-{name}") for name in ("a", "b", "heat")] == [False] * 3
+    page.click("#finding-1 [data-toggle=outlines]")
+    level = page.locator("#finding-1 .level")
+    share = {}
+    for value in (2, 50, 99):
+        level.fill(str(value))
+        share[value] = [coloured(page, side) for side in (0, 1)]
+        assert page.text_content("#finding-1 .level-number") == f"{value / 100:.2f}"
+    areas = sum(
+        (x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in ((40, 60, 90, 110), (200, 300, 260, 380), (120, 180, 170, 230))
+    )
+    for side in (0, 1):
+        assert share[2][side] > 0.3  # the noise of the map
+        assert share[50][side] == pytest.approx(areas / (360 * 480), rel=0.35)
+        assert share[99][side] == 0
+    assert seen.noise == []
+
+
+def test_each_panel_is_covered_in_its_own_frame(edited: Path, visit: Callable[..., Visit]) -> None:
+    page = visit(edited, device_scale_factor=1).page
+    page.click("#finding-1 button[data-mode=heat]")
+    page.click("#finding-1 [data-toggle=outlines]")
+    turned = page.evaluate(
+        "() => Array.from(document.querySelectorAll('#finding-1 .cell-over svg')).map((s) => s.viewBox.baseVal.width)"
+    )
+    assert turned == [480, 360]
+    boxes = ((60, 40), (300, 200))  # corners of the first and second edit of b, as y, x
+    for y, x in boxes:
+        seen = shot(page, "#finding-1 .cell-over >> nth=1 >> svg")
+        k = seen.shape[1] / 360
+        inside = seen[round((y + 25) * k), round((x + 25) * k)]
+        outside = seen[round((y - 20) * k), round((x + 25) * k)]
+        assert np.ptp(inside) > 40
+        assert np.ptp(outside) <= 12
+
+
+def test_the_threshold_moves_by_key(edited: Path, visit: Callable[..., Visit]) -> None:
+    seen = visit(edited)
+    page = seen.page
+    page.keyboard.press("j")
+    page.keyboard.press("h")
+    assert page.get_attribute("#finding-1 button[data-mode=heat]", "aria-pressed") == "true"
+    for key, told in (("ArrowRight", "0.51"), ("ArrowRight", "0.52"), ("ArrowLeft", "0.51")):
+        page.keyboard.press(key)
+        assert page.text_content("#finding-1 .level-number") == told
+        assert page.text_content("#live") == f"Threshold {told}."
+    page.focus("#finding-1 .level")
+    page.keyboard.press("ArrowLeft")
+    assert page.text_content("#finding-1 .level-number") == "0.50"
+    assert page.text_content("#finding-2 .level-number") == "0.50"
+    page.keyboard.press("h")
+    assert page.is_visible("#finding-1 .cell-a")
+    assert not page.is_visible("#finding-1 .cell-over >> nth=0")
+    assert seen.noise == []
+
+
+def test_outlines_follow_the_threshold_and_the_ground(edited: Path, visit: Callable[..., Visit]) -> None:
+    page = visit(edited).page
+    page.click("#finding-1 button[data-mode=heat]")
+    page.wait_for_timeout(200)
+    length = """() => Array.from(document.querySelectorAll('#finding-1 .cell-over .trace'))
+      .map((path) => [path.dataset.ground, path.getTotalLength()])"""
+    start = dict(page.evaluate(length))
+    page.locator("#finding-1 .level").fill("90")
+    page.wait_for_timeout(200)
+    narrow = dict(page.evaluate(length))
+    assert start["dark"] > 3 * start["light"]  # cells on dark ground
+    assert 0 < narrow["dark"] < start["dark"]
+    page.locator("#finding-1 .level").fill("99")
+    page.wait_for_timeout(200)
+    assert sum(length for _, length in page.evaluate(length)) == 0
+    page.click("#finding-2 button[data-mode=heat]")
+    page.wait_for_timeout(200)
+    strip = dict(page.evaluate(length.replace("finding-1", "finding-2")))
+    assert strip["light"] > strip["dark"]  # a band on light ground
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_edits_are_large_enough_and_can_be_read(edited: Path, visit: Callable[..., Visit], width: int) -> None:
+    page = visit(edited, viewport={"width": width, "height": 900}, color_scheme="dark").page
+    sizes = page.eval_on_selector_all(".pieces svg", "all => all.map((s) => s.getBoundingClientRect().width)")
+    assert len(sizes) == 10 + 3 + 6
+    assert min(sizes) >= (160 if width > 500 else 130)
+    page.click("#finding-1 button[data-mode=heat]")
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    assert check(page, "axe") == []
+    assert check(page, "contrast") == []
+
+
+def test_without_scripts_the_heat_map_lies_over_both_at_one_half(edited: Path, visit: Callable[..., Visit]) -> None:
+    page = visit(edited, java_script_enabled=False).page
+    assert page.is_visible("#finding-1 .cell-over >> nth=0 >> svg")
+    assert not page.is_visible("#finding-1 .level")
+    assert "Shown is what reaches 0.50." in page.inner_text("#finding-1 .over-controls")
+    assert "M" in page.get_attribute("#finding-1 .cell-over .trace >> nth=0", "d")

@@ -9,7 +9,7 @@ import pytest
 
 from twinscope import pixels
 from twinscope.report import comparison
-from twinscope.types import Finding, Origin, Panel, Provenance, Screening
+from twinscope.types import Classes, Edit, Finding, Origin, Panel, Provenance, Screening
 
 SHA = "0" * 64
 
@@ -128,3 +128,36 @@ def test_a_long_name_is_cut_at_the_edge(case: Path) -> None:
     )
     image = pixels.read_png(comparison.write(screening(found=False).model_copy(update={"panels": panels}), case))
     assert (image[:, -comparison.GAP_PX // 2 :] == 255).all()
+
+
+def test_edits_are_outlined_on_both_and_told_in_words(case: Path) -> None:
+    """a is dark: its outline is yellow; b is light: its outline is dark."""
+    pixels.write_png(case / "panels" / "d2-1.png", np.full((200, 120, 3), 235, np.uint8))
+    heat_a, heat_b = np.zeros((120, 200), np.uint8), np.zeros((200, 120), np.uint8)
+    heat_a[40:80, 100:140] = 255
+    heat_b[80:120, 30:70] = 255
+    for name, heat in (("f1-a", heat_a), ("f1-b", heat_b)):
+        pixels.write_png(case / "heatmaps" / f"{name}.png", heat)
+    shown = screening(found=True)
+    edit = Edit(box_a=(100, 40, 140, 80), box_b=(30, 80, 70, 120), kind="erased")
+    classes = Classes(benign=0.03, manipulated=0.96, distinct=0.01)
+    update = {"edits": (edit,), "classes": classes, "heatmap_a": "heatmaps/f1-a.png"}
+    finding = shown.findings[0].model_copy(update=update)
+    image = pixels.read_png(comparison.write(shown.model_copy(update={"findings": (finding,)}), case))
+    a, b = image[16:300, 16:496].astype(int), image[16:496, 512:800].astype(int)
+    scale = 480 / 200
+    right = a[round(60 * scale), round(140 * scale) - 6 : round(140 * scale) + 6]
+    assert (right == comparison.YELLOW).all(axis=1).any()
+    edge = b[round(100 * scale) + 3, round(70 * scale) - 6 : round(70 * scale) + 6]
+    assert (edge == comparison.DARK).all(axis=1).any()
+    assert not (edge == comparison.YELLOW).all(axis=1).any()
+    assert has(a, comparison.CHANGED)
+    assert has(b, comparison.CHANGED)
+    lines = comparison._lines(list(shown.panels), finding, {"d1-1": "x", "d2-1": "y"})
+    assert lines[-3:] == [
+        "same picture, nothing edited: 3 %; same picture, edited in places: 96 %; different pictures: 1 %",
+        "1: something that panel a shows is missing in panel b",
+        "from a to b: rotated 90° clockwise, gamma 0.7",
+    ]
+    many = finding.model_copy(update={"edits": (edit,) * 9})
+    assert "and 3 more places" in comparison._lines(list(shown.panels), many, {"d1-1": "x", "d2-1": "y"})

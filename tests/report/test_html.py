@@ -307,3 +307,72 @@ def test_a_small_shared_region_is_zoomed_to_at_first(
     box = re.search(r'<svg class="pic" viewBox="([^"]*)"[^>]*aria-label="Panel b,', shown)
     assert box is not None
     assert (box[1] == "0 0 90 60") is not zoomed
+
+
+@pytest.fixture(scope="module")
+def edited(edited_case: tuple[Path, Screening]) -> str:
+    folder, screening = edited_case
+    return html.render(screening, folder)
+
+
+def test_every_edit_is_enlarged_and_told_in_plain_words(edited: str, text: str) -> None:
+    words = plain(card(edited, 1))
+    told = ("1 Panel b shows something that panel a does not.", "2 Panel b shows the content of another place of b (",
+            "3 The same content, in other tones.")  # fmt: skip
+    assert [said in words for said in told] == [True] * 3
+    pieces = re.findall(r'aria-label="Edit (\d), enlarged: ([^"]*)"', card(edited, 1))
+    moved = "a, moved into the frame of b"
+    assert pieces == [
+        ("1", moved), ("1", "b"), ("1", "heat-map"), ("2", moved), ("2", "b"), ("2", "heat-map"),
+        ("2", "the other place of b"), ("3", moved), ("3", "b"), ("3", "heat-map"),
+    ]  # fmt: skip
+    assert "Something that panel a shows is missing in panel b." in plain(card(edited, 2))
+    assert plain(card(text, 2)).count("The two differ here.") == 1  # a finding of before, without a kind
+    assert "enlarged" not in card(edited, 3)
+    assert not re.search(r"fraud|misconduct|fake|fabricat|guilt|original picture", plain(edited), flags=re.I)
+
+
+def test_the_pieces_of_an_edit_have_one_view(edited: str) -> None:
+    views = re.findall(r'viewBox="([^"]*)"[^>]*aria-label="Edit (\d), enlarged: (.*?)"', card(edited, 1))
+    for number in "123":
+        here = {view for view, one, label in views if one == number and "other place" not in label}
+        assert len(here) == 1
+
+
+def test_three_probabilities_stand_beside_the_calibrated_one(edited: str, text: str) -> None:
+    words = plain(card(edited, 1)).replace("\u00a0", " ")
+    for said in ("Same picture, nothing edited 3 %", "Same picture, edited in places 96 %", "Different pictures 0.8 %"):
+        assert said in words
+    assert "> 99.9 %" in plain(card(edited, 2)).replace("&gt;", ">").replace("\u00a0", " ")
+    assert "Different pictures" not in plain(text)
+
+
+def test_a_heat_map_lies_over_each_panel_only_where_it_is_stored(edited: str, text: str) -> None:
+    assert [card(edited, number).count('class="heat-over"') for number in (1, 2, 3, 4)] == [2, 2, 1, 1]
+    assert "There is no heat-map for panel a." in plain(card(text, 1))
+    assert "Hatched: nothing can be said there" in plain(card(edited, 1))
+    assert "Hatched" not in plain(card(edited, 2))  # all of both strips was compared
+
+
+def test_nothing_is_inlined_twice_for_the_enlargements(edited: str) -> None:
+    uris = re.findall(r'<image [^>]*href="(data:[^"]+)"', edited)
+    assert len(uris) == len(set(uris)) == 18  # those of before, and two more heat-maps
+
+
+def test_what_the_report_reduces_is_cut_out_in_full(tmp_path: Path) -> None:
+    """A panel of 2000 px is reduced to 900; a checkerboard of single pixels lives on in the enlargement alone."""
+    (tmp_path / "panels").mkdir()
+    image = np.zeros((1000, 2000), np.uint8)
+    image[400:440, 600:640] = 255 * (np.indices((40, 40)).sum(axis=0) % 2)
+    for name in "ab":
+        assert cv2.imwrite(str(tmp_path / "panels" / f"{name}.png"), image)
+    whole = (0, 0, 2000, 1000)
+    one = finding("a", "b", region_a=whole, region_b=whole, changes=((600, 400, 640, 440),), verdict="manipulated")
+    panels = (panel("a", 1000, 2000), panel("b", 1000, 2000))
+    screening = Screening(inputs=(read(),), panels=panels, findings=(one,), seconds=1, provenance=MADE_BY)
+    shown = re.findall(r'<image [^>]*href="data:image/[a-z]+;base64,([^"]+)"', html.render(screening, tmp_path))
+    sizes = {}
+    for data in shown:
+        picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), 0)
+        sizes[picture.shape] = int(np.ptp(picture[picture.shape[0] // 2, 16:-16]))
+    assert sizes == {(450, 900): pytest.approx(0, abs=140), (72, 72): 255}

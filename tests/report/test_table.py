@@ -63,3 +63,12 @@ def test_plain_text_is_left_alone() -> None:
     assert table.harmless("manuscript.pdf") == "manuscript.pdf"
     assert table.harmless("a=b") == "a=b"
     assert table.harmless("caf\udce9\x00") == "caf?"
+
+
+def test_edits_and_the_three_probabilities_have_columns(edited_case: tuple[Path, Screening], tmp_path: Path) -> None:
+    turned, edited, overlap, _ = rows(table.write(edited_case[1], tmp_path))
+    assert (turned["benign"], turned["manipulated"], turned["distinct"]) == ("0.03", "0.962", "0.008")
+    assert turned["edits"] == "added; cloned; tone"
+    assert turned["edits_px"] == "40 60 90 110; 200 300 260 380; 120 180 170 230"
+    assert (edited["edits"], edited["edits_px"]) == ("erased", "178 8 238 62")
+    assert {overlap[name] for name in ("benign", "manipulated", "distinct", "edits", "edits_px")} == {""}

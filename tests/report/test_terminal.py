@@ -78,3 +78,30 @@ def test_nothing_found_is_said_and_is_no_clean_bill(problems: int, caveat: bool)
     assert lines[1].startswith("No two compared panels were found to show the same source")
     assert ("says nothing about the parts that were not read" in lines[1]) is caveat
     assert not any("No two" in line for line in terminal.summary(screening(1), Path("report.html")))
+
+
+def test_edits_and_the_three_probabilities_are_told(edited_case: tuple[Path, Screening]) -> None:
+    lines = [line.strip() for line in terminal.summary(edited_case[1], Path("report.html"))]
+    at = lines.index("edits: 1 added, 1 cloned, 1 tone")
+    assert lines[at + 1] == (
+        "same picture, nothing edited: 3 %; same picture, edited in places: 96 %; different pictures: 0.8 %"
+    )
+    assert sum(line.startswith("edits:") for line in lines) == 2
+    assert sum(line.startswith("same picture,") for line in lines) == 2
+
+
+def test_a_batch_is_told_pair_by_pair_and_names_cannot_steer_the_terminal() -> None:
+    row = dict.fromkeys(("a", "b", "status", "reason", "found", "probability", "verdict", "folder"))
+    rows = [
+        {**row, "a": "x\x1b[2J.png", "b": "y.png", "status": "ok", "found": "yes", "probability": 0.97,
+         "verdict": "benign", "folder": "0001"},
+        {**row, "a": "p.png", "b": "q.png", "status": "ok", "found": "no", "folder": "0002"},
+        {**row, "a": "p.png", "b": "", "status": "failed", "reason": "line 4 names no b", "folder": "0003"},
+    ]  # fmt: skip
+    lines = terminal.batch(rows, Path("case"))
+    assert lines[0] == "3 pairs, 1 with evidence of the same source, 1 with problems"
+    assert lines[1] == "0001      97 %  x⟨U+001B⟩[2J.png = y.png: benign"
+    assert lines[2] == "0002      none  p.png and q.png: no evidence of the same source"
+    assert lines[3] == "problem: 0003: line 4 names no b"
+    many = terminal.batch([rows[1]] * 50, Path("case"))
+    assert "      and 10 more in the table" in many

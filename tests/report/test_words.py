@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from twinscope.report import words
-from twinscope.types import InputFile, Problem, Provenance, Screening
+from twinscope.types import Classes, Edit, InputFile, Problem, Provenance, Screening
 
 
 @pytest.mark.parametrize(
@@ -135,3 +135,27 @@ def test_problems_are_told_once_and_pages_together() -> None:
         ("d.pdf", "", "page 1", "torn"),
         ("e.pdf", "", "page 1", "torn"),
     ]
+
+
+def test_three_probabilities_are_never_told_as_none_or_all() -> None:
+    assert words.classes(None) == []
+    line = words.classes_line(Classes(benign=0.0, manipulated=1.0, distinct=0.03)).replace("\u00a0", " ")
+    assert line == (
+        "same picture, nothing edited: < 0.1 %; same picture, edited in places: > 99.9 %; different pictures: 3 %"
+    )
+
+
+def test_edits_are_counted_by_kind_and_told_without_saying_which_came_first() -> None:
+    kinds = ("erased", "cloned", "erased")
+    edits = [Edit(box_a=(0, 0, 1, 1), box_b=(0, 0, 1, 1), kind=kind) for kind in kinds]
+    assert words.edit_kinds(edits) == "2 erased, 1 cloned"
+    assert words.edit_kinds([]) == ""
+    told = " ".join(words.EDITS.values()).lower()
+    for word in ("original", "first", "later", "fraud", "fake", "removed", "copied"):
+        assert word not in told
+
+
+def test_a_clone_in_a_is_told_as_one_of_a() -> None:
+    assert words.edit("cloned", False) == "Panel b shows the content of another place of b"
+    assert words.edit("cloned", True) == "Panel a shows the content of another place of a"
+    assert words.edit("added", True) == words.EDITS["added"]

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from twinscope import pixels
-from twinscope.report import overlay
+from twinscope.report import edits, overlay, pictures, words
 from twinscope.report.words import panel_names
 from twinscope.types import Box, Finding, Panel, Screening
 
@@ -20,14 +20,19 @@ LINE_PX = 24
 TICK_PX = 16
 SHARED = (0, 158, 115)
 CHANGED = (213, 94, 0)
+YELLOW, DARK, WHITE = (255, 227, 77), (16, 20, 26), (255, 255, 255)
+PIN_PX = 11
+MOST_EDITS = 6
+"""Edits that are told in words below the pictures; all are drawn."""
 
 
 def write(screening: Screening, case: Path) -> Path:
     """Write `comparison.png` into `case` for the strongest finding, or for the first two panels if there is none.
 
     Left a, in the middle b, right the heat-map of what differs, in b's frame. What is shared is outlined (green), with
-    a tick on the edge that is the top one in a; what is changed is boxed (orange, dashed). Returns the path. The
-    panels' PNG files must be in `case`.
+    a tick on the edge that is the top one in a; what is changed is boxed (orange, dashed) and numbered, and outlined
+    where the heat-map reaches one half: yellow on dark ground, dark on light ground. Returns the path. The panels' PNG
+    files must be in `case`.
     """
     panels = {panel.id: panel for panel in screening.panels}
     finding = max(screening.findings, key=lambda found: found.probability, default=None)
@@ -50,17 +55,47 @@ def _marks(finding: Finding) -> tuple[overlay.Mark, ...]:
 def _panel_cell(
     panel: Panel, finding: Finding | None, marks: tuple[overlay.Mark, ...], case: Path, side: str
 ) -> Image.Image:
-    cell, scale = fit(pixels.read_png(case / "panels" / f"{panel.id}.png"))
+    image = pixels.read_png(case / "panels" / f"{panel.id}.png")
+    cell, scale = fit(image)
     draw = ImageDraw.Draw(cell)
+    if finding and finding.edits:
+        _draw_outlines(draw, cell, image, finding.heatmap_a if side == "a" else finding.heatmap_b, case)
     for mark in marks:
         outline = [tuple(point) for point in np.clip(mark.outline * scale, 1, np.array(cell.size) - 2)]
         draw.line([*outline, outline[0]], fill=SHARED, width=3)
         start, end = mark.tick
         inward = np.clip(np.stack([start * scale, start * scale - (end - start) * TICK_PX]), 1, np.array(cell.size) - 2)
         draw.line([tuple(point) for point in inward], fill=SHARED, width=7)
-    for box in finding.changes if finding and side == "b" else ():
+    for box in finding.changes if finding and side == "b" and not finding.edits else ():
         _dashed(draw, _scaled(box, scale))
+    for number, edit in enumerate(finding.edits if finding else (), 1):
+        box = _scaled(edit.box_a if side == "a" else edit.box_b, scale)
+        _dashed(draw, box)
+        _pin(draw, box, str(number), cell.size)
     return cell
+
+
+def _draw_outlines(
+    draw: ImageDraw.ImageDraw, cell: Image.Image, image: pixels.Image, relative: str | None, case: Path
+) -> None:
+    """Draw where a heat-map reaches one half; each outline in yellow or dark, by the ground beneath it."""
+    heat = pictures.load(case, relative)
+    if heat is None:
+        return
+    size = (cell.height, cell.width)
+    grounds = edits.by_ground(image, size, edits.outlines(pictures.grey(heat), size))
+    for (casing, colour), lines in zip(((DARK, YELLOW), (WHITE, DARK)), grounds, strict=True):
+        strokes: tuple[tuple[int, tuple[int, int, int]], ...] = ((4, casing), (2, colour))
+        for width, paint in strokes:
+            for points in lines:
+                draw.line([tuple(point) for point in [*points, points[0]]], fill=paint, width=width, joint="curve")
+
+
+def _pin(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], text: str, size: tuple[int, int]) -> None:
+    """Draw a number beside the top left corner of a box, inside of the picture."""
+    x, y = (min(max(value, PIN_PX), most - PIN_PX) for value, most in zip(box[:2], size, strict=True))
+    draw.ellipse((x - PIN_PX, y - PIN_PX, x + PIN_PX, y + PIN_PX), fill=DARK, outline=YELLOW, width=2)
+    draw.text((x, y), text, fill="white", font=ImageFont.load_default(size=14), anchor="mm")
 
 
 def _heatmap_cell(relative: str, case: Path) -> Image.Image:
@@ -102,7 +137,20 @@ def _lines(shown: list[Panel], finding: Finding | None, called: dict[str, str]) 
     steps = ", ".join(finding.steps) or "as it is"
     told = f"probability {finding.probability:.3f} that both show the same source; {finding.verdict}"
     right = ["right: what differs, in the frame of b; dark blue is equal, yellow differs"] if finding.heatmap_b else []
-    return [*names, *right, told, f"from a to b: {steps}"]
+    return [*names, *right, told, *_told_edits(finding), f"from a to b: {steps}"]
+
+
+def _told_edits(finding: Finding) -> list[str]:
+    """Return the three probabilities and what each edit is, in plain words."""
+    classes = (
+        [] if finding.classes is None else [words.classes_line(finding.classes).replace("\N{NO-BREAK SPACE}", " ")]
+    )
+    told = [
+        f"{number}: {words.edit(edit.kind, edit.source_a is not None).lower()}"
+        for number, edit in enumerate(finding.edits, 1)
+    ]
+    more = [f"and {len(told) - MOST_EDITS} more places"] if len(told) > MOST_EDITS else []
+    return [*classes, *told[:MOST_EDITS], *more]
 
 
 def sheet(cells: list[Image.Image], lines: list[str]) -> Image.Image:

@@ -20,15 +20,22 @@ from markupsafe import Markup
 from twinscope import geometry
 from twinscope.detect import embed
 from twinscope.pixels import Image
-from twinscope.report import overlay, pictures, why, words
+from twinscope.report import edits, overlay, pictures, why, words
 from twinscope.report.groups import groups, ordered
 from twinscope.types import PICTURE_KINDS, Box, Figure, Finding, Page, Panel, Screening
 
 BUDGET = 23_000_000
 """Characters that all pictures of a report may take together; they share it by kind."""
 
-_SHARES = {"panels": 0.6, "heatmaps": 0.13, "pages": 0.1, "thumbnails": 0.11, "maps": 0.06}
-_MOST = {"panels": 700_000, "heatmaps": 80_000, "pages": 110_000, "thumbnails": 16_000, "maps": 8_000}
+_SHARES = {"panels": 0.55, "heatmaps": 0.15, "pages": 0.09, "thumbnails": 0.1, "maps": 0.06, "crops": 0.05}
+_MOST = {
+    "panels": 700_000,
+    "heatmaps": 80_000,
+    "pages": 110_000,
+    "thumbnails": 16_000,
+    "maps": 8_000,
+    "crops": 60_000,
+}
 
 
 class _Pool:
@@ -39,6 +46,7 @@ class _Pool:
         self.shares = shares
         self.items: dict[str, dict[str, Any]] = {}
         self.thumbnails: dict[str, str] = {}
+        self.exact: set[str] = set()  # files whose every pixel the report holds
         self.prepared: dict[str, Image] = {}  # as the network sees the panels, by their file
 
     def panel(self, panel: Panel | None) -> str | None:
@@ -56,7 +64,7 @@ class _Pool:
         return self.thumbnails[name]
 
     def heatmap(self, relative: str | None, size: tuple[int, int]) -> str | None:
-        """Return the id of a heat-map in the cividis colours."""
+        """Return the id of a heat-map in grey, which the page colours and cuts off at a threshold."""
         return self._add(relative, "heatmaps", size, 480)
 
     def page(self, page: Page) -> str | None:
@@ -79,10 +87,12 @@ class _Pool:
         if kind == "panels":
             self.thumbnails[relative] = self._small(image)
             self.prepared[relative] = embed.prepare(image)
-        shown = pictures.cividis(pictures.shrink(image, long_side)) if kind == "heatmaps" else image
+        shown = pictures.grey(image) if kind == "heatmaps" else image
         exact = kind == "panels" and max(image.shape) <= long_side
         uri = pictures.stored(self.case, relative, self.shares[kind]) if exact else None
         shown_uri = uri or pictures.uri(shown, self.shares[kind], long_side)
+        if uri is not None:
+            self.exact.add(relative)
         return self.add(relative, shown_uri, size, image if kind == "panels" else None)
 
     def _small(self, image: Image) -> str:
@@ -116,6 +126,7 @@ def render(screening: Screening, case: Path) -> str:
     environment.filters.update(visible=words.visible, file_name=words.file_name, percent=words.number)
     environment.filters.update(n=_coordinate, points=_points, sig="{:.7g}".format)
     environment.globals.update(count=words.count, STATUS=words.STATUS, KINDS=words.KINDS, caveat=why.CAVEAT)
+    environment.globals.update(said=words.edit, MOST=edits.MOST, colours=pictures.tables())
     style, script = _static("report.css"), _static("report.js")
     pool = _Pool(case, _shares(screening))
     names = words.panel_names(screening)
@@ -156,10 +167,11 @@ def _shares(screening: Screening) -> dict[str, int]:
     bent = sum(any(finding.transform[2][:2]) for finding in screening.findings)
     numbers = {
         "panels": len(seen) + bent,
-        "heatmaps": len(screening.findings),
+        "heatmaps": 2 * len(screening.findings),
         "pages": len({(source.sha256, source.page) for source in sources}),
         "thumbnails": len(screening.panels),
         "maps": 2 * len(screening.findings),
+        "crops": sum(3 * min(edits.MOST, len(one.edits) or len(one.changes)) for one in screening.findings),
     }
     return {kind: min(_MOST[kind], int(BUDGET * part / max(1, numbers[kind]))) for kind, part in _SHARES.items()}
 
@@ -196,7 +208,9 @@ def _findings(screening: Screening, names: dict[str, str], pool: _Pool) -> list[
                 "explanation": explanation,
                 "likelihood": words.likelihood(finding.probability),
                 "expectation": words.expectation(finding.expected_false),
+                "classes": words.classes(finding.classes),
                 "picture": picture,
+                "edits": _edits(finding, sides, pool),
             }
         )
     return out
@@ -277,12 +291,61 @@ def _registered(finding: Finding, sides: dict[str, dict[str, Any]], pool: _Pool)
         "clip": None if matrix is not None else _clip(transform, a["size"], b["size"]),
         "marks": {"a": _mark(mark_a, a["size"]), "b": _mark(mark_b, b["size"])},
         "heatmap": pool.heatmap(finding.heatmap_b, b["size"]),
+        "over": {side: _over(side, finding, sides[side], mark, pool) for side, mark in (("a", mark_a), ("b", mark_b))},
         "zoom": _zoom(outline, b["size"]),
         "whole": outline.area > 0.9 * b["size"][0] * b["size"][1],
         "still": bool(np.allclose(transform, np.eye(3), atol=1e-3)),
         "zoomed": outline.area < 0.3 * b["size"][0] * b["size"][1],
         "shape": _shape(b["size"]),
     }
+
+
+def _over(side: str, finding: Finding, told: dict[str, Any], mark: overlay.Mark, pool: _Pool) -> dict[str, Any] | None:
+    """Return what lies over a panel in its own frame: its heat-map, outlines on each ground, where nothing is said."""
+    relative, mask = (finding.heatmap_a, finding.unsure_a) if side == "a" else (finding.heatmap_b, finding.unsure_b)
+    size = told["size"]
+    heat = pictures.load(pool.case, relative) if relative and told["picture"] else None
+    image = None if heat is None else pictures.load(pool.case, _stored(told["id"]))
+    if heat is None or image is None:
+        return None
+    dark, light = edits.by_ground(image, size, edits.outlines(pictures.grey(heat), size))
+    blind = pictures.load(pool.case, mask) if mask else None
+    if blind is not None:
+        unknown = edits.unsure(pictures.grey(blind), size)
+    else:  # then what both show is all that is known
+        covered = geometry.bounds(mark.outline).area > 0.98 * size[0] * size[1]
+        unknown = [] if covered else [geometry.corners((0, 0, size[1], size[0])), mark.outline]
+    return {
+        "map": pool.heatmap(relative, size),
+        "dark": edits.path(dark),
+        "light": edits.path(light),
+        "unsure": edits.path(unknown),
+    }
+
+
+def _edits(finding: Finding, sides: dict[str, dict[str, Any]], pool: _Pool) -> list[dict[str, Any]]:
+    """Return every edit with what its enlargement shows of a, b and the other place of b, all in the frame of b."""
+    transform = overlay.corner_transform(finding.transform)
+    shown = edits.shown(finding, sides["b"]["size"])
+    rough = {side: told for side, told in sides.items() if shown and _stored(told["id"]) not in pool.exact}
+    if shown and max(sides["b"]["size"]) > pictures.LONG_SIDE and overlay.affine(transform, sides["a"]["size"]) is None:
+        rough["a"] = sides["a"]  # a was redrawn in the frame of b, and reduced
+    images = {side: pictures.load(pool.case, _stored(told["id"])) for side, told in rough.items()}
+    out = []
+    for one in shown:
+        views = {"a": one.view, "b": one.view, "source": one.source_view}
+        cuts: dict[str, str | None] = dict.fromkeys(views)
+        for part, view in views.items() if one.number <= edits.MOST else ():
+            image = images.get("a" if part == "a" else "b")
+            if image is not None and view is not None:
+                piece = edits.cut(image, transform if part == "a" else np.eye(3), view)
+                key = f"edit {finding.id} {one.number} {part}"
+                cuts[part] = pool.add(key, pictures.uri(piece, pool.shares["crops"]), (view.height, view.width))
+        marks = {"edit": edits.corner_marks(one.box_b, one.view)}
+        if one.source_b is not None and one.source_view is not None:
+            marks["source"] = edits.corner_marks(one.source_b, one.source_view)
+        out.append({**one._asdict(), "cuts": cuts, "marks": marks})
+    return out
 
 
 def _bent(finding: Finding, a: dict[str, Any], b: dict[str, Any], transform: overlay.Square, pool: _Pool) -> str | None:

@@ -100,10 +100,14 @@ def stretch(image: Image) -> tuple[float, float]:
     return float(1 / (high - low)), float(-low / (high - low))
 
 
+def grey(image: Image) -> Image:
+    """Return a picture (uint8, HxW or HxWx3 RGB) in grey, HxW."""
+    return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
 def cividis(heat: Image) -> Image:
     """Return the heat-map HxW uint8 in the cividis colours (HxWx3 RGB): dark blue is 0, yellow is 255."""
-    flat = heat if heat.ndim == 2 else np.asarray(cv2.cvtColor(heat, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    coloured = cv2.applyColorMap(flat, cv2.COLORMAP_CIVIDIS)
+    coloured = cv2.applyColorMap(grey(heat), cv2.COLORMAP_CIVIDIS)
     return np.asarray(cv2.cvtColor(coloured, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
@@ -112,6 +116,12 @@ def legend(stops: int = 9) -> list[tuple[int, str]]:
     values = np.linspace(0, 255, stops).round().astype(np.uint8)
     colours = cividis(values[None, :])[0]
     return [(round(100 * i / (stops - 1)), "#{:02x}{:02x}{:02x}".format(*map(int, c))) for i, c in enumerate(colours)]
+
+
+def tables(stops: int = 33) -> list[tuple[str, str]]:
+    """Return for "R", "G" and "B" the cividis colours as the table of an SVG filter: values from 0 to 1."""
+    colours = cividis(np.linspace(0, 255, stops).round().astype(np.uint8)[None, :])[0] / 255
+    return [(name, " ".join(f"{value:.3f}" for value in colours[:, i])) for i, name in enumerate("RGB")]
 
 
 def _jpeg(quality: int) -> list[int]:

@@ -8,13 +8,14 @@ import json
 from pathlib import Path
 
 from twinscope.report.groups import groups
-from twinscope.types import Box, Panel, Screening
+from twinscope.types import Box, Finding, Panel, Screening
 
 COLUMNS = (
     "finding", "group", "probability", "expected_false", "verdict", "kind", "distance",
     "a", "a_file", "a_page", "a_figure", "a_label", "a_kind", "a_region_px",
     "b", "b_file", "b_page", "b_figure", "b_label", "b_kind", "b_region_px",
     "steps", "changes", "transform",
+    "benign", "manipulated", "distinct", "edits", "edits_px",
 )  # fmt: skip
 
 _FORMULA_STARTS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
@@ -42,12 +43,20 @@ def write(screening: Screening, case: Path) -> Path:
             *_panel_cells(finding.a, panels.get(finding.a), labels, Box(*finding.region_a)),
             *_panel_cells(finding.b, panels.get(finding.b), labels, Box(*finding.region_b)),
             "; ".join(finding.steps), str(len(finding.changes)),
-            json.dumps(finding.transform),
+            json.dumps(finding.transform), *_edit_cells(finding),
         ]  # fmt: skip
         rows.writerow([harmless(cell) for cell in cells])
     path = case / "findings.csv"
     path.write_text("\ufeff" + text.getvalue(), encoding="utf-8", newline="")
     return path
+
+
+def _edit_cells(finding: Finding) -> list[str]:
+    """Return the three probabilities, the kinds of the edits and their boxes in b; empty where none is told."""
+    told = finding.classes
+    shares = ["", "", ""] if told is None else [f"{p:.6g}" for p in (told.benign, told.manipulated, told.distinct)]
+    boxes = (" ".join(f"{round(value, 1):g}" for value in edit.box_b) for edit in finding.edits)
+    return [*shares, "; ".join(edit.kind for edit in finding.edits), "; ".join(boxes)]
 
 
 def _panel_cells(name: str, panel: Panel | None, labels: dict[str, str], region: Box) -> list[str]:

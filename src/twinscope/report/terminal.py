@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from twinscope.report.groups import Group, groups
-from twinscope.report.words import count, file_name, number, panel_names, together, troubles, visible
+from twinscope.report.words import (
+    classes_line,
+    count,
+    edit_kinds,
+    file_name,
+    number,
+    panel_names,
+    together,
+    troubles,
+    visible,
+)
 from twinscope.types import PICTURE_KINDS, Screening
 
 MOST = 20
 """Findings that are shown; all are in the report."""
+MOST_PAIRS = 40
+"""Pairs of a batch that are shown; all are in its table."""
 
 
 def has_problems(screening: Screening) -> bool:
@@ -25,6 +39,26 @@ def summary(screening: Screening, page: Path, picture: Path | None = None) -> li
     findings = _findings(screening) or [_nothing(screening)]
     places = [] if picture is None else [f"picture: {visible(str(picture))}"]
     return [_counts(screening), *findings, *_problems(screening), *places, f"report: {visible(str(page))}"]
+
+
+def batch(rows: Sequence[dict[str, Any]], case: Path) -> list[str]:
+    """Return lines for a batch of comparisons: the counts, a line for each of at most `MOST_PAIRS`, what failed."""
+    found = sum(row["found"] == "yes" for row in rows)
+    failed = [row for row in rows if row["status"] != "ok"]
+    told = [row for row in rows if row["status"] == "ok"]
+    lines = [f"{count(len(rows), 'pair')}, {found} with evidence of the same source, {len(failed)} with problems"]
+    for row in told[:MOST_PAIRS]:
+        percent = number(row["probability"]) if row["found"] == "yes" else "none"
+        said = row["verdict"] if row["found"] == "yes" else "no evidence of the same source"
+        sign = "=" if row["found"] == "yes" else "and"
+        names = f"{visible(row['a'])} {sign} {visible(row['b'])}"
+        lines.append(f"{row['folder']}  {percent:>8}  {names}: {said}".replace("\N{NO-BREAK SPACE}", " "))
+    if len(told) > MOST_PAIRS:
+        lines.append(f"      and {len(told) - MOST_PAIRS} more in the table")
+    lines += [f"problem: {row['folder']}: {visible(row['reason'] or row['status'])}" for row in failed[:MOST_PAIRS]]
+    if len(failed) > MOST_PAIRS:
+        lines.append(f"problem: and {len(failed) - MOST_PAIRS} more; the table has all of them")
+    return [*lines, f"table: {visible(str(case / 'pairs.csv'))}", f"index: {visible(str(case / 'index.html'))}"]
 
 
 def _nothing(screening: Screening) -> str:
@@ -75,7 +109,12 @@ def _group(group: Group, names: dict[str, str], files: dict[str, str], most: int
         file_a, file_b = (f" in {files[panel]}" if panel in files else "" for panel in (finding.a, finding.b))
         percent = number(finding.probability).replace("\N{NO-BREAK SPACE}", " ")
         lines.append(f"{margin}{percent:>8}  {a}{file_a if file_a != file_b else ''} = {b}{file_b}")
-        lines.append(f"{margin}          {finding.verdict}: {visible(', '.join(finding.steps) or 'as it is')}")
+        told = [f"{finding.verdict}: {visible(', '.join(finding.steps) or 'as it is')}"]
+        if finding.edits:
+            told.append(f"edits: {edit_kinds(finding.edits)}")
+        if finding.classes is not None:
+            told.append(classes_line(finding.classes).replace("\N{NO-BREAK SPACE}", " "))
+        lines += [f"{margin}          {line}" for line in told]
     return lines
 
 

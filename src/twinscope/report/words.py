@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from twinscope.report.groups import Group
-from twinscope.types import Finding, InputFile, Screening
+from twinscope.types import Classes, Edit, EditKind, Finding, InputFile, Screening
 
 STATUS = {
     "ok": "read in full",
@@ -24,6 +25,23 @@ KINDS = {
     "graph": "graph",
     "diagram": "diagram",
     "other": "other picture",
+}
+
+EDITS: dict[EditKind, str] = {
+    "erased": "Something that panel a shows is missing in panel b",
+    "added": "Panel b shows something that panel a does not",
+    "cloned": "Panel b shows the content of another place of b",
+    "tone": "The same content, in other tones",
+    "changed": "Other content",
+}
+"""What an edit is, in words that do not say which of the panels came first."""
+REPEATED_A = "Panel a shows the content of another place of a"
+"""What "cloned" is where it is a that repeats itself."""
+
+CLASSES = {
+    "benign": "same picture, nothing edited",
+    "manipulated": "same picture, edited in places",
+    "distinct": "different pictures",
 }
 
 CANNOT_TELL = (
@@ -60,6 +78,11 @@ def visible(text: object) -> str:
     return "".join(out)
 
 
+def edit(kind: EditKind, in_a: bool) -> str:
+    """Return what an edit is in words; in_a: whether the other place of a clone lies in a."""
+    return REPEATED_A if kind == "cloned" and in_a else EDITS[kind]
+
+
 def likelihood(probability: float) -> str:
     """Return a probability in words."""
     steps = ((0.99, "Almost certainly"), (0.9, "Very likely"), (0.7, "Likely"), (0.4, "Possibly"))
@@ -74,6 +97,24 @@ def number(probability: float) -> str:
     if percent < 0.1:
         return "<\u00a00.1\u00a0%"
     return f"{percent:.1f}\u00a0%" if percent >= 99 or percent < 1 else f"{percent:.0f}\u00a0%"
+
+
+def classes(told: Classes | None) -> list[tuple[str, str, float]]:
+    """Return for each class what it means, its probability as percent and as a number; none where nothing is told."""
+    if told is None:
+        return []
+    shares = told.model_dump()
+    return [(said, number(shares[name]), shares[name]) for name, said in CLASSES.items()]
+
+
+def classes_line(told: Classes) -> str:
+    """Return the three probabilities on one line: "same picture, nothing edited: 3 %; ..."."""
+    return "; ".join(f"{said}: {percent}" for said, percent, _ in classes(told))
+
+
+def edit_kinds(edits: Sequence[Edit]) -> str:
+    """Return how many edits of each kind there are, in the order of their first: "2 erased, 1 cloned"."""
+    return ", ".join(f"{n} {kind}" for kind, n in Counter(edit.kind for edit in edits).items())
 
 
 def expectation(expected_false: float) -> str:

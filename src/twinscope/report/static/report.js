@@ -2,8 +2,9 @@
 "use strict";
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
-  const MODES = { side: "side by side", blink: "blink", slider: "slider", opacity: "opacity", difference: "difference" };
+  const MODES = { side: "side by side", heat: "heat-map over both panels", blink: "blink", slider: "slider", opacity: "opacity", difference: "difference" };
   const RATES = [["slow", 0.5], ["normal", 1], ["fast", 1.5]]; // changes a second
+  const LIGHT = 118; // grey from which on a ground counts as light, as in edits.py
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const findings = Array.from(document.querySelectorAll(".finding"));
   const live = document.getElementById("live");
@@ -121,14 +122,15 @@
   // ---- the modes -------------------------------------------------------------------------------------------------
   function setMode(card, mode) {
     const views = card.querySelector(".views");
-    if (mode !== "side" && !mix(card)) { say("This finding has no pictures to overlay."); return; }
+    if (mode === "heat" ? !views.querySelector(".level") : mode !== "side" && !mix(card)) { say("This finding has no pictures to overlay."); return; }
     if (blinking) stopBlink();
     views.dataset.mode = mode;
     for (const button of views.querySelectorAll("button[data-mode]")) {
       button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
     }
     say(`Finding ${card.dataset.number}: ${MODES[mode]}.`);
-    if (mode === "side") return;
+    if (mode === "heat") setLevel(card, Number(card.querySelector(".level").value));
+    if (mode === "side" || mode === "heat") return;
     const made = mix(card);
     clearMix(made, mode);
     const label = `Finding ${card.dataset.number}: `;
@@ -144,6 +146,86 @@
     }
     made.svg.setAttribute("aria-label", `${nameOf(card)}, laid over each other: ${MODES[mode]}`);
   }
+
+  // ---- the heat-map over both panels -----------------------------------------------------------------------------
+  const drawn = new Map(); // id of a picture in the page -> its grey values
+
+  async function greyOf(id, longest) {
+    if (!drawn.has(id)) {
+      drawn.set(id, (async () => {
+        const image = new Image();
+        image.src = document.getElementById(id).getAttribute("href");
+        await image.decode();
+        const scale = Math.min(1, longest / Math.max(image.naturalWidth, image.naturalHeight));
+        const width = Math.max(1, Math.round(image.naturalWidth * scale));
+        const height = Math.max(1, Math.round(image.naturalHeight * scale));
+        const canvas = make("canvas", { width: String(width), height: String(height) });
+        const context = canvas.getContext("2d", { willReadFrequently: true });
+        context.imageSmoothingQuality = "high";
+        context.drawImage(image, 0, 0, width, height);
+        const data = context.getImageData(0, 0, width, height).data;
+        const values = new Float32Array(width * height);
+        for (let i = 0; i < values.length; i++) values[i] = 0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2];
+        return { width, height, values };
+      })());
+    }
+    return drawn.get(id);
+  }
+
+  // Marching squares: the pieces of the line on which a map reaches a level; each piece is x0, y0, x1, y1 in its pixels.
+  function contour(map, level) {
+    const { width, height, values } = map;
+    const at = (x, y) => (x < 0 || y < 0 || x >= width || y >= height ? -1 : values[y * width + x]);
+    const out = [];
+    for (let y = -1; y < height; y++) {
+      for (let x = -1; x < width; x++) {
+        const [p, q, r, s] = [at(x, y), at(x + 1, y), at(x + 1, y + 1), at(x, y + 1)];
+        const kind = (p >= level) + 2 * (q >= level) + 4 * (r >= level) + 8 * (s >= level);
+        if (kind === 0 || kind === 15) continue;
+        const cut = (from, to) => (level - from) / (to - from);
+        const points = [];
+        if ((p >= level) !== (q >= level)) points.push([x + cut(p, q), y]);
+        if ((q >= level) !== (r >= level)) points.push([x + 1, y + cut(q, r)]);
+        if ((r >= level) !== (s >= level)) points.push([x + 1 - cut(r, s), y + 1]);
+        if ((s >= level) !== (p >= level)) points.push([x, y + 1 - cut(s, p)]);
+        for (let i = 0; i + 1 < points.length; i += 2) out.push([...points[i], ...points[i + 1]]);
+      }
+    }
+    return out;
+  }
+
+  async function trace(svg, level) {
+    const [map, ground] = await Promise.all([greyOf(svg.dataset.map, 480), greyOf(svg.dataset.ground, 40)]);
+    const box = svg.viewBox.baseVal;
+    const [kx, ky] = [box.width / map.width, box.height / map.height];
+    const paths = { dark: "", light: "" };
+    const clamp = (value, most) => Math.min(most, Math.max(0, value));
+    for (const [x0, y0, x1, y1] of contour(map, level * 255)) {
+      const gx = Math.floor((clamp((x0 + x1) / 2 + 0.5, map.width - 1) / map.width) * ground.width);
+      const gy = Math.floor((clamp((y0 + y1) / 2 + 0.5, map.height - 1) / map.height) * ground.height);
+      const place = (x, y) => `${(clamp(x + 0.5, map.width) * kx).toFixed(1)} ${(clamp(y + 0.5, map.height) * ky).toFixed(1)}`;
+      paths[ground.values[gy * ground.width + gx] >= LIGHT ? "light" : "dark"] += `M${place(x0, y0)}L${place(x1, y1)}`;
+    }
+    for (const node of svg.querySelectorAll(".trace")) node.setAttribute("d", paths[node.dataset.ground]);
+  }
+
+  function setLevel(card, percent) {
+    const range = card.querySelector(".level");
+    range.value = String(percent);
+    const level = Number(range.value) / 100;
+    card.querySelector(".level-number").textContent = level.toFixed(2);
+    card.querySelector(".over-controls .below").setAttribute("width", String(100 * level));
+    const filter = document.getElementById(`level-${card.dataset.number}`);
+    filter.querySelector("feFuncA").setAttribute("intercept", String(0.5 - 255 * level));
+    cancelAnimationFrame(range.waits);
+    range.waits = requestAnimationFrame(() => {
+      for (const svg of card.querySelectorAll(".cell-over svg")) trace(svg, level).catch(() => say("The outlines could not be drawn."));
+    });
+  }
+
+  document.addEventListener("input", (event) => {
+    if (event.target.matches(".level")) setLevel(event.target.closest(".finding"), Number(event.target.value));
+  });
 
   function showSide(made, side) {
     made.shown = side;
@@ -317,7 +399,7 @@
   const TOGGLES = { zoom: toggleZoom, stretch: toggleStretch, outlines: toggleOutlines };
   const switchMode = (mode) => (card) => setMode(card, card.querySelector(".views").dataset.mode === mode ? "side" : mode);
   const KEYS = {
-    p: (card) => setMode(card, "side"), b: blinkKey, s: switchMode("slider"), o: switchMode("opacity"),
+    p: (card) => setMode(card, "side"), h: switchMode("heat"), b: blinkKey, s: switchMode("slider"), o: switchMode("opacity"),
     d: switchMode("difference"), z: toggleZoom, c: toggleStretch, x: toggleOutlines, w: toggleWhy,
   };
   document.addEventListener("keydown", (event) => {
@@ -328,8 +410,13 @@
     else if (key === "j") go(1);
     else if (key === "k") go(-1);
     else if (current && (key === "ArrowLeft" || key === "ArrowRight") && !event.target.matches("input")) {
-      if (current.querySelector(".views").dataset.mode !== "slider") return;
-      setSlider(mix(current), Math.min(1, Math.max(0, mix(current).at + (key === "ArrowLeft" ? -0.02 : 0.02))));
+      const way = key === "ArrowLeft" ? -1 : 1;
+      const mode = current.querySelector(".views").dataset.mode;
+      if (mode === "heat") {
+        setLevel(current, Number(current.querySelector(".level").value) + way);
+        say(`Threshold ${current.querySelector(".level-number").textContent}.`);
+      } else if (mode === "slider") setSlider(mix(current), Math.min(1, Math.max(0, mix(current).at + 0.02 * way)));
+      else return;
     } else if (Object.hasOwn(KEYS, key)) {
       if (!current && findings.length) go(1);
       if (current) KEYS[key](current);
