@@ -18,10 +18,12 @@ SAME_TONE = 0.8
 """Correlation of two contents, tones aside, from which on only their tones differ."""
 PLAINER = 0.5
 """A picture that stands out of its surroundings less than this share of the other shows nothing there."""
-CLONED = 0.95
+CLONED = 0.85
 """Correlation of a region with another place of its picture from which on it is a copy of that place ..."""
-ALONE = 0.5
+ALONE = 0.6
 """... where no third place comes so near to it, by Fisher's transform: what is like many places is no copy of one."""
+RIM = 0.1
+"""Rim of a region that is left out when it is searched for, as a share of the side of a square of its area."""
 LEAST_SIDE = 10
 """A smaller region (px of the frame) is not searched for elsewhere."""
 DETAIL = 0.015
@@ -106,27 +108,36 @@ def _stands_out(picture: Floats, inside: Bools, clean: Bools) -> float:
 def copied_from(picture: Floats, mask: Bools, box: Box, clean: Bools) -> Box | None:
     """Return the box of the place that a region of a picture is a copy of, as it is, or None.
 
-    The place is one only: no third one may be nearly as alike.
+    The region's rim, where a heat-map is unsure, is left out. The place is one only: no third one may come near.
     """
-    x0, y0, x1, y1 = (int(v) for v in box)
-    if min(x1 - x0, y1 - y0) < LEAST_SIDE or 3 * (x1 - x0) > 2 * mask.shape[1] or 3 * (y1 - y0) > 2 * mask.shape[0]:
+    inner = _without_rim(mask)
+    left, top, width, height = cv2.boundingRect(inner.astype(np.uint8))
+    if min(width, height) < LEAST_SIDE or 3 * width > 2 * mask.shape[1] or 3 * height > 2 * mask.shape[0]:
         return None
     fine = evidence.normalised(picture, clean, 0.8, 10.0)[0]
-    window = np.s_[y0:y1, x0:x1]
-    weight = mask[window].astype(np.float32)
-    if float(picture[window][mask[window]].std()) < DETAIL:
+    window = np.s_[top : top + height, left : left + width]
+    if float(picture[inner].std()) < DETAIL:
         return None
+    weight = inner[window].astype(np.float32)
     alike = cv2.matchTemplate(fine, np.ascontiguousarray(fine[window]), cv2.TM_CCOEFF_NORMED, mask=weight)
     alike = np.where(np.isfinite(alike), alike, -1)
-    _hide(alike, x0, y0, x1 - x0, y1 - y0)
+    _hide(alike, left, top, width, height)
     _, best, _, (x, y) = cv2.minMaxLoc(alike)
     if best < CLONED:
         return None
-    _hide(alike, x, y, x1 - x0, y1 - y0)
+    _hide(alike, x, y, width, height)
     third = float(alike.max())
     if np.arctanh(min(best, 0.999)) - np.arctanh(min(max(third, 0.0), 0.999)) < ALONE:
         return None
-    return Box(float(x), float(y), float(x + x1 - x0), float(y + y1 - y0))
+    dx, dy = x - left, y - top
+    return Box(box.x0 + dx, box.y0 + dy, box.x1 + dx, box.y1 + dy)
+
+
+def _without_rim(mask: Bools) -> Bools:
+    """Return a region without its rim."""
+    reach = max(1, round(RIM * float(np.sqrt(mask.sum()))))
+    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    return np.asarray(cv2.erode(mask.astype(np.uint8), kernel, borderValue=0) > 0, np.bool_)
 
 
 def _hide(alike: Floats, x: int, y: int, width: int, height: int) -> None:
