@@ -87,8 +87,8 @@ def test_an_erased_spot_is_boxed_and_nothing_else() -> None:
     assert result is not None
     told = result[1]
     assert told.verdict == "manipulated"
-    assert len(told.changes) == 1
-    assert geometry.iou(told.changes[0], (178, 58, 222, 102)) > 0.5
+    assert len(told.edits) == 1
+    assert geometry.iou(told.edits[0].box_b, (178, 58, 222, 102)) > 0.5
     ys, xs = np.nonzero(told.heat_b > 0.5)
     assert np.hypot(xs - 200, ys - 80).max() < 32
     assert told.heat_a.shape == image.shape
@@ -257,10 +257,10 @@ def merged(spot: bool) -> compare.Comparison:
 
 def test_other_channels_of_a_merge_are_no_edit_but_an_erased_spot_is() -> None:
     told = merged(spot=False)
-    assert (told.verdict, told.changes) == ("benign", ())
+    assert (told.verdict, told.edits) == ("benign", ())
     edited = merged(spot=True)
     assert edited.verdict == "manipulated"
-    assert len(edited.changes) == 1
-    box = edited.changes[0]
+    assert len(edited.edits) == 1
+    box = edited.edits[0].box_b
     assert box.x0 < 90 < box.x1
     assert box.y0 < 120 < box.y1

@@ -6,6 +6,7 @@ It goes into the package, or with `--into FOLDER` both files go there: a candida
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import json
 from pathlib import Path
@@ -38,8 +39,13 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--id", default="comparator-1")
     parser.add_argument("--into", type=Path, help="a folder for graph and card instead of the package")
+    parser.add_argument("--last", action="store_true", help="the weights of last.pt instead of best.pt")
     arguments = parser.parse_args()
     saved = loop.load(arguments.run / "best.pt")
+    if arguments.last:
+        with (arguments.run / "curve.csv").open(newline="", encoding="utf-8") as file:
+            row = {name: float(value) for name, value in list(csv.DictReader(file))[-1].items()}
+        saved = {"network": loop.load(arguments.run / "last.pt")["network"], "row": row}
     network = Seer()
     network.load_state_dict(saved["network"])
     path = (arguments.into or WEIGHTS) / f"{arguments.id}.onnx"
