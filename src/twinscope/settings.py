@@ -133,7 +133,6 @@ class Compare(_Stage):
     misfit_px: float = Field(1.0, ge=0, description="misalignment that is forgiven")
     local_px: float = Field(5.0, gt=0, description="Gaussian window of the local correlation")
     agreement: float = Field(0.55, ge=-1, le=1, description="local correlation below which contents disagree")
-    residual: float = Field(0.35, gt=0, lt=1, description="what remains above this may be a mark drawn over")
     threshold: float = Field(0.5, gt=0, lt=1, description="probability above which a place counts as edited")
     least_px: float = Field(30, ge=1, description="least area of a change, px of the frame")
     least_share: float = Field(0.0006, ge=0, description="least area of a change, of what both show")

@@ -41,8 +41,8 @@ class Comparison(NamedTuple):
 
 class Look(NamedTuple):
     """What is known of two aligned views before the network is asked: the frame that it is asked about (one picture may
-    be the mixture of channels that is most like the other), without marks that were drawn on one of them; the steps of
-    tone in words; and what the network is given.
+    be the mixture of channels that is most like the other), whether something is drawn on one of them, the steps of
+    tone in words, and what the network is given.
     """
 
     frame: Frame
@@ -66,7 +66,7 @@ def compare(a: View, b: View, alignment: Alignment, shared: Frame, settings: Com
 
 
 def look(a: View, b: View, alignment: Alignment, shared: Frame, settings: Compare) -> Look:
-    """Prepare two aligned views for the network: tones in words, the channels that fit, and the marks drawn on them."""
+    """Prepare two aligned views for the network: tones in words, and the channels that fit."""
     curve = tone.tone(shared.a, shared.b, shared.clean, alignment.inverted)
     remains, disagreeing = residual(shared, curve.predicted, alignment.inverted, settings)
     steps = list(curve.steps)
@@ -80,11 +80,9 @@ def look(a: View, b: View, alignment: Alignment, shared: Frame, settings: Compar
         other = residual(mixture, mixture.a, False, settings)
         if _total(*other, shared) < 0.5 * _total(remains, disagreeing, shared):
             (remains, disagreeing), chosen, inverted = other, mixture, False  # another channel is no edit
-    marks = _marks(remains, disagreeing, shared, settings)
-    marked = bool(marks.any()) or _drawn_over(shared, remains, disagreeing)
-    clean = shared.clean & ~marks
-    chosen = chosen._replace(clean=clean)
-    return Look(chosen, inverted, marked, tuple(steps), heat.given(chosen.a, chosen.b, clean, inverted))
+    chosen = chosen._replace(clean=shared.clean)
+    marked = _drawn_over(shared, remains, disagreeing)
+    return Look(chosen, inverted, marked, tuple(steps), heat.given(chosen.a, chosen.b, shared.clean, inverted))
 
 
 def unmarked(seen: Look, answer: heat.Heat, settings: Compare) -> Look | None:
@@ -100,7 +98,7 @@ def unmarked(seen: Look, answer: heat.Heat, settings: Compare) -> Look | None:
     for k in range(1, count):
         x, y, w, h, area = (int(v) for v in stats[k])
         spot = np.asarray(labels == k, np.bool_)
-        if area >= settings.least_px and _is_mark(shared, spot, (x, y, w, h), _FAINT):
+        if area >= settings.least_px and _is_mark(shared, spot, (x, y, w, h)):
             marks[spot] = 1
     if not marks.any():
         return None
@@ -276,38 +274,19 @@ def _total(remains: Floats, disagreeing: Bools, shared: Frame) -> float:
     return float(remains[shared.clean & disagreeing].sum())
 
 
-def _marks(remains: Floats, disagreeing: Bools, shared: Frame, settings: Compare) -> Bools:
-    """Return where a letter, bar or arrow that was not known as one is drawn on one of the pictures, grown by 3 px.
-
-    It is seen here, since the other picture does not have it: strokes of white or of black.
-    """
-    spot = (remains > settings.residual) & shared.clean & disagreeing
-    joined = cv2.morphologyEx(spot.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
-    out = np.zeros(spot.shape, np.uint8)
-    for k in range(1, count):
-        x, y, w, h, area = (int(v) for v in stats[k])
-        if area >= settings.least_px and _is_mark(shared, spot & (labels == k), (x, y, w, h), _BOLD):
-            out[labels == k] = 1
-    return np.asarray(cv2.dilate(out, np.ones((7, 7), np.uint8)) > 0, np.bool_)
+INK = 0.06
+"""A mark is nearer to black or white than this ..."""
+STEP = 0.05
+"""... and further from what the other picture shows there ..."""
+STANDS = 0.04
+"""... and from what is around it, ..."""
+SHARE = 0.6
+"""... and its strokes explain more of the changed spot than this share."""
+SOLID = 0.7
+"""Share of its ink that lies in strokes of 20 px and more: specks of noise are no mark."""
 
 
-class Ink(NamedTuple):
-    """What counts as a mark: how near to black or white (`level`), how far from what the other picture shows there
-    (`step`) and from what is around it (`stands`), and the share of a changed spot that its strokes must explain.
-    """
-
-    level: float
-    step: float
-    stands: float
-    share: float
-
-
-_BOLD, _FAINT = Ink(0.1, 0.3, 0.0, 0.9), Ink(0.04, 0.05, 0.04, 0.6)
-"""Before the network is asked, and where it has seen that the pictures differ: pure black on dark ground, too."""
-
-
-def _is_mark(shared: Frame, spot: Bools, box: tuple[int, int, int, int], kind: Ink) -> bool:
+def _is_mark(shared: Frame, spot: Bools, box: tuple[int, int, int, int]) -> bool:
     """Say whether a changed spot is a mark drawn on one of the pictures: thin strokes of white or of black."""
     x, y, w, h = box
     window = (slice(max(0, y - 8), y + h + 8), slice(max(0, x - 8), x + w + 8))
@@ -315,26 +294,26 @@ def _is_mark(shared: Frame, spot: Bools, box: tuple[int, int, int, int], kind: I
     around = (cv2.dilate(here.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0) & ~here
     for own, other in ((shared.a[window], shared.b[window]), (shared.b[window], shared.a[window])):
         ground = float(np.median(own[around])) if around.any() else 0.5
-        white = (own > 1 - kind.level) & (other < own - kind.step)
-        black = (own < kind.level) & (other > own + kind.step)
+        white, black = (own > 1 - INK) & (other < own - STEP), (own < INK) & (other > own + STEP)
         for ink, sign in ((white, 1), (black, -1)):
-            if not ink.any() or (kind.stands and sign * (float(own[ink].mean()) - ground) < kind.stands):
+            if not ink.any() or sign * (float(own[ink].mean()) - ground) < STANDS:
                 continue
-            if _strokes(ink, 3.0 + 0.03 * min(shared.seen.shape), speckled=not kind.stands):
+            if _strokes(ink, 3.0 + 0.03 * min(shared.seen.shape)):
                 near = cv2.dilate(ink.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-                if float(near[here].mean()) > kind.share:
+                if float(near[here].mean()) > SHARE:
                     return True
     return False
 
 
-def _strokes(ink: Bools, most: float, speckled: bool) -> bool:
-    """Say whether ink is thin for its length, at most `most` px, and of one piece, unless it may be speckled."""
+def _strokes(ink: Bools, most: float) -> bool:
+    """Say whether ink is thin for its length, at most `most` px, and made of strokes rather than specks."""
     thick = 2 * float(cv2.distanceTransform(ink.astype(np.uint8), cv2.DIST_L2, 3).max())
     long = max(int(np.ptp(where)) + 1 for where in np.nonzero(ink))
     if thick > min(most, 0.45 * long):
         return False
-    solid = cv2.morphologyEx(ink.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-    return speckled or float(solid.sum()) >= 0.5 * float(ink.sum())
+    _, _, stats, _ = cv2.connectedComponentsWithStats(ink.astype(np.uint8), connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    return float(areas[areas >= 20].sum()) >= SOLID * float(ink.sum())
 
 
 def regions(transform: geometry.Transform, a: tuple[int, int], b: tuple[int, int]) -> tuple[Box, Box]:
