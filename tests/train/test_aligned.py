@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -12,17 +16,18 @@ torch = pytest.importorskip("torch")
 
 from tests.train import icn_pairs  # noqa: E402
 from torch import nn  # noqa: E402
+from torch.utils.data import Dataset  # noqa: E402
 
 from twinscope.detect import heat as desk  # noqa: E402
 from twinscope.errors import ModelError  # noqa: E402
-from twinscope.models import card  # noqa: E402
-from twinscope.train import aligned, changes, comparator, export_comparator, heat, loop  # noqa: E402
+from twinscope.models import card, runtime  # noqa: E402
+from twinscope.train import aligned, changes, export_comparator, heat, loop, stock  # noqa: E402
 from twinscope.train.changes import Pair  # noqa: E402
 
 SIDE = 128
 
 
-def pairs(seed: int = 0, count: int = 6) -> list[Pair]:
+def pairs_(seed: int = 0, count: int = 6) -> list[Pair]:
     """Return pairs of the three classes in turn."""
     return [Pair(*row) for row in zip(*icn_pairs.batch(seed, count, SIDE), strict=True)]
 
@@ -77,10 +82,10 @@ def test_in_training_the_rng_alone_decides_and_hidden_places_say_nothing() -> No
 
 
 def test_a_batch_counts_a_cell_as_seen_where_all_of_it_is() -> None:
-    batch = aligned.stacked(pairs(), np.random.default_rng(0), False)
+    batch = aligned.stacked(pairs_(), np.random.default_rng(0), False)
     assert batch.given.shape == (6, desk.PLANES, SIDE, SIDE)
     assert batch.changed.shape == batch.seen.shape == (6, SIDE // 2, SIDE // 2)
-    assert batch.label.tolist() == [pair.label for pair in pairs()]
+    assert batch.label.tolist() == [pair.label for pair in pairs_()]
     whole = batch.given[:, 6].reshape(6, SIDE // 2, 2, SIDE // 2, 2).min((2, 4)) > 0
     np.testing.assert_array_equal(batch.seen, whole)
     assert [part.any() for part in batch.changed] == [label == 1 for label in batch.label]
@@ -103,7 +108,7 @@ def truth(batch: aligned.Aligned, sure: float = 12.0) -> Oracle:
 
 
 def test_the_truth_costs_next_to_nothing_and_an_error_more() -> None:
-    batch = aligned.stacked(pairs(), np.random.default_rng(0), False)
+    batch = aligned.stacked(pairs_(), np.random.default_rng(0), False)
     batch = batch._replace(changed=(batch.changed > 0.5).astype(np.float32))
     assert float(aligned.loss(truth(batch), batch, False).detach()) < 1e-3
     nothing = Oracle(np.full(batch.seen.shape, -12.0), 12 * np.eye(3)[batch.label])
@@ -114,7 +119,7 @@ def test_the_truth_costs_next_to_nothing_and_an_error_more() -> None:
 
 
 def test_what_is_not_seen_and_distinct_pairs_have_no_heat_loss() -> None:
-    batch = aligned.stacked(pairs(), np.random.default_rng(0), False)
+    batch = aligned.stacked(pairs_(), np.random.default_rng(0), False)
     network = truth(batch, 1.0)
     aligned.loss(network, batch, False).backward()
     gradient = network.hot.grad.abs().numpy()
@@ -124,7 +129,7 @@ def test_what_is_not_seen_and_distinct_pairs_have_no_heat_loss() -> None:
 
 
 def test_a_look_at_the_truth_is_perfect_and_at_a_false_alarm_is_not() -> None:
-    batch = aligned.stacked(pairs(), np.random.default_rng(0), False)
+    batch = aligned.stacked(pairs_(), np.random.default_rng(0), False)
     seen = aligned.look(truth(batch), [batch])
     assert (seen["ap_benign"], seen["ap_manipulated"], seen["ap_distinct"], seen["accuracy"]) == (1, 1, 1, 1)
     assert (seen["iou"], seen["false"], seen["score"]) == (1, 0, 1)
@@ -151,7 +156,7 @@ def test_the_search_finds_what_moved_and_carries_it_over() -> None:
 def test_the_network_does_not_see_what_is_not_clean() -> None:
     torch.manual_seed(0)
     network = heat.Seer().eval()
-    given = torch.as_tensor(aligned.stacked(pairs(1, 3), np.random.default_rng(0), False).given)
+    given = torch.as_tensor(aligned.stacked(pairs_(1, 3), np.random.default_rng(0), False).given)
     hot, classes = network(given)
     assert hot.shape == (3, 1, SIDE // 2, SIDE // 2)
     assert classes.shape == (3, 3)
@@ -159,25 +164,51 @@ def test_the_network_does_not_see_what_is_not_clean() -> None:
     assert torch.isfinite(network(blank)[1]).all()
 
 
-def test_training_learns_and_the_export_answers_as_the_network_does(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    batch = aligned.stacked(pairs(2, 3), np.random.default_rng(0), False)
-    network = heat.Seer()
-    plan = comparator.Plan("heat", 6, 5.0, 2e-3, warm=1, every=6, bf16=False)
-    before = float(aligned.loss(network, batch, False).detach())
-    best = comparator.train(
-        network, [batch] * 6, plan, tmp_path / "run", lambda net: aligned.look(net, [batch]), aligned.loss
+class Toy(Dataset):  # type: ignore[type-arg]
+    """The same six drawn pairs at every step."""
+
+    def __init__(self, source: object, seed: int, pairs: int, steps: int) -> None:
+        self.steps = steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> aligned.Aligned:
+        return aligned.stacked(pairs_(2, 3), np.random.default_rng(0), False)
+
+
+def test_training_learns_and_the_export_answers_as_the_network_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = Toy(None, 0, 0, 1)[0]
+    nothing = stock.Stock(np.zeros(0, np.uint8), [], np.zeros((1, 4, 256, 256), np.uint8), "0" * 64)
+    monkeypatch.setattr(stock, "stock", lambda folder, seed: nothing)
+    monkeypatch.setattr(aligned, "Batches", Toy)
+    monkeypatch.setattr(aligned, "held", lambda each: [batch])
+    monkeypatch.setattr(
+        sys, "argv", ["aligned", "--name", "x", "--runs", str(tmp_path), "--steps", "6", "--every", "3"]
     )
-    assert float(aligned.loss(network.train(), batch, False).detach()) < before
-    kept = loop.load(best)
-    assert kept["stage"] == "heat"
-    path = tmp_path / "comparator-9.onnx"
-    export_comparator.save_graph(network, path)
-    made = export_comparator.make_card("comparator-9", path, {"seed": 1}, kept["row"])
-    card.write(made, tmp_path / "comparator-9.json")
-    assert card.read(tmp_path / "comparator-9.json") == made
-    assert made.metrics["validation"]["iou"] == kept["row"]["iou"]
+    aligned.main()
+    run = tmp_path / "x"
+    assert json.loads((run / "run.json").read_text())["data_sha256"] == "0" * 64
+    with (run / "curve.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["3", "6"]
+    assert float(rows[1]["loss"]) < float(rows[0]["loss"])
+    monkeypatch.setattr(sys, "argv", ["export", str(run), "--id", "comparator-9", "--into", str(tmp_path), "--last"])
+    export_comparator.main()
+    made, path = card.read(tmp_path / "comparator-9.json"), tmp_path / "comparator-9.onnx"
+    assert made.training["step"] == 6
+    assert made.metrics["validation"]["iou"] == float(rows[1]["iou"])
+    assert made.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert str(Path.home()) not in path.read_bytes().decode("latin-1")
+    network = heat.Seer()
+    network.load_state_dict(loop.load(run / "last.pt")["network"])
+    with torch.inference_mode():
+        hot, classes = network.eval()(torch.as_tensor(batch.given[:1]))
+    asked = runtime.load(str(path), 1).outputs(batch.given[:1], ("heat", "classes"))
+    np.testing.assert_allclose(asked[0], hot.sigmoid().numpy(), atol=1e-3)
+    np.testing.assert_allclose(asked[1], classes.softmax(1).numpy(), atol=1e-3)
 
 
 def test_a_graph_that_answers_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
