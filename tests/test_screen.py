@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tests.detect.scenes import byte, real, scene
+from tests.detect.scenes import byte, cells, real, scene
 
 from twinscope import ingest, pixels, screen
 from twinscope import manipulate as m
@@ -90,6 +90,7 @@ def test_findings_tell_what_was_done(case: tuple[Screening, Path, Path]) -> None
     assert told["a"].verdict == "benign"
     assert told["c"].verdict == "manipulated"
     assert len(told["c"].changes) == 1
+    assert told["c"].changes == tuple(edit.box_b for edit in told["c"].edits)
     assert all(f.probability > 0.9 and f.expected_false < 1 for f in told.values())
 
 
@@ -100,6 +101,36 @@ def test_heat_maps_have_the_size_of_their_panels(case: tuple[Screening, Path, Pa
             heat = pixels.read_png(case[1] / getattr(finding, side))
             assert heat.shape == sizes[panel]
             assert heat.dtype == np.uint8
+
+
+def test_the_three_probabilities_part_the_findings_own(case: tuple[Screening, Path, Path]) -> None:
+    for finding in case[0].findings:
+        classes = finding.classes
+        assert classes is not None
+        assert classes.benign + classes.manipulated == pytest.approx(finding.probability, abs=1e-9)
+        assert classes.distinct == pytest.approx(1 - finding.probability, abs=1e-9)
+        assert (classes.manipulated > classes.benign) == (finding.verdict == "manipulated")
+
+
+def test_maps_of_what_cannot_be_said_have_the_size_of_their_panels(case: tuple[Screening, Path, Path]) -> None:
+    sizes = {panel.id: panel.size for panel in case[0].panels}
+    for finding in case[0].findings:
+        for name, panel in ((finding.unsure_a, finding.a), (finding.unsure_b, finding.b)):
+            unsure = pixels.read_png(case[1] / str(name))
+            assert unsure.shape == sizes[panel]
+            assert set(np.unique(unsure)) <= {0, 255}
+            assert unsure.mean() < 100
+
+
+def test_a_comparison_that_finds_nothing_at_first_looks_again(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    a = cells(3)
+    b = np.where(rng.random(a.shape) < 0.6, rng.choice((0, 255), a.shape), a).astype(np.uint8)[20:, 30:]
+    for name, picture in (("a.png", a), ("b.png", np.ascontiguousarray(b))):
+        pixels.write_png(tmp_path / name, picture)
+    (finding,) = screen.compare(tmp_path / "a.png", tmp_path / "b.png", tmp_path / "case", SETTINGS).findings
+    assert np.array(finding.transform)[:2, 2] == pytest.approx((-30, -20), abs=1.5)
+    assert screen.screen([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "other", SETTINGS).findings == ()
 
 
 def test_the_same_input_gives_the_same_findings(case: tuple[Screening, Path, Path], tmp_path: Path) -> None:
