@@ -274,10 +274,15 @@ def _findings(shared: _Found, judged: Sequence[Judged], tell: Progress) -> tuple
 def _answered(looks: list[comparing.Look], settings: Settings) -> tuple[list[comparing.Look], list[heat.Heat]]:
     """Ask the network about looks, and again about those in which it took a mark for an edit."""
     answers = heat.ask([look.planes for look in looks], settings.threads)
-    for k, (look, answer) in enumerate(zip(looks, answers, strict=True)):
-        again = comparing.unmarked(look, answer, settings.compare)
-        if again is not None:
-            looks[k], answers[k] = again, heat.ask([again.planes], settings.threads)[0]
+    again = {
+        k: new
+        for k, (look, answer) in enumerate(zip(looks, answers, strict=True))
+        if (new := comparing.unmarked(look, answer, settings.compare)) is not None
+    }
+    for (k, new), answer in zip(
+        again.items(), heat.ask([n.planes for n in again.values()], settings.threads), strict=True
+    ):
+        looks[k], answers[k] = new, answer
     return looks, answers
 
 

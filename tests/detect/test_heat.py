@@ -75,8 +75,14 @@ def test_the_network_answers_alike_whatever_the_threads() -> None:
     edited = A.copy()
     cv2.circle(edited, (150, 120), 24, 0.9, -1)
     given = heat.given(A, edited, CLEAN, False)
-    one, two = (heat.ask([given], threads)[0] for threads in (1, 2))
-    np.testing.assert_allclose(one.heat, two.heat, atol=1e-4)
+    other = heat.given(A, A, CLEAN, False)
+    one, two = (heat.ask([given, other], threads) for threads in (1, 2))
+    for k in (0, 1):
+        np.testing.assert_array_equal(one[k].heat, two[k].heat)
+        np.testing.assert_array_equal(one[k].classes, two[k].classes)
+    one = one[0]
+    assert not np.array_equal(one.heat, two[1].heat)
+    assert heat.ask([], 2) == []
     assert one.heat.shape == (given.shape[1] // 2, given.shape[2] // 2)
     assert one.classes.sum() == pytest.approx(1, abs=1e-5)
     assert one.heat.min() >= 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import cv2
@@ -86,13 +87,20 @@ def _size(shape: Sequence[int]) -> tuple[int, int]:
 
 
 def ask(pairs: Sequence[Floats], threads: int = 2) -> list[Heat]:
-    """Ask the network about pairs as `given` makes them; each heat-map is at half the size of what was given."""
-    model = models.load(MODEL, threads)
-    out = []
-    for one in pairs:
+    """Ask the network about pairs as `given` makes them; each heat-map is at half the size of what was given.
+
+    Each pair is answered by one thread, and so the answer is the same whatever their number.
+    """
+    model = models.load(MODEL, 1)
+
+    def answer(one: Floats) -> Heat:
         heat, classes = model.outputs(one[None], ("heat", "classes"))
-        out.append(Heat(np.asarray(heat[0, 0], np.float32), np.asarray(classes[0], np.float32)))
-    return out
+        return Heat(np.asarray(heat[0, 0], np.float32), np.asarray(classes[0], np.float32))
+
+    if min(threads, len(pairs)) < 2:
+        return [answer(one) for one in pairs]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(answer, pairs))
 
 
 def at_size(answer: Heat, clean: Bools) -> Floats:
