@@ -121,6 +121,11 @@ def test_pictures_go_by_their_names(case: Path) -> None:
     assert not any(line.startswith("right") for line in without)
 
 
+def test_no_line_holds_a_sign_that_the_font_lacks(case: Path) -> None:
+    found = screening(found=True).findings[0].model_copy(update={"steps": ("contrast × 0.95", "brightness × 1.20")})
+    assert comparison._lines([], found, {})[-1] == "from a to b: contrast x 0.95, brightness x 1.20"
+
+
 def test_a_long_name_is_cut_at_the_edge(case: Path) -> None:
     panels = tuple(
         panel.model_copy(update={"source": panel.source.model_copy(update={"path": "x" * 400 + ".png"})})

@@ -134,7 +134,7 @@ def _lines(shown: list[Panel], finding: Finding | None, called: dict[str, str]) 
     ]
     if finding is None:
         return [*names, "No evidence was found that the two show the same source."]
-    steps = ", ".join(finding.steps) or "as it is"
+    steps = ", ".join(finding.steps).replace("×", "x") or "as it is"  # the font of the sheet has no ×
     told = f"probability {finding.probability:.3f} that both show the same source; {finding.verdict}"
     right = ["right: what differs, in the frame of b; dark blue is equal, yellow differs"] if finding.heatmap_b else []
     return [*names, *right, told, *_told_edits(finding), f"from a to b: {steps}"]
