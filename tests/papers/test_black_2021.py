@@ -23,6 +23,7 @@ import icn_methods as im
 import sheets
 import tables
 import torch
+from PIL import Image
 
 from twinscope.train import changes, changes_real, comparator, icn, icn_scores, loop
 
@@ -220,7 +221,8 @@ def test_the_results_name_their_circumstances() -> None:
 # ---------------------------------------------------------------------------------------------------- methods
 
 
-def test_what_is_not_trained_is_told(tmp_path: Path) -> None:
+def test_what_is_not_trained_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(icn_desk, "WEIGHTS", tmp_path / "comparator-1.onnx")
     there, missing = im.methods(tmp_path, 128)
     assert [one.name for one in there] == [
         name + end for name in ("SSD", "ErrAnalysis", "noise residual") for end in ("", " + true alignment")
@@ -313,8 +315,8 @@ def test_all_tables_of_networks_that_nobody_trained(
     assert names[0] == "full"
     assert {"SSD", "SSD + F_A", "SSD + true alignment"} <= set(names)
     assert "no-align" not in names
-    assert list(first["table3"]) == ["full", "no-align"]
-    assert list(first["figure7"]) == ["full"]
+    assert list(first["table3"]) == ["full", "no-align", "comparator-1"]
+    assert list(first["figure7"]) == ["full", "comparator-1"]
     assert set(first["figure7"]["full"]["classes"]) == {"jpeg", "flip"}
     assert first["table3"]["full"]["pairs"] == 12
     assert (first["networks"]["full"]["step"], first["networks"]["full"]["steps"]) == (20, 40)
@@ -352,7 +354,9 @@ def test_pairs_and_their_groups_go_together(shared: Path) -> None:
 # ---------------------------------------------------------------------------------------------------- sheets
 
 
-def test_the_sheets_of_drawn_pictures_are_kept_and_no_other(tmp_path: Path) -> None:
+def test_the_sheets_of_drawn_pictures_are_kept_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(icn_desk, "WEIGHTS", tmp_path / "comparator-1.onnx")  # which is not there
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2**26)  # whoever read documents before lowered it
     out, kept = tmp_path / "out", tmp_path / "kept"
     kept.mkdir()
     (kept / "worst-gone-drawn.png").write_bytes(b"of a method that is judged no more")

@@ -62,7 +62,7 @@ def test_a_resumed_run_ends_with_the_same_weights(
 ) -> None:
     whole = begun()
     comparator.train(whole, Toy(4), plan("joint", 4), tmp_path / "whole", constant)
-    step, done = comparator._step, []
+    step, done = loop.descend, []
 
     def breaks(*arguments: Any) -> float:
         if len(done) == broken_at:
@@ -70,7 +70,7 @@ def test_a_resumed_run_ends_with_the_same_weights(
         done.append(1)
         return step(*arguments)
 
-    monkeypatch.setattr(comparator, "_step", breaks)
+    monkeypatch.setattr(loop, "descend", breaks)
     with pytest.raises(KeyboardInterrupt):
         comparator.train(begun(), Toy(4), plan("joint", 4), tmp_path / "parts", constant)
     monkeypatch.undo()
@@ -211,6 +211,7 @@ def test_main_trains_both_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     changes = types.ModuleType("twinscope.train.changes")
     changes.Batches, changes.evaluation, changes.stacked = Batches, evaluation, stacked  # type: ignore[attr-defined]
+    changes.Changes = Changes  # type: ignore[attr-defined]  # by which name a worker sends it: without, it waits for ever
     monkeypatch.setitem(sys.modules, "twinscope.train.changes", changes)
     nothing = stock.Stock(np.zeros(0, np.uint8), [], np.zeros((1, 4, 256, 256), np.uint8), "0" * 64)
     monkeypatch.setattr(stock, "stock", lambda folder, seed: nothing)
