@@ -3,7 +3,8 @@
     python papers/black-2021/tables.py --json papers/black-2021/results/tables.json
 
 Asked are the networks whose checkpoints lie in --runs (black-NAME/best.pt, see run.sh), the baselines of section 4.5,
-and the network that ships. What is not trained yet is named in `missing`, and comes in when it is. Sets: simulated
+and the network that ships. What is not trained yet is named in `missing`, and comes in when it is; a network that the
+results know already, asked about the same pairs, stays in them when its checkpoint is gone. Sets: simulated
 pairs from the micrographs' test groups, and the evaluation-only pairs that people made. Every finished part is kept in
 --cache, by the hash of weights, pairs and code: stopped, it goes on where it stopped. Intervals: 95 %, a bootstrap over
 groups.
@@ -59,6 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
     for name, why in missing.items():
         print(f"{name}: {why}", flush=True)
     out = results(there, missing, wanted, given.cache)
+    if given.json.is_file():
+        out = kept(out, json.loads(given.json.read_text(encoding="utf-8")))
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8")
     for row in out["table2"]:
@@ -83,9 +86,25 @@ def results(there: Sequence[im.Method], missing: dict[str, str], wanted: im.Want
     seconds = sum(part["seconds"] for each in found.values() for part in each.values())
     return {
         "circumstances": common.circumstances(), **wanted._asdict(), "seconds": round(seconds, 1),
+        "code": common.digest(im.CODE),
         "networks": {m.name: {**m.training, "ms_a_pair": speed(found[m.name])} for m in there},
         "missing": missing, "table2": second, "table3": third, "figure7": seventh,
     }  # fmt: skip
+
+
+def kept(out: dict[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """Return results with the rows of those that earlier ones have and these miss, if pairs and code are the same.
+
+    Those rows are of networks whose checkpoints are not here any more, or of a baseline aligned by one of them.
+    """
+    if any(out[key] != old.get(key) for key in (*im.Wanted._fields, "code")):
+        return out
+    had = {row["name"] for row in out["table2"]}
+    rows = [row for row in old["table2"] if row["name"] not in had]
+    merged = {part: {**old[part], **out[part]} for part in ("table3", "figure7", "networks")}
+    known = {*merged["networks"], *("F_A" for row in rows if row["name"].endswith(" + F_A"))}
+    missing = {name: why for name, why in out["missing"].items() if name not in known}
+    return {**out, **merged, "missing": missing, "table2": [*out["table2"], *rows]}
 
 
 def speed(each: Mapping[str, Part]) -> float:

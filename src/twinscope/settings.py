@@ -151,6 +151,15 @@ class Findings(_Stage):
     least_side_px: int = Field(24, ge=8, description="smaller panels are not compared")
 
 
+class Second(_Stage):
+    """The second look of `twinscope compare` at two pictures in which nothing was found."""
+
+    speck_px: int = Field(5, ge=3, le=9, description="median filter of the smaller pictures, px of the picture; odd")
+    score: float = Field(0.6, gt=0, le=1, description="in the place of dense.score: least correlation of a candidate")
+    agreement: float = Field(0.15, ge=0, lt=1, description="in the place of align.dense_agreement")
+    least: float = Field(0.1, ge=0, lt=1, description="in the place of evidence.least")
+
+
 class Settings(_Stage):
     """All settings of a screening."""
 
@@ -160,6 +169,7 @@ class Settings(_Stage):
     dense: Dense = Dense()
     align: Align = Align()
     evidence: Evidence = Evidence()
+    second: Second = Second()
     compare: Compare = Compare()
     findings: Findings = Findings()
     seed: int = Field(0, description="of every random draw")

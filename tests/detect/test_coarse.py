@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
-from tests.detect.scenes import cells, scene
+import pytest
+from tests.detect.scenes import byte, cells, real, scene
 
 from twinscope import geometry
+from twinscope import manipulate as m
 from twinscope.detect import candidates, coarse, embed, features
 from twinscope.settings import Settings
 
@@ -32,8 +35,38 @@ def test_a_cut_and_speckled_copy_is_found_where_the_first_look_finds_nothing() -
     assert found.probability > 0.5
 
 
+@pytest.mark.parametrize("name", ["fog", "frost"])
+def test_what_lies_in_place_under_fog_is_found(name: str) -> None:
+    a = scene(5)
+    b = byte(m.CORRUPTIONS[name](real(a), np.random.default_rng(1), 5).image)
+    b = cv2.resize(b, None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA)
+    views = [features.view(image, SETTINGS.features) for image in (a, b)]
+    found = coarse.judged((a, b), views, SETTINGS)
+    assert found is not None
+    transform = np.linalg.inv(views[1].to_work) @ found.alignment.transform @ views[0].to_work
+    corners = geometry.corners((0, 0, a.shape[1], a.shape[0]))
+    assert np.abs(geometry.apply(transform, corners) - 0.8 * corners).max() < 3
+    assert found.probability > 0.5
+
+
+def test_pictures_of_other_aspects_are_not_laid_over_each_other() -> None:
+    wide = cv2.resize(scene(5), (400, 200))
+    for other, places in ((cv2.resize(scene(6), (300, 160)), 1), (cv2.resize(scene(6), (300, 200)), 0)):
+        views = [features.view(image, SETTINGS.features) for image in (wide, other)]
+        found = coarse._candidate(views, SETTINGS)
+        straight = [place for place in found.places if place.score == 0]
+        assert len(straight) == places
+        if places:
+            corners = geometry.corners((0, 0, 399, 199)) @ np.diag([299 / 399, 159 / 199])
+            across = np.linalg.inv(views[1].to_work) @ straight[0].transform @ views[0].to_work
+            assert np.abs(geometry.apply(across, geometry.corners((0, 0, 399, 199))) - corners).max() < 0.5
+    blank = [features.view(np.full((200, 300), 128, np.uint8), SETTINGS.features) for _ in range(2)]
+    assert coarse._candidate(blank, SETTINGS).places == ()
+
+
 def test_two_different_pictures_stay_different() -> None:
-    for a, b in ((cells(3), speckled(cells(4))), (scene(5), scene(6))):
+    fog = byte(m.CORRUPTIONS["fog"](real(scene(6)), np.random.default_rng(1), 5).image)
+    for a, b in ((cells(3), speckled(cells(4))), (scene(5), scene(6)), (scene(5), fog)):
         views = [features.view(image, SETTINGS.features) for image in (a, b)]
         found = coarse.judged((a, b), views, SETTINGS)
         assert found is None or found.probability < 0.2

@@ -111,7 +111,25 @@ def test_a_region_that_nothing_is_known_of_is_only_changed() -> None:
     assert edits.told(*region(38, 40, 82, 80), a, 1 - a, np.zeros_like(ALL)).kind == "changed"
 
 
-@pytest.mark.parametrize("size", [(9, 40), (210, 40)], ids=["too small", "most of the picture"])
-def test_what_is_too_small_or_too_large_is_not_searched_for(size: tuple[int, int]) -> None:
-    a, clean = pair()
-    assert edits.copied_from(a, *region(20, 20, 20 + size[0], 20 + size[1]), clean) is None
+def texture(seed: int) -> np.ndarray:
+    fine = np.random.default_rng(seed).standard_normal((200, 300)).astype(np.float32)
+    return np.clip(0.5 + 0.6 * cv2.GaussianBlur(fine, (0, 0), 2), 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "told"), [((9, 40), False), ((24, 40), True), ((40, 9), False), ((235, 40), False), ((40, 180), False)]
+)
+def test_what_is_too_small_or_too_large_is_not_searched_for(size: tuple[int, int], told: bool) -> None:
+    b, (width, height) = texture(1), size
+    y, x = (150, 20) if height < 50 else (5, 120)
+    b[y : y + height, x : x + width] = texture(1)[5 : 5 + height, 60 : 60 + width]
+    found = edits.copied_from(b, *region(x, y, x + width, y + height), ALL)
+    assert (found is not None) is told
+    assert not told or tuple(found or ()) == (60, 5, 60 + width, 5 + height)
+
+
+def test_the_rim_of_a_region_has_no_say_in_where_it_was_copied_from() -> None:
+    b = texture(1)
+    b[126:174, 26:74] = texture(1)[16:64, 206:254]
+    found = edits.copied_from(b, *region(20, 120, 80, 180), ALL)  # 6 px more all round than was copied
+    assert tuple(found or ()) == (200, 10, 260, 70)

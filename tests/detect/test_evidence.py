@@ -8,7 +8,7 @@ import pytest
 from tests.detect.scenes import byte, real, scene
 from tests.detect.test_dense import strip
 
-from twinscope.detect import align, candidates, embed, evidence, features, judge, keypoints
+from twinscope.detect import align, candidates, embed, evidence, features, heat, judge, keypoints
 from twinscope.settings import Settings
 
 SETTINGS = Settings(threads=1)
@@ -160,17 +160,44 @@ def test_the_network_sees_what_both_show_and_nothing_drawn() -> None:
     assert np.abs(a.astype(int) - embed.prepare(picture[:, 45:]).astype(int)).mean() < 4
 
 
-def test_the_distance_on_aligned_ground_tells_a_copy_from_another_picture() -> None:
+def measured_as(
+    frame: evidence.Frame, numbers: dict[str, float], alignment: align.Alignment = STRAIGHT
+) -> judge.Measured:
+    planes = heat.given(frame.a, frame.b, frame.clean, alignment.inverted, judge.SEEN_PX)
+    return judge.Measured(alignment, numbers, evidence.registered(frame, alignment.inverted), planes)
+
+
+def test_the_networks_tell_a_copy_from_another_picture_on_aligned_ground() -> None:
     copy = byte(real(scene(6)) ** 0.8)
     views = [features.view(image, SETTINGS.features) for image in (scene(6), copy, scene(7))]
-    told = []
-    for other in views[1:]:
-        frame = evidence.frame(views[0], other, STRAIGHT)
-        told.append(judge.Measured(STRAIGHT, {"votes": 3.0}, evidence.registered(frame)))
-    near, far = judge.with_distances(told, 1)
+    told = [measured_as(evidence.frame(views[0], other, STRAIGHT), {"votes": 3.0}) for other in views[1:]]
+    near, far = judge.with_networks(told, 1)
     assert near["votes"] == far["votes"] == 3.0
     assert near["registered"] < 0.3 < 0.6 < far["registered"]
-    assert judge.with_distances([], 1) == []
+    assert near["distinct"] < -4 < 2 < far["distinct"]
+    for numbers, one in zip((near, far), told, strict=True):
+        share = np.clip(heat.ask([one.planes], 1)[0].classes[-1], 1e-4, 1 - 1e-4)
+        assert numbers["distinct"] == pytest.approx(np.log(share / (1 - share)), abs=1e-3)
+    assert judge.with_networks([], 1) == []
+
+
+def test_what_the_comparator_is_sure_of_stays_a_number() -> None:
+    blank = np.zeros((heat.PLANES, 32, 32), np.float32)
+    frame = evidence.frame(*[features.view(scene(6), SETTINGS.features)] * 2, STRAIGHT)
+    one = measured_as(frame, {})
+    answers = iter([[heat.Heat(blank[0], np.array([1, 0, 0], np.float32))], [heat.Heat(blank[0], np.eye(3)[2])]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heat, "ask", lambda planes, threads: next(answers))
+        sure, unsure = (judge.with_networks([one], 1)[0]["distinct"] for _ in range(2))
+    assert sure == pytest.approx(-9.21, abs=0.01)
+    assert unsure == pytest.approx(9.21, abs=0.01)
+
+
+def test_an_alignment_is_judged_at_a_smaller_size_than_a_finding() -> None:
+    view = features.view(scene(6), SETTINGS.features)
+    frame = evidence.frame(view, view, STRAIGHT)
+    assert max(measured_as(frame, {}).planes.shape[1:]) == judge.SEEN_PX < heat.SIDE_PX
+    assert max(heat.given(frame.a, frame.b, frame.clean, False).shape[1:]) > judge.SEEN_PX
 
 
 @pytest.mark.parametrize("inverted", [False, True])
@@ -209,7 +236,7 @@ def test_each_pair_is_told_by_its_most_probable_alignment() -> None:
         frame = evidence.frame(*views, alignment)
         lenient = SETTINGS.evidence.model_copy(update={"least": 0.0, "periodic": 1.0})
         numbers = evidence.measure(*views, alignment, frame, lenient) or {}
-        measured.append(judge.Measured(alignment, {**numbers, "dense": 1.0}, evidence.registered(frame)))
+        measured.append(measured_as(frame, {**numbers, "dense": 1.0}, alignment))
     assert all(len(one.numbers) > 1 for one in measured)
     empty = candidates.Candidate(0, 2, keypoints.NO_VOTE)
     found = list(judge.most_probable([(empty, []), (empty._replace(b=1), measured)], 1))

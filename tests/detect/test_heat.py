@@ -58,6 +58,21 @@ def test_pictures_are_shown_at_a_size_for_the_network(shape: tuple[int, int], gi
     assert heat.given(picture, picture, np.ones(shape, bool), False).shape == (heat.PLANES, *given)
 
 
+def test_a_place_is_shown_only_where_all_of_it_is_clean() -> None:
+    picture, clean = np.asarray(cv2.resize(A, (448, 448)), np.float32), np.ones((448, 448), bool)
+    clean[:, 301:] = False  # the half of a column of what is shown
+    given = heat.given(picture, picture, clean, False)
+    assert given[6, :, :150].all()
+    assert not given[:, :, 150:].any()
+
+
+def test_a_tone_far_from_all_others_is_cut() -> None:
+    spot = np.full(A.shape, 0.5, np.float32) + 0.001 * A
+    spot[50:53, 50:53] = 1.0
+    given = heat.planes(spot, A, CLEAN, False)
+    assert given[0, 51, 51] == heat.MOST == np.abs(given[:6]).max()
+
+
 def test_an_answer_lies_where_it_was_asked() -> None:
     clean = np.ones((300, 240), bool)  # shown at 224 x 179, filled up to 224 x 192
     answer = np.zeros((112, 96), np.float32)

@@ -139,6 +139,24 @@ def test_figure_7_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert out["classes"]["fog"]["ap"] == pytest.approx(0.5 + 0.5 * 2 / 4)
 
 
+def test_rows_of_networks_that_are_gone_stay_if_they_were_asked_the_same() -> None:
+    asked = {"pairs": 3, "each": 2, "side": 128, "seed": 7, "code": "abc"}
+    old = {**asked, "table2": [{"name": name, "sets": {"both": 1}} for name in ("full", "SSD", "SSD + F_A")],
+           "table3": {"full": {"ap": 0.9}, "no-align": {"ap": 0.8}}, "figure7": {"full": {"rows": 1}},
+           "networks": {"full": {"step": 5}, "no-align": {"step": 6}, "SSD": {}, "SSD + F_A": {}}}  # fmt: skip
+    missing = {"full": "not trained yet", "F_A": "not trained yet", "frozen-align": "not trained yet"}
+    out = {**asked, "table2": [{"name": "SSD", "sets": {"both": 2}}], "table3": {"no-align": {"ap": 0.7}},
+           "figure7": {}, "networks": {"SSD": {}, "no-align": {"step": 9}}, "missing": missing}  # fmt: skip
+    got = tables.kept(out, old)
+    assert [(row["name"], row["sets"]["both"]) for row in got["table2"]] == [("SSD", 2), ("full", 1), ("SSD + F_A", 1)]
+    assert got["table3"] == {"full": {"ap": 0.9}, "no-align": {"ap": 0.7}}
+    assert got["figure7"] == old["figure7"]
+    assert (got["networks"]["no-align"]["step"], got["networks"]["full"]["step"]) == (9, 5)
+    assert got["missing"] == {"frozen-align": "not trained yet"}
+    for key in asked:
+        assert tables.kept(out, {**old, key: "another"}) == out
+
+
 # ---------------------------------------------------------------------------------------------------- the page
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -13,35 +14,39 @@ from sklearn.preprocessing import PolynomialFeatures
 
 from twinscope import geometry
 from twinscope.detect import judge
-from twinscope.train import calibrate, pairs, strips
+from twinscope.manipulate import fields
+from twinscope.settings import Settings
+from twinscope.train import calibrate, pairs, strips, wear
 
 UNIT = ("second", "agreeing", "inlier_ratio", "overlap", "perspective", "textured")
 
 
-def numbers(rng: np.random.Generator, same: bool, dense: bool) -> dict[str, float]:
+def numbers(rng: np.random.Generator, same: bool, way: int) -> dict[str, float]:
     level = 0.85 if same else 0.5
     out = {f"correlation_{k}": float(np.clip(level + 0.15 * rng.standard_normal(), 0, 0.99)) for k in range(4)}
     out |= {name: float(rng.uniform(0, 1)) for name in UNIT}
     return out | {
         "peak_z": 20 * rng.random(), "independent": 500 * rng.random(), "inliers": 100 * rng.random(),
-        "anisotropy": 1 + rng.random(), "dense": float(dense), "registered": rng.random(),
+        "anisotropy": 1 + rng.random(), "dense": float(way == 1), "again": float(way == 2), "registered": rng.random(),
+        "distinct": 4 * rng.standard_normal(),
     }  # fmt: skip
 
 
 def test_the_graph_is_the_regression(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     samples = [
-        calibrate.Sample(numbers(rng, same, dense), same, "", 0)
-        for _ in range(40) for same in (True, False) for dense in (True, False)
+        calibrate.Sample(numbers(rng, same, way), same, "", 0)
+        for _ in range(40) for same in (True, False) for way in range(3)
     ]  # fmt: skip
     calibrate.save(tmp_path / "p.onnx", calibrate.fit(samples))
     session = onnxruntime.InferenceSession(tmp_path / "p.onnx", providers=["CPUExecutionProvider"])
     x = np.array([judge.signals(s.numbers) for s in samples], np.float32)
     got = session.run(None, {"signals": x})[0]
-    half = len(judge.SIGNALS) + 1
-    for way in (0, 1):
-        rows = x[:, (way + 1) * half - 1] == 1
-        part = x[rows, way * half : (way + 1) * half - 1].astype(np.float64)
+    size = len(judge.SIGNALS) + 1
+    for way in range(3):
+        rows = x[:, (way + 1) * size - 1] == 1
+        assert rows.sum() == 80
+        part = x[rows, way * size : (way + 1) * size - 1].astype(np.float64)
         part = (part - part.mean(0)) / part.std(0)
         products = PolynomialFeatures(2, include_bias=False).fit_transform(part)
         y = np.array([s.same for s in samples])[rows]
@@ -52,8 +57,8 @@ def test_the_graph_is_the_regression(tmp_path: Path) -> None:
 def test_long_chains_aligned_without_keypoints_teach_nothing() -> None:
     rng = np.random.default_rng(1)
     samples = [
-        calibrate.Sample(numbers(rng, same, dense), same, "blot", 0)
-        for same in (True, False) for dense in (True, False) for _ in range(60)
+        calibrate.Sample(numbers(rng, same, way), same, "blot", 0)
+        for same in (True, False) for way in range(3) for _ in range(60)
     ]  # fmt: skip
     fitted = calibrate.fit(samples)
     for dense, changes in ((True, False), (False, True)):
@@ -61,14 +66,15 @@ def test_long_chains_aligned_without_keypoints_teach_nothing() -> None:
         assert np.allclose(calibrate.fit(samples + more), fitted) != changes
 
 
-def test_signals_fill_the_half_of_their_way() -> None:
+@pytest.mark.parametrize("way", range(3))
+def test_signals_fill_the_part_of_their_way(way: int) -> None:
     rng = np.random.default_rng(0)
-    half = len(judge.SIGNALS) + 1
-    by_keypoints, by_correlation = (judge.signals(numbers(rng, True, dense)) for dense in (False, True))
-    assert by_keypoints[half:] == [0.0] * half
-    assert by_keypoints[half - 1] == 1
-    assert by_correlation[:half] == [0.0] * half
-    assert by_correlation[-1] == 1
+    known = numbers(rng, True, way)
+    size = len(judge.SIGNALS) + 1
+    parts = np.array(judge.signals(known)).reshape(len(judge.WAYS), size)
+    assert parts[way, -1] == 1
+    assert parts[way, judge.SIGNALS.index("distinct")] == known["distinct"]
+    assert not np.delete(parts, way, 0).any()
 
 
 @pytest.mark.parametrize("category", pairs.CATEGORIES)
@@ -91,6 +97,67 @@ def test_look_alikes_are_pictures(category: str, shared: Path) -> None:
     assert not pair.same
     assert pair.a.dtype == pair.b.dtype == np.uint8
     assert not (pair.a.shape == pair.b.shape and np.array_equal(pair.a, pair.b))
+
+
+def test_a_corrupted_pair_lies_where_its_transform_says(shared: Path) -> None:
+    source = pairs.pool("val", shared / "data" / "micrographs")
+    agreed = []
+    for seed in range(12):
+        pair = pairs.corrupted(source, np.random.default_rng(seed), True)
+        assert pair.same
+        assert pair.transform is not None
+        size = (pair.b.shape[1], pair.b.shape[0])
+        grey = [z if z.ndim == 2 else cv2.cvtColor(z, cv2.COLOR_RGB2GRAY) for z in (pair.a, pair.b)]
+        laid = cv2.warpPerspective(grey[0].astype(np.float32), pair.transform, size, borderValue=-1e4)
+        x, y = (cv2.GaussianBlur(z.astype(np.float32), (0, 0), 2)[laid > 0] for z in (np.maximum(laid, 0), grey[1]))
+        agreed.append(np.corrcoef(x, y)[0, 1])
+    assert np.median(agreed) > 0.8
+    assert min(agreed) < 0.99  # and corrupted they are
+
+
+def test_a_corrupted_pair_of_two_places_is_not_the_same(shared: Path) -> None:
+    source = pairs.pool("val", shared / "data" / "micrographs")
+    pair = pairs.corrupted(source, np.random.default_rng(3), False)
+    assert (pair.same, pair.transform, pair.category) == (False, None, "corrupted")
+    assert pair.a.shape[0] == pair.a.shape[1]
+
+
+def test_the_transform_nearest_to_a_flow() -> None:
+    known = np.array([[1.1, 0.05, -4], [-0.03, 0.95, 6], [1e-4, -2e-4, 1]])
+    there = geometry.apply(known, fields.grid((64, 64)).reshape(-1, 2).astype(np.float64)).reshape(64, 64, 2)
+    flow = (there - fields.grid((64, 64))).astype(np.float32)
+    seen = np.zeros((64, 64), bool)
+    assert wear.nearest(flow, seen, np.random.default_rng(0)) is None
+    seen[10:50, 20:60] = True
+    flow[~seen] = 99
+    found = wear.nearest(flow, seen, np.random.default_rng(0))
+    np.testing.assert_allclose(found, known, atol=2e-3)
+
+
+def test_pairs_become_samples_where_they_are_aligned_as_planted(shared: Path) -> None:
+    source = pairs.pool("val", shared / "data" / "micrographs")
+    right = pairs.planted(source, np.random.default_rng(5), "gamma")
+    wrong = right._replace(transform=np.array([[1, 0, 150], [0, 1, 150], [0, 0, 1.0]]), category="moved")
+    other = right._replace(transform=None, same=False, category="other")  # told as different: every alignment counts
+    job = calibrate.Job("val", "planted", 3)
+    samples, others, counts = calibrate._each([right, wrong, other], Settings(threads=1), job)
+    assert counts == {"gamma": [1, 1], "moved": [0, 1]}
+    assert others == 1
+    assert {(sample.category, sample.same) for sample in samples} == {("gamma", True), ("other", False)}
+    assert all({"registered", "distinct"} <= set(sample.numbers) for sample in samples)
+
+
+def test_each_kind_is_kept_and_all_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    parts = {"planted": ([["numbers", True, "blot", 0]], 0, {"blot": [1, 2]}), "look-alikes": ([], 7, {}),
+             "corrupted": ([["numbers", False, "corrupted", 0]], 1, {"corrupted": [0, 3], "blot": [1, 1]})}  # fmt: skip
+    (tmp_path / ".cache" / "calibrate").mkdir(parents=True)
+    for kind, count in (("planted", 2), ("look-alikes", 5), ("corrupted", 2)):
+        kept = tmp_path / ".cache" / "calibrate" / f"val-{kind}-{count}.json"
+        kept.write_text(json.dumps([*parts[kind], 1.5]))
+    got = calibrate.all_kinds("val", 2, 5, 1)
+    assert [sample.category for sample in got.samples] == ["blot", "corrupted"]
+    assert (got.compared, got.counts, got.seconds) == (8, {"blot": [2, 3], "corrupted": [0, 3]}, 4.5)
 
 
 def test_calibration_numbers_by_hand() -> None:

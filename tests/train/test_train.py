@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -280,6 +281,18 @@ def test_training_ends_when_its_time_is_over(tmp_path: Path) -> None:
     batches, plan = stock.FreshBatches(tiny_stock(), 0, 8, 64, 500), loop.Plan(500, minutes=1 / 60, bf16=False)
     best = loop.train(Embedder((4, 4, 8, 8), 8), Contrast(), batches, plan, tmp_path, lambda network: {"score": 1.0})
     assert torch.load(best, weights_only=True)["row"]["step"] < 500
+
+
+@pytest.mark.parametrize("slow", [torch.float32, torch.bfloat16])
+def test_bf16_is_used_where_it_is_quicker(monkeypatch: pytest.MonkeyPatch, slow: torch.dtype) -> None:
+    class Layer(torch.nn.Identity):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            kind = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
+            time.sleep(0.02 if kind == slow else 0.0)
+            return x
+
+    monkeypatch.setattr(loop.nn, "Conv2d", lambda *_: Layer())
+    assert loop.bf16_is_quicker() is (slow == torch.float32)
 
 
 def test_protocol_numbers_of_a_perfect_and_a_blind_embedding() -> None:

@@ -1,6 +1,8 @@
-"""A second look at two pictures in which nothing was found: smaller and without specks, where noise hides detail.
+"""A second look at two pictures in which nothing was found: with less asked of them, also smaller and without specks.
 
-It costs as much as the first and finds little that the first does not, so only who asks about two pictures gets it.
+Noise, fog and frost hide the detail that the first look needs. Whoever asks about two pictures has a reason to, and may
+lay one over the other as they are; so that is tried, too. It costs more than the first look, and so only who asks about
+two pictures gets it.
 """
 
 from __future__ import annotations
@@ -10,34 +12,63 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from twinscope import pixels
-from twinscope.detect import align, candidates, embed, features, judge
+from twinscope import geometry, pixels
+from twinscope.detect import align, candidates, dense, features, judge, keypoints
 from twinscope.detect.features import View
-from twinscope.detect.judge import Judged
+from twinscope.detect.judge import Judged, Measured
 from twinscope.settings import Settings
 
-SPECK_PX = 5
-"""Side of the median filter, px of the picture."""
+ALIKE = 1.1
+"""Pictures whose aspects differ by less than this factor are also laid over each other as they are."""
 
 
 def judged(images: Sequence[pixels.Image], views: Sequence[View], settings: Settings) -> Judged | None:
     """Return how two pictures (uint8, HxW or HxWx3 RGB) are related as a second look finds it, or None.
 
     views: of the pictures as they are; the alignment maps their working px. The numbers and the probability are those
-    of the smaller pictures.
+    of the look that found it.
     """
-    side = settings.features.long_side // 2
-    small = settings.features.model_copy(update={"long_side": side, "short_side": side})
-    seen = [features.view(np.asarray(cv2.medianBlur(image, SPECK_PX), np.uint8), small) for image in images]
-    points = embed.embed(images, embed.MODEL, settings.threads)
-    found = candidates.candidates(seen, settings, embed.distances(points, points))
-    best = judge.judge(seen[0], seen[1], found[0], settings) if found else None
+    found = measured(images, views, settings)
+    pair = candidates.Candidate(0, 1, keypoints.NO_VOTE)
+    best = next(judge.most_probable([(pair, found)], settings.threads), None)
     if best is None:
         return None
-    before, after = (
-        np.asarray(view.to_work @ align.inverse(own.to_work), np.float64) for view, own in zip(views, seen, strict=True)
+    return best._replace(alignment=align.refine(views[0], views[1], best.alignment, settings.align))
+
+
+def measured(images: Sequence[pixels.Image], views: Sequence[View], settings: Settings) -> list[Measured]:
+    """Return the alignments that a second look proposes, measured as it saw them; see `judged`."""
+    asked = settings.second
+    lenient = settings.model_copy(
+        update={
+            "dense": settings.dense.model_copy(update={"score": asked.score}),
+            "align": settings.align.model_copy(update={"dense_agreement": asked.agreement}),
+            "evidence": settings.evidence.model_copy(update={"least": asked.least}),
+        }
     )
-    transform = after @ best.alignment.transform @ align.inverse(before)
-    none = np.zeros((0, 2))
-    whole = align.Alignment(transform / transform[2, 2], best.alignment.inverted, best.alignment.matches, none, none)
-    return best._replace(alignment=align.refine(views[0], views[1], whole, settings.align))
+    side = settings.features.long_side // 2
+    small = settings.features.model_copy(update={"long_side": side, "short_side": side})
+    clear = [np.asarray(cv2.medianBlur(image, asked.speck_px), np.uint8) for image in images]
+    out = []
+    for seen in ([features.view(image, small) for image in clear], views):
+        before, after = (view.to_work @ align.inverse(own.to_work) for view, own in zip(views, seen, strict=True))
+        for one in judge.measure(seen[0], seen[1], _candidate(seen, lenient), lenient):
+            transform = after @ one.alignment.transform @ align.inverse(before)
+            none = np.zeros((0, 2))
+            whole = align.Alignment(
+                transform / transform[2, 2], one.alignment.inverted, one.alignment.matches, none, none
+            )
+            out.append(one._replace(alignment=whole, numbers={**one.numbers, "again": 1.0}))
+    return out
+
+
+def _candidate(views: Sequence[View], settings: Settings) -> candidates.Candidate:
+    """Return the pair with its keypoint votes, and the places where one may lie in the other."""
+    near = np.zeros((2, 2), np.float32)  # so that it is searched by correlation whatever the embedding says
+    ready = candidates.prepare(views, settings, near)
+    found = next(iter(candidates.of_panel(0, ready, settings)), candidates.Candidate(0, 1, keypoints.NO_VOTE))
+    (tall, wide), (tall_b, wide_b) = (view.shape for view in views)
+    if 1 / ALIKE < (wide / tall) / (wide_b / tall_b) < ALIKE and all(ready.says):
+        straight = dense.Place(0.0, False, geometry.scaling(wide_b / wide, tall_b / tall))
+        return found._replace(places=(*found.places, straight))
+    return found

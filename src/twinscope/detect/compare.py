@@ -52,6 +52,10 @@ class Look(NamedTuple):
     planes: Floats
 
 
+LOOKED_PX = 240
+"""Longest side of a frame on which tone, blur and channels are decided."""
+
+
 def compare(a: View, b: View, alignment: Alignment, shared: Frame, settings: Compare) -> Comparison:
     """Compare two aligned views: words for geometry and tone, heat-map and places of what was edited, and the verdict.
 
@@ -66,23 +70,45 @@ def compare(a: View, b: View, alignment: Alignment, shared: Frame, settings: Com
 
 
 def look(a: View, b: View, alignment: Alignment, shared: Frame, settings: Compare) -> Look:
-    """Prepare two aligned views for the network: tones in words, and the channels that fit."""
-    curve = tone.tone(shared.a, shared.b, shared.clean, alignment.inverted)
-    remains, disagreeing = residual(shared, curve.predicted, alignment.inverted, settings)
+    """Prepare two aligned views for the network: tones in words, and the channels that fit.
+
+    Both are decided on a frame of `LOOKED_PX` at most: what the network sees is not larger.
+    """
+    small, settings = _smaller(shared, settings)
+    curve = tone.tone(small.a, small.b, small.clean, alignment.inverted)
+    remains, disagreeing = residual(small, curve.predicted, alignment.inverted, settings)
     steps = list(curve.steps)
-    even, blurred = evened(shared, curve.predicted)
-    after_blur = residual(even, even.a, False, settings)
     chosen, inverted = shared, alignment.inverted
-    if _total(*after_blur, shared) < 0.5 * _total(remains, disagreeing, shared):
-        steps.append(blurred)  # told, and left to the network, which has learned that a blur is no edit
-        remains, disagreeing = after_blur
-    for mixture in mixtures(a, b, shared):
-        other = residual(mixture, mixture.a, False, settings)
-        if _total(*other, shared) < 0.5 * _total(remains, disagreeing, shared):
-            (remains, disagreeing), chosen, inverted = other, mixture, False  # another channel is no edit
-    chosen = chosen._replace(clean=shared.clean)
-    marked = _drawn_over(shared, remains, disagreeing)
+    if _total(remains, disagreeing, small) > 0:
+        even, blurred = evened(small, curve.predicted)
+        after_blur = residual(even, even.a, False, settings)
+        if _total(*after_blur, small) < 0.5 * _total(remains, disagreeing, small):
+            steps.append(blurred)  # told, and left to the network, which has learned that a blur is no edit
+            remains, disagreeing = after_blur
+        for number, mixture in enumerate(mixtures(a, b, small)):
+            other = residual(mixture, mixture.a, False, settings)
+            if _total(*other, small) < 0.5 * _total(remains, disagreeing, small):
+                (remains, disagreeing), inverted = other, False  # another channel is no edit
+                chosen = mixtures(a, b, shared)[number]
+    marked = _drawn_over(small, remains, disagreeing)
     return Look(chosen, inverted, marked, tuple(steps), heat.given(chosen.a, chosen.b, shared.clean, inverted))
+
+
+def _smaller(shared: Frame, settings: Compare) -> tuple[Frame, Compare]:
+    """Return a frame of LOOKED_PX at most, and the settings with their lengths in its px."""
+    height, width = shared.seen.shape
+    factor = LOOKED_PX / max(height, width)
+    if factor >= 1:
+        return shared, settings
+    size = (max(8, round(width * factor)), max(8, round(height * factor)))
+    share = shared.seen.astype(np.float32), shared.clean.astype(np.float32)
+    a, b, seen, clean = (
+        np.asarray(cv2.resize(z, size, interpolation=cv2.INTER_AREA), np.float32) for z in (shared.a, shared.b, *share)
+    )
+    move = geometry.scaling(size[0] / width, size[1] / height)
+    lengths = {name: factor * getattr(settings, name) for name in ("smooth_px", "misfit_px", "local_px")}
+    frame = Frame(a, b, seen > 0.5, clean > 0.99, move @ shared.to_frame_a, move @ shared.to_frame_b, shared.planes)
+    return frame, settings.model_copy(update=lengths)
 
 
 def unmarked(seen: Look, answer: heat.Heat, settings: Compare) -> Look | None:
@@ -199,8 +225,8 @@ def residual(shared: Frame, predicted: Floats, inverted: bool, settings: Compare
     )
     gradient = cv2.dilate(gradient, np.ones((3, 3), np.uint8))
     allowed = settings.floor + 3.0 * usual + settings.misfit_px * gradient
-    x, _ = evidence.normalised(shared.a, shared.seen, smooth, 10.0)
-    y, _ = evidence.normalised(shared.b, shared.seen, smooth, 10.0)
+    x, _ = evidence.normalised(shared.a, shared.seen, smooth, 2 * settings.local_px)
+    y, _ = evidence.normalised(shared.b, shared.seen, smooth, 2 * settings.local_px)
     local = evidence.local_agreement(x, y * np.float32(-1 if inverted else 1), shared.seen, settings.local_px)
     content = np.clip((0.9 - local) / 0.4, 0.3, 1)  # where the contents agree, what remains is tone
     inside_edge = cv2.erode(shared.seen.astype(np.uint8), np.ones((7, 7), np.uint8), borderValue=0)
@@ -345,7 +371,7 @@ def _planes(names: tuple[str, str], a: View, b: View) -> list[str]:
 
 def _drawn_over(shared: Frame, remains: Floats, disagreeing: Bools) -> bool:
     marked = shared.seen & ~shared.clean & disagreeing
-    return bool((remains[marked] > 0.5).sum() > 25)
+    return bool((remains[marked] > 0.5).sum() > 10)
 
 
 def _back(hot: Floats, transform: geometry.Transform, size: tuple[int, int]) -> Floats:

@@ -94,8 +94,8 @@ def _alike(a: Floats, b: Floats, inside: Bools) -> float:
 def _stands_out(picture: Floats, inside: Bools, clean: Bools) -> float:
     """Return how much a region stands out of its surroundings: the step of its mean, and its detail beyond theirs."""
     reach = max(4, round(RING * float(np.sqrt(inside.sum()))))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    around = (cv2.dilate(inside.astype(np.uint8), kernel) > 0) & clean & ~inside
+    away = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5)
+    around = (away <= reach) & clean & ~inside
     soft = cv2.GaussianBlur(picture, (0, 0), 1.0)
     own = soft[inside]
     if around.sum() < 20:

@@ -66,12 +66,13 @@ def _cut(values: Floats) -> Floats:
     return np.clip(values, -MOST, MOST)
 
 
-def given(a: Floats, b: Floats, clean: Bools, inverted: bool) -> Floats:
+def given(a: Floats, b: Floats, clean: Bools, inverted: bool, side: int = SIDE_PX) -> Floats:
     """Return what the network is given of two aligned pictures (h, w) float32 in [0, 1]: `planes` at a size for it.
 
-    (PLANES, h', w'), both multiples of STEP_PX, filled up with 0; `clean` is where both pictures say something.
+    (PLANES, h', w'), both multiples of STEP_PX, filled up with 0; `clean` is where both pictures say something. The
+    longer side of what is shown has `side` px at most.
     """
-    size = _size(clean.shape)
+    size = _size(clean.shape, side)
     small_a, small_b, share = (
         np.asarray(cv2.resize(z, size, interpolation=cv2.INTER_AREA), np.float32)
         for z in (a, b, clean.astype(np.float32))
@@ -80,9 +81,9 @@ def given(a: Floats, b: Floats, clean: Bools, inverted: bool) -> Floats:
     return np.pad(made, ((0, 0), (0, (-size[1]) % STEP_PX), (0, (-size[0]) % STEP_PX)))
 
 
-def _size(shape: Sequence[int]) -> tuple[int, int]:
+def _size(shape: Sequence[int], side: int = SIDE_PX) -> tuple[int, int]:
     """Return (width, height) at which a frame of (height, width) is shown to the network."""
-    scale = min(1.0, SIDE_PX / max(shape))
+    scale = min(1.0, side / max(shape))
     return max(8, round(shape[1] * scale)), max(8, round(shape[0] * scale))
 
 

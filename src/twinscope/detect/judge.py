@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from twinscope import models
-from twinscope.detect import align, climb, embed, evidence
+from twinscope.detect import align, climb, embed, evidence, heat
 from twinscope.detect.align import Alignment
 from twinscope.detect.candidates import Candidate
-from twinscope.detect.features import View
+from twinscope.detect.features import Floats, View
 from twinscope.pixels import Image
 from twinscope.settings import Settings
 
@@ -23,19 +23,27 @@ MODEL = "probability-0"
 SIGNALS = (
     "fisher_0", "fisher_1", "fisher_2", "agreeing", "peak_margin", "peak_z", "independent",
     "inliers", "inlier_ratio", "overlap", "anisotropy", "perspective", "textured", "registered", "fisher_3",
+    "distinct",
 )  # fmt: skip
 """What the probability is made of, in the order in which the model takes it."""
 
-SURE = 0.98
+WAYS = ("keypoints", "correlation", "second look")
+"""How an alignment was come by; see `climb` and `coarse` for the latter two."""
+SEEN_PX = 128
+"""Longest side at which the comparator sees an alignment to be judged: less than it sees of a finding, and quicker."""
+SURE = 0.95
 """The probability from which on the better agreement decides between two alignments of one pair."""
 
 
 class Measured(NamedTuple):
-    """An alignment of a candidate pair, the numbers behind it, and what both show as registered (96x96 uint8 each)."""
+    """An alignment of a candidate pair, the numbers behind it, and what the networks are to see of it: what both show
+    as registered (96x96 uint8 each), and the comparator's planes at SEEN_PX.
+    """
 
     alignment: Alignment
     numbers: dict[str, float]
     registered: tuple[Image, Image]
+    planes: Floats
 
 
 class Judged(NamedTuple):
@@ -58,7 +66,7 @@ def most_probable(found: Sequence[tuple[Candidate, Sequence[Measured]]], threads
 
     Probabilities to the hundredth are equal, and so are all from `SURE` on: beyond, the regression says nothing.
     """
-    numbers = iter(with_distances([one for _, measured in found for one in measured], threads))
+    numbers = iter(with_networks([one for _, measured in found for one in measured], threads))
     for candidate, measured in found:
         a, b = candidate.a, candidate.b
         known = [(one.alignment, next(numbers)) for one in measured]
@@ -67,14 +75,24 @@ def most_probable(found: Sequence[tuple[Candidate, Sequence[Measured]]], threads
             yield max(read, key=lambda one: (min(round(one.probability, 2), SURE), one.numbers["correlation_1"]))
 
 
-def with_distances(measured: Sequence[Measured], threads: int = 2) -> list[dict[str, float]]:
-    """Return the numbers behind alignments, each with `registered`: how far the embedding finds the two apart there.
+def with_networks(measured: Sequence[Measured], threads: int = 2) -> list[dict[str, float]]:
+    """Return the numbers behind alignments, each with what two networks say of what both pictures show there.
 
-    This runs the embedding network, which the processes that measure cannot.
+    `registered` is how far the embedding finds the two apart; `distinct` the comparator's probability that they show
+    different things, as log odds. The processes that measure cannot run a network.
     """
     points = embed.embed([picture for one in measured for picture in one.registered], embed.MODEL, threads)
     apart = np.linalg.norm(points[::2] - points[1::2], axis=1)
-    return [{**one.numbers, "registered": float(far)} for one, far in zip(measured, apart, strict=True)]
+    answers = heat.ask([one.planes for one in measured], threads)
+    return [
+        {**one.numbers, "registered": float(far), "distinct": _log_odds(float(answer.classes[-1]))}
+        for one, far, answer in zip(measured, apart, answers, strict=True)
+    ]
+
+
+def _log_odds(probability: float) -> float:
+    share = min(max(probability, 1e-4), 1 - 1e-4)
+    return math.log(share / (1 - share))
 
 
 def measure(a: View, b: View, candidate: Candidate, settings: Settings) -> list[Measured]:
@@ -100,14 +118,15 @@ def measure(a: View, b: View, candidate: Candidate, settings: Settings) -> list[
             continue
         numbers["votes"] = float(candidate.vote.votes)
         numbers["dense"] = float(alignment.matches == 0)
-        out.append(Measured(alignment, numbers, evidence.registered(frame, alignment.inverted)))
+        planes = heat.given(frame.a, frame.b, frame.clean, alignment.inverted, SEEN_PX)
+        out.append(Measured(alignment, numbers, evidence.registered(frame, alignment.inverted), planes))
     return out
 
 
 def signals(numbers: dict[str, float]) -> list[float]:
-    """Return the values of SIGNALS and 1, once for alignments by keypoints and once for those by correlation.
+    """Return the values of SIGNALS and 1, once for each of WAYS.
 
-    The half that does not apply is 0, so that each way has its own weights.
+    The parts that do not apply are 0, so that each way has its own weights.
 
     Counts enter as logarithms, and correlations by Fisher's transform (atanh), which tells .98 from .9.
     """
@@ -121,8 +140,8 @@ def signals(numbers: dict[str, float]) -> list[float]:
         "perspective": min(numbers["perspective"], 1.0),
     }
     row = [float(made.get(name, numbers.get(name, 0.0))) for name in SIGNALS] + [1.0]
-    blank = [0.0] * len(row)
-    return blank + row if numbers["dense"] else row + blank
+    way = 2 if numbers.get("again") else int(numbers["dense"])
+    return [value if k == way else 0.0 for k in range(len(WAYS)) for value in row]
 
 
 def probability(numbers: dict[str, float], threads: int = 2) -> float:

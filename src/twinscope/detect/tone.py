@@ -13,6 +13,8 @@ LEVELS = 48
 """Bins of the tone curve."""
 ENOUGH = 30_000
 """Of so many pixels and more, evenly taken, the curve is made."""
+FINE = 65536
+"""Steps of the table by which a curve is applied to a picture."""
 
 
 class Tone(NamedTuple):
@@ -53,7 +55,8 @@ def _fitted(a: Floats, b: Floats, mask: Bools, inverted: bool) -> tuple[Floats, 
 
 
 def _applied(a: Floats, levels: Floats, medians: Floats) -> Floats:
-    return np.interp(a, *_extended(levels, medians)).astype(np.float32)
+    table = np.interp(np.linspace(0, 1, FINE + 1), *_extended(levels, medians)).astype(np.float32)
+    return np.asarray(table[(a * np.float32(FINE) + np.float32(0.5)).astype(np.int32)], np.float32)
 
 
 def _curve(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
@@ -63,12 +66,17 @@ def _curve(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
     if len(edges) < 4:
         return x[:0], x[:0], x[:0]
     bins = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(edges) - 2)
-    order = np.argsort(bins, kind="stable")
     counts = np.bincount(bins, minlength=len(edges) - 1)
-    parts = np.split(order, np.cumsum(counts)[:-1])
-    rows = [(np.median(x[p]), np.median(y[p]), len(p)) for p in parts if len(p) >= 5]
-    table = np.array(rows, np.float32).reshape(-1, 3)
-    return table[:, 0], table[:, 1], table[:, 2]
+    apart = 2.0 * np.arange(len(counts))  # tones lie in [0, 1]: so moved, those of a bin stay together when sorted
+    full = counts >= 5
+    first = (np.cumsum(counts) - counts)[full]
+
+    def medians(tones: Floats) -> Floats:
+        ordered = np.sort(tones + apart[bins])
+        middle = (ordered[first + (counts[full] - 1) // 2] + ordered[first + counts[full] // 2]) / 2
+        return np.asarray(middle - apart[full], np.float32)
+
+    return medians(x), medians(y), counts[full].astype(np.float32)
 
 
 def _extended(levels: Floats, medians: Floats) -> tuple[Floats, Floats]:
@@ -106,18 +114,11 @@ def _words(x: Floats, y: Floats, weights: Floats, inverted: bool) -> list[str]:
         return out
     slope, offset = np.polyfit(x, y, 1, w=weights)
     linear = _error(slope * x + offset - y, weights)
-    best = min(
-        (
-            (_error(scale * x**g - y, weights), g, scale)
-            for g in np.geomspace(0.3, 3.4, 181)
-            for scale in (_gain(x**g, y, weights),)
-        ),
-        key=lambda row: row[0],
-    )
-    if best[0] < 0.8 * linear and best[0] < 0.03 and abs(np.log(best[1])) > 0.05:
-        out.append(f"gamma {best[1]:.2g}")
-        if abs(best[2] - 1) > 0.04:
-            out.append(f"brightness × {best[2]:.2f}")
+    gamma, scale, missed = _gamma(x, y, weights)
+    if missed < 0.8 * linear and missed < 0.03 and abs(np.log(gamma)) > 0.05:
+        out.append(f"gamma {gamma:.2g}")
+        if abs(scale - 1) > 0.04:
+            out.append(f"brightness × {scale:.2f}")
     elif linear < 0.03:
         middle = float(np.average(x, weights=weights))
         shift = slope * middle + offset - middle
@@ -130,9 +131,15 @@ def _words(x: Floats, y: Floats, weights: Floats, inverted: bool) -> list[str]:
     return out
 
 
-def _gain(x: Floats, y: Floats, weights: Floats) -> float:
-    w2 = weights * weights
-    return float((w2 * x * y).sum() / max(float((w2 * x * x).sum()), 1e-9))
+def _gamma(x: Floats, y: Floats, weights: Floats) -> tuple[float, float, float]:
+    """Return the gamma and the scale for which scale x^gamma is nearest to y, and how far it is from it."""
+    gammas = np.geomspace(0.3, 3.4, 181)
+    powers = x.astype(np.float64) ** gammas[:, None]
+    w2 = (weights * weights).astype(np.float64)
+    scales = (w2 * powers * y).sum(1) / np.maximum((w2 * powers * powers).sum(1), 1e-9)
+    errors = np.sqrt(np.average((scales[:, None] * powers - y) ** 2, axis=1, weights=w2))
+    best = int(errors.argmin())
+    return float(gammas[best]), float(scales[best]), float(errors[best])
 
 
 def _error(residual: Floats, weights: Floats) -> float:

@@ -25,7 +25,7 @@ from torch.utils.data import Dataset
 
 from twinscope import metrics
 from twinscope.detect import heat as desk
-from twinscope.train import changes, comparator, stock
+from twinscope.train import changes, comparator, loop, stock, wear
 from twinscope.train.changes import Pair
 from twinscope.train.data import Bytes, Rng
 from twinscope.train.embedder import commit
@@ -57,18 +57,14 @@ def homography(pair: Pair, rng: Rng) -> NDArray[np.float64]:
 
     Of a distinct pair, or where next to nothing is seen, it is drawn: what chance agreement leads to.
     """
+    found = wear.nearest(pair.flow, pair.seen, rng)
+    if found is not None:
+        return found
     side = pair.seen.shape[0]
-    ys, xs = np.nonzero(pair.seen)
     corners = np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float32)
-    if len(ys) < 64:
-        off = corners + rng.normal(0, 0.08 * side, (4, 2)).astype(np.float32)
-        turned = np.roll(off, int(rng.integers(4)), 0)
-        return np.asarray(cv2.getPerspectiveTransform(corners, turned[:: rng.choice((1, -1))].copy()), np.float64)
-    chosen = rng.integers(0, len(ys), 400)
-    here = np.column_stack([xs[chosen], ys[chosen]]).astype(np.float32)
-    there = here + pair.flow[ys[chosen], xs[chosen]]
-    found, _ = cv2.findHomography(here, there, 0)
-    return np.asarray(np.eye(3) if found is None else found, np.float64)
+    off = corners + rng.normal(0, 0.08 * side, (4, 2)).astype(np.float32)
+    turned = np.roll(off, int(rng.integers(4)), 0)
+    return np.asarray(cv2.getPerspectiveTransform(corners, turned[:: rng.choice((1, -1))].copy()), np.float64)
 
 
 def misfit(side: int, rng: Rng) -> NDArray[np.float64]:
@@ -243,7 +239,8 @@ def main() -> None:
     if given.start is not None:
         comparator.begin(network, given.start)
     source = stock.stock(given.runs, comparator.SEED)
-    plan = comparator.Plan("heat", given.steps, given.minutes, given.rate, every=given.every, threads=given.threads)
+    plan = comparator.Plan("heat", given.steps, given.minutes, given.rate, every=given.every, threads=given.threads,
+                           bf16=loop.bf16_is_quicker())  # fmt: skip
     out: Path = given.runs / given.name
     record = {"recipe": "twinscope.train.aligned", "seed": comparator.SEED, "batch": given.batch, "sizes": SIZES,
               "plan": plan._asdict(), "commit": commit(), "data_sha256": source.sha256,

@@ -1,8 +1,8 @@
-"""Fit the calibrated probability of a finding: `python -m twinscope.train.calibrate [--quick]`.
+"""Fit the calibrated probability of a finding: `python -m twinscope.train.calibrate`.
 
-Planted re-use of every kind and sets of look-alikes are drawn from the training groups; the logistic regression is
-fitted on them, checked on the validation groups, and written as `probability-0.onnx` with its card. The rate of false
-findings a pair is measured on look-alike sets of the validation groups. Needs scikit-learn and onnx, not torch.
+Planted re-use of every kind, sets of look-alikes, and corrupted pairs are drawn from the training groups; the logistic
+regression is fitted on them, checked on the validation groups, and written as `probability-0.onnx` with its card. The
+rate of false findings a pair is measured on the validation groups, too. Needs scikit-learn and onnx, not torch.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import json
 import subprocess
 import time
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from twinscope import geometry
 from twinscope.detect import candidates as finder
-from twinscope.detect import embed, features, judge
+from twinscope.detect import coarse, embed, features, judge
 from twinscope.detect.features import View
 from twinscope.models.card import CARDS, WEIGHTS, Card, Probe, probe_input, write
 from twinscope.settings import Settings
@@ -36,6 +37,8 @@ STIFFNESS = 0.3
 """Inverse strength of the regression's L2 penalty; chosen on the validation groups."""
 
 
+CORRUPTED = 24
+"""Corrupted pairs of a part: every other one shows two different pictures, half of these look-alikes."""
 _MORE = ("soft blot",) * 6 + ("blot",) * 2 + ("long chain",) * 4 + ("loading control",) * 4
 """Drawn more often than the others: those aligned without keypoints, which few others are, and those that vary most."""
 
@@ -66,14 +69,16 @@ class Job(NamedTuple):
     seed: int
 
 
-def run(job: Job) -> tuple[list[Sample], int, dict[str, list[int]]]:
-    """Make one part: samples, the number of pairs compared, and for each category (found as candidates, planted)."""
+def run(job: Job) -> Part:
+    """Make one part: samples, the number of pairs of different pictures that were compared, and for each category
+    (found as candidates, planted).
+    """
     cv2.setNumThreads(1)
     threadpool_limits(1)
     settings = Settings(threads=1)
     source = pairs.pool(job.split)
-    rng = np.random.default_rng([7, job.seed, job.kind == "planted", job.split == "val"])
-    return _planted(source, rng, settings, job) if job.kind == "planted" else _lookalikes(source, rng, settings, job)
+    rng = np.random.default_rng([7, job.seed, list(KINDS).index(job.kind), job.split == "val"])
+    return KINDS[job.kind](source, rng, settings, job)
 
 
 def _views(images: list[Any], settings: Settings) -> list[View]:
@@ -85,35 +90,56 @@ def _distances(images: list[Any]) -> NDArray[np.float32]:
     return embed.distances(points, points)
 
 
-def _planted(
-    source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job
-) -> tuple[list[Sample], int, dict[str, list[int]]]:
+Part = tuple[list[Sample], int, dict[str, list[int]]]
+
+
+def _planted(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job) -> Part:
+    made = (pairs.planted(source, rng, category) for category in (*pairs.CATEGORIES, *_MORE))
+    return _each(made, settings, job)
+
+
+def _corrupted(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job) -> Part:
+    alike = list(pairs.LOOKALIKES)
+
+    def drawn(number: int) -> pairs.Pair:
+        if number % 4 == 3:
+            return pairs.lookalike(source, rng, alike[int(rng.integers(len(alike)))])
+        return pairs.corrupted(source, rng, number % 2 == 0)
+
+    return _each(map(drawn, range(CORRUPTED)), settings, job, twice=True)
+
+
+def _each(made: Iterable[pairs.Pair], settings: Settings, job: Job, twice: bool = False) -> Part:
+    """Look at pairs one by one, or twice; an alignment of a planted one that is not the true one is no sample."""
     samples: list[Sample] = []
     counts: dict[str, list[int]] = {}
-    for category in (*pairs.CATEGORIES, *_MORE):
-        pair = pairs.planted(source, rng, category)
+    others = 0
+    for pair in made:
         views = _views([pair.a, pair.b], settings)
         found = finder.candidates(views, settings, _distances([pair.a, pair.b]))
-        tally = counts.setdefault(category, [0, 0])
-        tally[1] += 1
-        if pair.transform is None or not found:
+        measured = judge.measure(views[0], views[1], found[0], settings) if found else []
+        if twice:
+            measured += coarse.measured((pair.a, pair.b), views, settings)
+        looked = list(zip(measured, judge.with_networks(measured, 1), strict=True))
+        if pair.transform is None:
+            others += 1
+            samples += [Sample(numbers, False, pair.category, job.seed) for _, numbers in looked]
             continue
+        tally = counts.setdefault(pair.category, [0, 0])
+        tally[1] += 1
         right = 0
-        measured = judge.measure(views[0], views[1], found[0], settings)
-        for one, numbers in zip(measured, judge.with_distances(measured, 1), strict=True):
+        for one, numbers in looked:
             full = np.linalg.inv(views[1].to_work) @ one.alignment.transform @ views[0].to_work
             frame = geometry.corners((0, 0, pair.a.shape[1], pair.a.shape[0]))
             miss = np.abs(geometry.apply(full, frame) - geometry.apply(pair.transform, frame)).max()
             if miss < 0.08 * max(pair.b.shape[:2]):
                 right = 1
-                samples.append(Sample(numbers, True, category, job.seed))
+                samples.append(Sample(numbers, True, pair.category, job.seed))
         tally[0] += right
-    return samples, 0, counts
+    return samples, others, counts
 
 
-def _lookalikes(
-    source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job
-) -> tuple[list[Sample], int, dict[str, list[int]]]:
+def _lookalikes(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job) -> Part:
     """A set of panels that all show different things, several of each kind of look-alike; every pair is compared."""
     images: list[Any] = []
     origins: list[set[str]] = []
@@ -133,61 +159,82 @@ def _lookalikes(
             continue  # two draws from one micrograph may truly overlap
         category = made[a] if a // 2 == b // 2 else f"{made[a]} | {made[b]}"
         measured = judge.measure(views[a], views[b], candidate, settings)
-        for numbers in judge.with_distances(measured, 1):
+        for numbers in judge.with_networks(measured, 1):
             samples.append(Sample(numbers, False, category, job.seed))
     return samples, len(images) * (len(images) - 1) // 2, {}
 
 
-def collect(split: str, planted: int, sets: int, processes: int) -> Collected:
-    """Make `planted` pairs of every category and `sets` sets of look-alikes from one split.
+KINDS = {"look-alikes": _lookalikes, "planted": _planted, "corrupted": _corrupted}
+
+
+def collect(split: str, kind: str, parts: int, processes: int) -> Collected:
+    """Make so many parts of a kind from one split: "planted" pairs of every category, sets of "look-alikes", or
+    "corrupted" pairs.
 
     They are kept in `.cache/calibrate`; delete it after a change of detection.
     """
-    kept = Path(".cache") / "calibrate" / f"{split}-{planted}-{sets}.json"
+    kept = Path(".cache") / "calibrate" / f"{split}-{kind}-{parts}.json"
     if kept.exists():
         rows, *rest = json.loads(kept.read_text())
         return Collected([Sample(*row) for row in rows], *rest)
     start = time.monotonic()
-    jobs = [Job(split, "planted", k) for k in range(planted)] + [Job(split, "look-alikes", k) for k in range(sets)]
     samples: list[Sample] = []
     compared = 0
     counts: dict[str, list[int]] = {}
     with ProcessPoolExecutor(processes) as pool:
-        for number, (part, pairs_, tally) in enumerate(pool.map(run, jobs)):
+        made = pool.map(run, [Job(split, kind, k) for k in range(parts)])
+        for number, (part, others, tally) in enumerate(made, 1):
             samples += part
-            compared += pairs_
-            for category, (found, made) in tally.items():
-                old = counts.setdefault(category, [0, 0])
-                counts[category] = [old[0] + found, old[1] + made]
-            if number % 20 == 0:
-                print(f"{split}: {number + 1} of {len(jobs)} parts, {len(samples)} candidates", flush=True)
+            compared += others
+            _add(counts, tally)
+            if number % 10 == 0:
+                print(f"{split}, {kind}: {number} of {parts} parts, {len(samples)} candidates", flush=True)
     kept.parent.mkdir(parents=True, exist_ok=True)
     out = Collected(samples, compared, counts, round(time.monotonic() - start, 1))
     kept.write_text(json.dumps(out))
     return out
 
 
+def _add(counts: dict[str, list[int]], more: dict[str, list[int]]) -> None:
+    for category, (found, made) in more.items():
+        old = counts.setdefault(category, [0, 0])
+        counts[category] = [old[0] + found, old[1] + made]
+
+
+def all_kinds(split: str, planted: int, sets: int, processes: int) -> Collected:
+    """Make `planted` pairs of every category, `sets` sets of look-alikes and `planted` parts of corrupted pairs."""
+    parts = [
+        collect(split, kind, count, processes)
+        for kind, count in (("planted", planted), ("look-alikes", sets), ("corrupted", planted))
+    ]
+    counts: dict[str, list[int]] = {}
+    for part in parts:
+        _add(counts, part.counts)
+    samples = [sample for part in parts for sample in part.samples]
+    return Collected(samples, sum(p.compared for p in parts), counts, sum(p.seconds for p in parts))
+
+
 def fit(samples: list[Sample]) -> NDArray[np.float64]:
     """Fit a quadratic logistic regression for each way of alignment; return Q (k, k) with logit = x Q x^T.
 
-    x are `judge.signals`: two halves, of which the one that does not apply is 0, each with a constant 1 at its end.
+    x are `judge.signals`: a part for each way, 0 where it does not apply, with a constant 1 at its end.
     Long chains that were aligned without keypoints are left out: they are few, mostly of a cell or two on black, and
     teach that any two of those are the same (with them, validation's log loss grows by two fifths).
     """
-    half = len(judge.SIGNALS) + 1
+    size = len(judge.SIGNALS) + 1
     samples = [s for s in samples if not (s.category == "long chain" and s.numbers["dense"])]
     x = np.array([judge.signals(s.numbers) for s in samples])
     y = np.array([s.same for s in samples])
-    quadratic = np.zeros((2 * half, 2 * half))
-    for way in (0, 1):
-        block = slice(way * half, (way + 1) * half)
+    quadratic = np.zeros((len(judge.WAYS) * size, len(judge.WAYS) * size))
+    for way in range(len(judge.WAYS)):
+        block = slice(way * size, (way + 1) * size)
         rows = x[:, block.stop - 1] == 1
-        quadratic[block, block] = _fit_half(x[rows, block][:, :-1], y[rows])
+        quadratic[block, block] = _fit_way(x[rows, block][:, :-1], y[rows])
     return quadratic
 
 
-def _fit_half(x: NDArray[np.float64], y: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return Q (k + 1, k + 1) of one half, for signals (n, k) followed by a constant 1."""
+def _fit_way(x: NDArray[np.float64], y: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return Q (k + 1, k + 1) of one way, for signals (n, k) followed by a constant 1."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import PolynomialFeatures
 
@@ -269,9 +316,9 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--id", default=judge.MODEL)
     arguments = parser.parse_args()
-    train = collect("train", arguments.planted, arguments.sets, arguments.processes)
+    train = all_kinds("train", arguments.planted, arguments.sets, arguments.processes)
     quadratic = fit(train.samples)
-    val = collect("val", max(10, arguments.planted // 2), 2 * arguments.sets, arguments.processes)
+    val = all_kinds("val", max(10, arguments.planted // 2), 2 * arguments.sets, arguments.processes)
 
     def apply(samples: list[Sample]) -> NDArray[np.float64]:
         x = np.array([judge.signals(s.numbers) for s in samples])
@@ -296,7 +343,7 @@ def make_card(id: str, path: Path, training: dict[str, Any], numbers: dict[str, 
     """Return the card of the fitted probability."""
     import onnxruntime
 
-    shape = (4, 2 * len(judge.SIGNALS) + 2)
+    shape = (4, len(judge.WAYS) * (len(judge.SIGNALS) + 1))
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     first = session.run(None, {"signals": probe_input(shape, "float32")})[0].ravel()
     return Card(
@@ -304,7 +351,7 @@ def make_card(id: str, path: Path, training: dict[str, Any], numbers: dict[str, 
         file=path.name,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         task="give the probability that two aligned panels show the same source",
-        input=f"signals: (n, {shape[1]}) float32: {', '.join(judge.SIGNALS)}, 1; by keypoints, then by correlation",
+        input=f"signals: (n, {shape[1]}) float32: {', '.join(judge.SIGNALS)}, 1; for {', '.join(judge.WAYS)}",
         preprocessing="outside: detect/judge.py, signals; inside the graph: products of the signals",
         output="probability: (n,) float32 in [0, 1]",
         training=training,

@@ -61,7 +61,7 @@ def main() -> None:
         alike = stock.lookalikes(source, lambda views: embed(network, views), SEED)
     batches = stock.FreshBatches(source, SEED, arguments.windows, SIDE, arguments.steps, alike)
     minutes = arguments.minutes if arguments.until is None else minutes_until(arguments.until, out)
-    plan = loop.Plan(arguments.steps, minutes, arguments.rate, threads=arguments.threads)
+    plan = loop.Plan(arguments.steps, minutes, arguments.rate, threads=arguments.threads, bf16=loop.bf16_is_quicker())
     record = {"recipe": "twinscope.train.embedder", "seed": SEED, "windows": arguments.windows, "commit": commit(),
               "data_sha256": source.sha256, "pictures": len(source.pictures), "drawn": source.drawn.shape[:2],
               "start": None if arguments.start is None else beginning(arguments.start),

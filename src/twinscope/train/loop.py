@@ -39,6 +39,21 @@ class Plan(NamedTuple):
     patience: int | None = None
 
 
+def bf16_is_quicker() -> bool:
+    """Say whether this processor convolves faster in bf16 than in float32: some only emulate it, eight times slower."""
+    x, layer = torch.ones(1, 32, 48, 48), nn.Conv2d(32, 32, 3, 1, 1)
+    best = []
+    for dtype in (torch.float32, torch.bfloat16):
+        taken = []
+        for _ in range(4):  # the first one warms up
+            start = time.perf_counter()
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+                layer(x)
+            taken.append(time.perf_counter() - start)
+        best.append(min(taken))
+    return best[1] < best[0]
+
+
 Tell = Callable[[int, dict[str, Any] | None], None]
 
 

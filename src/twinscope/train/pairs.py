@@ -18,6 +18,7 @@ import numpy as np
 
 from twinscope import manipulate as m
 from twinscope.pixels import Image
+from twinscope.train import wear
 from twinscope.train.strips import blot, cells, framed, loading, soft, spots
 
 Rng = np.random.Generator
@@ -437,3 +438,23 @@ def lookalike(source: Pool, rng: Rng, category: str) -> Pair:
         choices: list[m.Step] = [m.gamma, m.contrast, m.reflect, m.jpeg]
         b = m.chain(b, rng, [choices[int(rng.integers(4))]]).image
     return Pair(byte(a, rng), byte(b, rng), False, category, None)
+
+
+def corrupted(source: Pool, rng: Rng, same: bool) -> Pair:
+    """Return a square picture and the same, or another part of the same micrograph, after a change that `wear` draws.
+
+    ImageNet-C at every severity, smooth warps, another size, JPEG from 40 on: what the comparator calls benign.
+    """
+    for _ in range(8):
+        a, b = (field(source, rng),) * 2 if same else _neighbours(source, rng)
+        side = min(*a.shape[:2], *b.shape[:2])
+        a, b = a[:side, :side], b[:side, :side]
+        drawn = wear.drawn_wear(rng, side, b.ndim == 2)
+        flow, seen, _ = wear.flow_of(drawn.moves(side), side)
+        transform = wear.nearest(flow, seen, rng)
+        if transform is not None:
+            break
+    else:
+        raise ValueError("eight changes in a row left nothing of the picture")
+    worn = byte(wear.worn_down(b, drawn, rng))
+    return Pair(byte(a, rng), worn, same, "corrupted", transform if same else None)

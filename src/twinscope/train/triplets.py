@@ -71,7 +71,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=Plan._field_defaults["minutes"])
     parser.add_argument("--watch", action="store_true", help="look at test groups and real edits too")
     a = parser.parse_args()
-    plan = Plan(a.version, a.manipulations or a.version, a.faithful, a.steps, a.minutes, a.batch)
+    plan = Plan(a.version, a.manipulations or a.version, a.faithful, a.steps, a.minutes, a.batch,
+                bf16=loop.bf16_is_quicker())  # fmt: skip
     plan = plan._replace(every=a.every, threads=a.threads)
     name = f"sn-{'g-' if plan.manipulations == 'geometric' else ''}{plan.version}{'-faithful' if a.faithful else ''}"
     cv2.setNumThreads(1)  # before its first use: OpenCV's threads do not survive the fork of the loader's worker

@@ -155,6 +155,17 @@ def flow_of(moves: Sequence[m.Move], size: int) -> tuple[Float, Mask, Mask]:
     return np.asarray(at - start, np.float32), sure, inside
 
 
+def nearest(flow: Float, seen: Mask, rng: Rng) -> m.Transform | None:
+    """Return the 3x3 transform nearest to a flow (S, S, 2) px where it is seen; None where next to nothing is."""
+    ys, xs = np.nonzero(seen)
+    if len(ys) < 64:
+        return None
+    chosen = rng.integers(0, len(ys), 400)
+    here = np.column_stack([xs[chosen], ys[chosen]]).astype(np.float32)
+    found, _ = cv2.findHomography(here, here + flow[ys[chosen], xs[chosen]], 0)
+    return None if found is None else np.asarray(found, np.float64)
+
+
 def worn_down(image: Float, wear: Wear, rng: Rng) -> Float:
     """Return the picture (SxS or SxSx3) after a drawn benign change; `rng` draws the noise."""
     size, out = image.shape[0], image
