@@ -31,8 +31,8 @@ def write(screening: Screening, case: Path) -> Path:
 
     Left a, in the middle b, right the heat-map of what differs, in b's frame. What is shared is outlined (green), with
     a tick on the edge that is the top one in a; what is changed is boxed (orange, dashed) and numbered, and outlined
-    where the heat-map reaches one half: yellow on dark ground, dark on light ground. Returns the path. The panels' PNG
-    files must be in `case`.
+    where the heat-map reaches `edits.LEVEL`: yellow on dark ground, dark on light ground. Returns the path. The panels'
+    PNG files must be in `case`.
     """
     panels = {panel.id: panel for panel in screening.panels}
     finding = max(screening.findings, key=lambda found: found.probability, default=None)
@@ -78,7 +78,7 @@ def _panel_cell(
 def _draw_outlines(
     draw: ImageDraw.ImageDraw, cell: Image.Image, image: pixels.Image, relative: str | None, case: Path
 ) -> None:
-    """Draw where a heat-map reaches one half; each outline in yellow or dark, by the ground beneath it."""
+    """Draw where a heat-map reaches `edits.LEVEL`; each outline in yellow or dark, by the ground beneath it."""
     heat = pictures.load(case, relative)
     if heat is None:
         return

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from twinscope.pixels import Image
 from twinscope.report import overlay
+from twinscope.settings import Compare
 from twinscope.types import Box, Edit, EditKind, Finding
 
-LEVEL = 0.5
+LEVEL = Compare().threshold
 """A place is shown as edited from this probability on; the report's slider begins here."""
 MOST = 12
 """Edits of a finding that are enlarged; all of them are outlined."""

@@ -6,22 +6,18 @@ those of the panels, so that boxes and transforms need no scaling.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import shlex
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
 
 from twinscope import geometry
 from twinscope.detect import embed
 from twinscope.pixels import Image
 from twinscope.report import edits, overlay, pictures, why, words
 from twinscope.report.groups import groups, ordered
+from twinscope.report.page import environment
 from twinscope.types import PICTURE_KINDS, Box, Figure, Finding, Page, Panel, Screening
 
 BUDGET = 23_000_000
@@ -116,24 +112,16 @@ def write(screening: Screening, case: Path) -> Path:
 
 def render(screening: Screening, case: Path) -> str:
     """Return the report as HTML text."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("twinscope.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(visible=words.visible, file_name=words.file_name, percent=words.number)
-    environment.filters.update(n=_coordinate, points=_points, sig="{:.7g}".format)
-    environment.globals.update(count=words.count, STATUS=words.STATUS, KINDS=words.KINDS, caveat=why.CAVEAT)
-    environment.globals.update(said=words.edit, MOST=edits.MOST, colours=pictures.tables())
-    style, script = _static("report.css"), _static("report.js")
+    made = environment()
+    made.filters.update(file_name=words.file_name, n=_coordinate, points=_points, sig="{:.7g}".format)
+    made.globals.update(STATUS=words.STATUS, KINDS=words.KINDS, caveat=why.CAVEAT, said=words.edit)
+    made.globals.update(MOST=edits.MOST, LEVEL=edits.LEVEL, colours=pictures.tables())
     pool = _Pool(case, _shares(screening))
     names = words.panel_names(screening)
     whole = screening.provenance.command.startswith("twinscope compare ")  # then every picture counts, of any kind
     findings = _findings(screening, names, pool)
     _explain(screening, findings, pool)
-    return environment.get_template("report.html").render(
+    return made.get_template("report.html").render(
         screening=screening,
         findings=findings,
         groups=_groups(screening, findings, names, pool),
@@ -145,19 +133,7 @@ def render(screening: Screening, case: Path) -> str:
         cannot_tell=words.CANNOT_TELL,
         command=words.visible(_command(screening)),
         legend=pictures.legend(),
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_hash(style),
-        script_hash=_hash(script),
     )
-
-
-def _static(name: str) -> str:
-    return files("twinscope.report").joinpath("static", name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
 def _shares(screening: Screening) -> dict[str, int]:

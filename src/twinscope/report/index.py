@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import csv
-import hashlib
 import io
 import json
 import os
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from twinscope.report import pictures, words
+from twinscope.report.page import environment
 from twinscope.report.table import harmless
 from twinscope.types import Classes
 
@@ -68,26 +63,14 @@ def _replace(path: Path, text: str) -> None:
 
 def render(rows: Sequence[dict[str, Any]], case: Path) -> str:
     """Return the index of a batch as HTML text; it has no script, and asks for nothing."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("twinscope.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(visible=words.visible, percent=words.number)
-    environment.globals.update(count=words.count)
-    static = files("twinscope.report").joinpath("static")
-    style = static.joinpath("index.css").read_text(encoding="utf-8")
     share = min(40_000, BUDGET // max(1, len(rows)))
     told = [{**row, **_shown(row, case, share)} for row in rows]
-    return environment.get_template("index.html").render(
+    template = environment().get_template("index.html")
+    return template.render(
         rows=told,
         found=sum(row["found"] == "yes" for row in rows),
         failed=sum(row["status"] == "failed" for row in rows),
         waiting=sum(row["status"] == "waiting" for row in rows),
-        style=Markup(style),
-        style_hash="sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii"),
     )
 
 

@@ -99,9 +99,8 @@ def train(
     for step, batch in enumerate(loader, state["step"] + 1):
         progress = min(1.0, max(step / plan.steps, (time.monotonic() - start) / (60 * plan.minutes)))
         network.train()
-        value = loop.descend(
-            network, optimiser, (loss or paper)(network, batch, plan.bf16), rate(plan, step, progress), plan.clip
-        )
+        lost = loss(network, batch, plan.bf16) if loss else objective(network, icn_losses.pairs(batch), plan.bf16)
+        value = loop.descend(network, optimiser, lost, rate(plan, step, progress), plan.clip)
         state["loss"] = value if state["loss"] == 0 else (1 - share) * state["loss"] + share * value
         state |= {"step": step, "seconds": time.monotonic() - start}
         looked = step % plan.every == 0 or progress == 1
@@ -144,11 +143,6 @@ def built(network: nn.Module) -> dict[str, Any]:
 def rate(plan: Plan, step: int, progress: float) -> float:
     """Return the learning rate: up over the first steps, then half a cosine down over the progress (0 to 1)."""
     return plan.rate * max(1e-3, min(step / max(1, plan.warm), 0.5 + 0.5 * math.cos(math.pi * progress)))
-
-
-def paper(network: nn.Module, batch: Any, bf16: bool) -> Tensor:
-    """Return the loss of a batch as it comes; see `objective`."""
-    return objective(network, icn_losses.pairs(batch), bf16)
 
 
 def objective(network: nn.Module, batch: icn_losses.Pairs, bf16: bool) -> Tensor:

@@ -1,6 +1,7 @@
 """Write a trained embedder as an ONNX graph with its card: `python -m twinscope.train.export RUN --id embedder-1`.
 
 It goes into the package, or with `--into FOLDER` both files go there: a candidate, to be judged before it ships.
+The weights of best.pt ship, or with `--last` the averaged ones of last.pt.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ import argparse
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from twinscope import metrics
@@ -72,27 +74,42 @@ class Graph(nn.Module):
 
 def main() -> None:
     """Export from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--id", default="embedder-1")
-    parser.add_argument("--into", type=Path, help="a folder for graph and card instead of the package")
-    parser.add_argument("--last", action="store_true", help="the averaged weights of last.pt instead of best.pt")
-    arguments = parser.parse_args()
-    saved = loop.load(arguments.run / "best.pt")
-    if arguments.last:
-        last = loop.load(arguments.run / "last.pt")
+    given = arguments(__doc__, "embedder-1")
+    saved = loop.load(given.run / "best.pt")
+    if given.last:
+        last = loop.load(given.run / "last.pt")
         saved = {"network": last["average"], "row": last["state"]}
     network = Embedder()
     network.load_state_dict(saved["network"])
     chosen = choose_border(network)
-    path = (arguments.into or WEIGHTS) / f"{arguments.id}.onnx"
-    save_graph(network, path)
-    record = json.loads((arguments.run / "run.json").read_text())
-    card = make_card(
-        arguments.id, path, record | {"step": saved["row"]["step"], "train_s": saved["row"]["seconds"]}, chosen
-    )
-    write(card, (arguments.into or CARDS) / f"{arguments.id}.json")
-    print(f"{path.name}: {path.stat().st_size / 2**20:.1f} MiB, sha256 {card.sha256}, {chosen}")
+    save_graph(network, given.graph)
+    write(make_card(given.id, given.graph, record(given.run, saved["row"]), chosen), given.card)
+    print(f"{told(given.graph)}, {chosen}")
+
+
+def arguments(about: str | None, id: str) -> argparse.Namespace:
+    """Return what the command line of an export says: run, id, last, and where `graph` and `card` go."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--id", default=id)
+    parser.add_argument("--into", type=Path, help="a folder for graph and card instead of the package")
+    parser.add_argument("--last", action="store_true", help="the weights of last.pt instead of best.pt")
+    given = parser.parse_args()
+    given.graph = (given.into or WEIGHTS) / f"{given.id}.onnx"
+    given.card = (given.into or CARDS) / f"{given.id}.json"
+    return given
+
+
+def record(run: Path, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a card says of a training: the record of the run, and at which row of it the weights were taken."""
+    whole: dict[str, Any] = json.loads((run / "run.json").read_text())
+    return whole | {"step": row["step"], "train_s": row["seconds"]}
+
+
+def told(path: Path) -> str:
+    """Return the name, size and hash of a graph's file in words."""
+    graph = path.read_bytes()
+    return f"{path.name}: {len(graph) / 2**20:.1f} MiB, sha256 {hashlib.sha256(graph).hexdigest()}"
 
 
 def choose_border(network: Embedder) -> dict[str, float]:
@@ -118,21 +135,34 @@ def set_border(network: Embedder, tests: Sequence[protocol.Classes], slack: floa
 
 def save_graph(network: Embedder, path: Path) -> None:
     """Write the ONNX graph, the weights inside, and check it against torch on the probe."""
-    graph, example = Graph(network).eval(), torch.as_tensor(probe_input((2, SIDE, SIDE), "uint8"))
+    example = probe_input((2, SIDE, SIDE), "uint8")
+    save(Graph(network).eval(), path, "grey", OUTPUTS, [example], {"grey": {0: torch.export.Dim("n")}})
+
+
+def save(
+    graph: nn.Module, path: Path, name: str, outputs: Sequence[str], examples: Sequence[NDArray[Any]],
+    shapes: dict[str, Any],
+) -> None:  # fmt: skip
+    """Write a module as an ONNX graph, the weights inside, and check it against torch on every example.
+
+    name: of its one input. shapes: which sides of it may vary, as `torch.onnx.export` has it. Raises ModelError where
+    the graph answers otherwise than the module.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with quiet():
         torch.onnx.export(
-            graph, (example,), str(path), input_names=["grey"], output_names=list(OUTPUTS), opset_version=18,
-            verbose=False, dynamo=True, external_data=False, dynamic_shapes={"grey": {0: torch.export.Dim("n")}},
+            graph, (torch.as_tensor(examples[0]),), str(path), input_names=[name], output_names=list(outputs),
+            opset_version=18, verbose=False, dynamo=True, external_data=False, dynamic_shapes=shapes,
         )  # fmt: skip
     strip(path)
-    with torch.inference_mode():
-        expected = [out.numpy() for out in graph(example)]
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    given = session.run(list(OUTPUTS), {"grey": example.numpy()})
-    difference = max(float(np.abs(a - b).max()) for a, b in zip(given, expected, strict=True))
-    if difference > 1e-3:
-        raise ModelError(f"the exported graph differs from the network by {difference:.2g}; report torch's version")
+    for example in examples:
+        with torch.inference_mode():
+            expected = [out.numpy() for out in graph(torch.as_tensor(example))]
+        answered = session.run(list(outputs), {name: example})
+        difference = max(float(np.abs(a - b).max()) for a, b in zip(answered, expected, strict=True))
+        if difference > 1e-3:
+            raise ModelError(f"the exported graph differs from the network by {difference:.2g}; report torch's version")
 
 
 @contextmanager
@@ -172,22 +202,26 @@ def make_card(id: str, path: Path, record: dict[str, Any], chosen: dict[str, flo
 
 def described(id: str, path: Path, **own: Any) -> Card:
     """Return the card of an exported graph, hash and probe with it; `own` are the fields that differ by network."""
-    graph = path.read_bytes()
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    probe = session.run(None, {"grey": probe_input((2, SIDE, SIDE), "uint8")})[0].ravel()[:16]
     return Card(
         id=id,
-        file=path.name,
-        sha256=hashlib.sha256(graph).hexdigest(),
+        **identity(path, "grey", (2, SIDE, SIDE), "uint8"),
         task="embed pictures: two views of one picture lie within distance 1",
         input="grey: (n, 96, 96) uint8",
         preprocessing="outside: luma, resized to 96x96 (area filter when shrinking, bicubic when growing); "
         "inside the graph: four tones, each standardised over the picture",
         output="points: (n, 128) float32, on a sphere; Euclidean distance. To explain it: maps_8, maps_16 and head_*",
         border=1.0,
-        probe=Probe(shape=(2, SIDE, SIDE), dtype="uint8", first=tuple(round(float(v), 6) for v in probe), atol=2e-3),
         **own,
     )
+
+
+def identity(path: Path, name: str, shape: tuple[int, ...], dtype: Literal["uint8", "float32"]) -> dict[str, Any]:
+    """Return the fields of a card by which a graph is known: file, hash, and probe; name: of its one input."""
+    graph = path.read_bytes()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    first = session.run(None, {name: probe_input(shape, dtype)})[0].ravel()[:16]
+    probe = Probe(shape=shape, dtype=dtype, first=tuple(round(float(v), 6) for v in first), atol=2e-3)
+    return {"file": path.name, "sha256": hashlib.sha256(graph).hexdigest(), "probe": probe}
 
 
 if __name__ == "__main__":

@@ -26,10 +26,10 @@ from torchvision.models import ResNet, resnet18, resnet50
 from torchvision.models.optical_flow import raft
 from torchvision.models.resnet import BasicBlock
 
+from twinscope.detect.heat import CLASSES
 from twinscope.errors import UsageError
 from twinscope.train import loop
 
-CLASSES = ("benign", "manipulated", "distinct")
 GRID = 7
 """The side t of the heat-map that is learned."""
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinscope import metrics
+from twinscope.detect.heat import CLASSES
 
 Floats = NDArray[np.float32]
 
@@ -82,7 +83,7 @@ def summary(judged: Judged) -> dict[str, float]:
     """
     guess = judged.probability.argmax(1)
     out: dict[str, float] = {}
-    kinds = [(k, name) for k, name in enumerate(("benign", "manipulated", "distinct")) if (judged.label == k).any()]
+    kinds = [(k, name) for k, name in enumerate(CLASSES) if (judged.label == k).any()]
     for k, name in kinds:
         out[f"ap_{name}"] = metrics.average_precision(judged.probability[:, k], judged.label == k)
     out["ap"] = float(np.mean([out[f"ap_{name}"] for _, name in kinds]))
