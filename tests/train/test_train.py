@@ -262,7 +262,7 @@ def test_training_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
                 raise KeyboardInterrupt
             return {"score": 1.0}
 
-        loop.train(Embedder((4, 4, 8, 8), 8), Contrast(), batches, plan, folder, look)
+        loop.train(Embedder((8, 8, 16, 16), 8), Contrast(), batches, plan, folder, look)
 
     run(tmp_path / "whole", 99)
     with pytest.raises(KeyboardInterrupt):
@@ -277,9 +277,21 @@ def test_training_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert [row.split(",")[0] for row in rows[1:]] == ["2", "4", "6"]
 
 
+def test_batches_come_although_opencv_ran_on_threads_before() -> None:
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        cv2.resize(np.zeros((2000, 2000, 3), np.uint8), (1500, 1500), interpolation=cv2.INTER_AREA)  # starts them
+        loader = loop.ahead(stock.FreshBatches(tiny_stock(), 0, 8, 64, 2))
+        loader.timeout = 30
+        assert len(list(loader)) == 2
+    finally:
+        cv2.setNumThreads(threads)
+
+
 def test_training_ends_when_its_time_is_over(tmp_path: Path) -> None:
     batches, plan = stock.FreshBatches(tiny_stock(), 0, 8, 64, 500), loop.Plan(500, minutes=1 / 60, bf16=False)
-    best = loop.train(Embedder((4, 4, 8, 8), 8), Contrast(), batches, plan, tmp_path, lambda network: {"score": 1.0})
+    best = loop.train(Embedder((8, 8, 16, 16), 8), Contrast(), batches, plan, tmp_path, lambda network: {"score": 1.0})
     assert torch.load(best, weights_only=True)["row"]["step"] < 500
 
 
@@ -332,5 +344,5 @@ class Failing(torch.utils.data.Dataset[data.Batch]):
 def test_checkpoints_come_by_time_too(tmp_path: Path) -> None:
     plan = loop.Plan(40, every=1000, save_s=0.0, bf16=False)
     with pytest.raises(OSError, match="the disk is gone"):
-        loop.train(Embedder((4, 4, 8, 8), 8), Contrast(), Failing(), plan, tmp_path, lambda network: {})
+        loop.train(Embedder((8, 8, 16, 16), 8), Contrast(), Failing(), plan, tmp_path, lambda network: {})
     assert torch.load(tmp_path / "last.pt", weights_only=True)["state"]["step"] == 3

@@ -27,11 +27,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Dataset, Subset
 
 from twinscope.errors import UsageError
 from twinscope.train import icn_losses, icn_warps, loop, stock
@@ -93,7 +92,7 @@ def train(
         state |= _resume(folder / "last.pt", network, optimiser, plan)
     loop.drop_rows(folder / "curve.csv", state["step"])
     todo = Subset(batches, range(state["step"], plan.steps))
-    loader = DataLoader(todo, batch_size=None, num_workers=1, prefetch_factor=4)
+    loader = loop.ahead(todo)
     start, saved_at = time.monotonic() - state["seconds"], time.monotonic()
     share = max(0.02, 1 / plan.every)
     for step, batch in enumerate(loader, state["step"] + 1):
@@ -263,7 +262,6 @@ def main() -> None:
     """Train from the command line."""
     given = _arguments()
     started = time.monotonic()
-    cv2.setNumThreads(1)  # before its first use: OpenCV's threads do not survive the fork of the loader's worker
     torch.manual_seed(SEED)
     design = _design(given)
     if given.stage == "joint" and design.align and given.start is None:

@@ -52,7 +52,6 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.monotonic()
     torch.manual_seed(SEED)
-    cv2.setNumThreads(1)  # before its first use: OpenCV's threads do not survive the fork of the loader's worker
     out: Path = arguments.runs / arguments.name
     source = stock.stock(arguments.runs, SEED)
     network, alike = Embedder(), None

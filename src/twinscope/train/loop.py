@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import cv2
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -18,6 +19,8 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from twinscope.errors import UsageError
 from twinscope.train.data import Batch
 from twinscope.train.losses import Contrast
+
+T = TypeVar("T")
 
 
 class Plan(NamedTuple):
@@ -93,7 +96,7 @@ def train(
     drop_rows(folder / "curve.csv", state["step"])
     over = plan.patience is not None and state["stale"] >= plan.patience
     todo = Subset(batches, range(plan.steps if over else state["step"], plan.steps))
-    loader = DataLoader(todo, batch_size=None, num_workers=1, prefetch_factor=4)
+    loader = ahead(todo)
     start, running, saved_at = time.monotonic() - state["seconds"], state["loss"], time.monotonic()
     share = max(0.02, 1 / plan.every)
     for step, batch in enumerate(loader, state["step"] + 1):
@@ -121,6 +124,15 @@ def train(
         if progress == 1 or over:
             break
     return folder / "best.pt"
+
+
+def ahead(batches: Dataset[T]) -> DataLoader[T]:
+    """Return a loader that makes batches ahead of their use, in a process of its own.
+
+    OpenCV's threads are ended first: they do not survive the fork, and the worker would wait for them for ever.
+    """
+    cv2.setNumThreads(1)
+    return DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4)
 
 
 def _rate(plan: Plan, step: int, progress: float) -> float:

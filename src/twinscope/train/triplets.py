@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Dataset, Subset
 
 from twinscope import manipulate
 from twinscope.train import data, evaluate, loop, protocol
@@ -75,7 +75,6 @@ def main() -> None:
                 bf16=loop.bf16_is_quicker())  # fmt: skip
     plan = plan._replace(every=a.every, threads=a.threads)
     name = f"sn-{'g-' if plan.manipulations == 'geometric' else ''}{plan.version}{'-faithful' if a.faithful else ''}"
-    cv2.setNumThreads(1)  # before its first use: OpenCV's threads do not survive the fork of the loader's worker
     rng = np.random.default_rng(SEED)
     training, validation = (grey_windows(split, rng, many) for split, many in (("train", 12), ("val", 4)))
     watch = watcher(plan) if a.watch else None
@@ -160,7 +159,7 @@ def train(training: data.Bytes, validation: data.Bytes, plan: Plan, folder: Path
     fixed = Triplets(validation, plan._replace(batch=plan.fixed), SEED + 1)[0]
     todo = Subset(Triplets(training, plan, SEED), range(state["step"], plan.steps))
     start = time.monotonic() - state["seconds"]
-    for step, batch in enumerate(DataLoader(todo, batch_size=None, num_workers=1), state["step"] + 1):
+    for step, batch in enumerate(loop.ahead(todo), state["step"] + 1):
         progress = min(1.0, max(step / plan.steps, (time.monotonic() - start) / (60 * plan.minutes)))
         rate = plan.rate if plan.faithful else plan.rate * min(step / 50, 0.5 + 0.5 * math.cos(math.pi * progress))
         numbers = _step(network, optimiser, torch.as_tensor(batch), rate, plan)
