@@ -31,8 +31,8 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 from twinscope.train import changes, changes_real, drawn, icn_scores
+from twinscope.types import CLASSES
 
-NAMES = ("benign", "manipulated", "distinct")
 KEPT = "drawn"
 """The set whose pictures are ours to show."""
 CUT = icn_scores.THRESHOLD
@@ -174,9 +174,9 @@ def judged(method: im.Method, name: str, found: Sequence[im.Pair]) -> list[Case]
 def _loss(one: im.Pair, said: im.Said) -> tuple[float, str]:
     kind = changes.MANIPULATED if said.probability is None else int(said.probability.argmax())
     if kind != one.label and said.probability is not None:
-        return 1 + float(said.probability[kind]), f"{NAMES[one.label]}, called {NAMES[kind]}"
+        return 1 + float(said.probability[kind]), f"{CLASSES[one.label]}, called {CLASSES[kind]}"
     if one.label != changes.MANIPULATED or one.changed is None:
-        return 0.0, f"{NAMES[one.label]}, right"
+        return 0.0, f"{CLASSES[one.label]}, right"
     overlap = icn_scores.iou(icn_scores.normalised(said.heat), one.changed)
     return 1 - overlap, f"IoU {overlap:.2f}"
 

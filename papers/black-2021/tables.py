@@ -32,6 +32,7 @@ import icn_methods as im
 
 from twinscope import metrics
 from twinscope.train import changes, evaluate
+from twinscope.types import CLASSES
 
 Part = Mapping[str, Any]
 ROUNDS = 1000
@@ -145,7 +146,7 @@ def classed(each: Mapping[str, Part], groups: Mapping[str, Sequence[int]]) -> di
     p, label, unit = _joined(each, groups, im.JUDGED)
     right = (p.argmax(1) == label).astype(np.float64)
     out = {"pairs": len(label), "groups": len(set(unit)), "ap": _precision(p, label, unit)}
-    for k, name in enumerate(("benign", "manipulated", "distinct")):
+    for k, name in enumerate(CLASSES):
         out[f"ap_{name}"] = round(metrics.average_precision(p[:, k], label == k), 4)
     edited = [
         (row, g) for name in ("manipulated", "both") for row, g in zip(each[name]["rows"], groups[name], strict=True)

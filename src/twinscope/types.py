@@ -153,6 +153,10 @@ class Classes(Record):
     distinct: float = Field(ge=0, le=1)
 
 
+CLASSES = tuple(Classes.model_fields)
+"""The names of the classes, in the order in which the comparator says them."""
+
+
 class Finding(Record):
     """Evidence that two panels show the same source."""
 

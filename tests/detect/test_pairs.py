@@ -224,6 +224,15 @@ def test_tone_in_words(curve: object, told: tuple[str, ...]) -> None:
     assert np.abs(result.predicted - b).mean() < 0.01
 
 
+@pytest.mark.parametrize(("rare", "counted"), [(4, False), (5, True)])
+def test_a_level_of_fewer_than_five_pixels_says_nothing_of_the_curve(rare: int, counted: bool) -> None:
+    x = np.repeat(np.float32([0.1, 0.4, 0.6, 0.8]), [rare, 64, 60, 76 - rare])
+    levels, medians, weights = tone._curve(x, np.where(x == np.float32(0.1), np.float32(1), x))
+    assert (levels[0] == pytest.approx(0.1), medians[0] == pytest.approx(1.0)) == (counted, counted)
+    assert len(levels) == len(medians) == len(weights)
+    assert weights.min() >= 5
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_pictures_propose_nothing(count: int) -> None:
     assert candidates.candidates(views(*[scene(1)] * count), SETTINGS) == []

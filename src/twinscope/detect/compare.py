@@ -74,7 +74,10 @@ def look(a: View, b: View, alignment: Alignment, shared: Frame, settings: Compar
 
     Both are decided on a frame of `LOOKED_PX` at most: what the network sees is not larger.
     """
-    small, settings = _smaller(shared, settings)
+    factor = min(1.0, LOOKED_PX / max(shared.seen.shape))
+    small = shared if factor == 1 else evidence.shrunk(shared, factor, clean=0.99)
+    lengths = {name: factor * getattr(settings, name) for name in ("smooth_px", "misfit_px", "local_px")}
+    settings = settings.model_copy(update=lengths)
     curve = tone.tone(small.a, small.b, small.clean, alignment.inverted)
     remains, disagreeing = residual(small, curve.predicted, alignment.inverted, settings)
     steps = list(curve.steps)
@@ -92,23 +95,6 @@ def look(a: View, b: View, alignment: Alignment, shared: Frame, settings: Compar
                 chosen = mixtures(a, b, shared)[number]
     marked = _drawn_over(small, remains, disagreeing)
     return Look(chosen, inverted, marked, tuple(steps), heat.given(chosen.a, chosen.b, shared.clean, inverted))
-
-
-def _smaller(shared: Frame, settings: Compare) -> tuple[Frame, Compare]:
-    """Return a frame of LOOKED_PX at most, and the settings with their lengths in its px."""
-    height, width = shared.seen.shape
-    factor = LOOKED_PX / max(height, width)
-    if factor >= 1:
-        return shared, settings
-    size = (max(8, round(width * factor)), max(8, round(height * factor)))
-    share = shared.seen.astype(np.float32), shared.clean.astype(np.float32)
-    a, b, seen, clean = (
-        np.asarray(cv2.resize(z, size, interpolation=cv2.INTER_AREA), np.float32) for z in (shared.a, shared.b, *share)
-    )
-    move = geometry.scaling(size[0] / width, size[1] / height)
-    lengths = {name: factor * getattr(settings, name) for name in ("smooth_px", "misfit_px", "local_px")}
-    frame = Frame(a, b, seen > 0.5, clean > 0.99, move @ shared.to_frame_a, move @ shared.to_frame_b, shared.planes)
-    return frame, settings.model_copy(update=lengths)
 
 
 def unmarked(seen: Look, answer: heat.Heat, settings: Compare) -> Look | None:
@@ -247,11 +233,9 @@ def evened(shared: Frame, predicted: Floats) -> tuple[Frame, str]:
     "sharper" where a is. How much is tried on small pictures.
     """
     factor = min(1.0, _BLURRED_PX / max(shared.seen.shape))
-    size = tuple(max(8, round(side * factor)) for side in shared.seen.shape[::-1])
-    a, b, shares, clean = (
-        np.asarray(cv2.resize(z, size, interpolation=cv2.INTER_AREA), np.float32)
-        for z in (predicted, shared.b, shared.seen.astype(np.float32), shared.clean.astype(np.float32))
-    )
+    height, width = shared.seen.shape
+    size = max(8, round(width * factor)), max(8, round(height * factor))
+    a, b, shares, clean = evidence.reduced(size, predicted, shared.b, shared.seen, shared.clean)
 
     def apart(x: Floats, y: Floats) -> float:
         return float(np.abs(x - y)[clean > 0.5].mean()) if (clean > 0.5).any() else 0.0

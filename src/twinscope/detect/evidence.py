@@ -84,10 +84,7 @@ def registered(shared: Frame, inverted: bool = False) -> tuple[Image, Image]:
     height, width = shared.clean[part].shape
     scale = min(1.0, _TONED_PX / max(height, width))
     size = max(8, round(width * scale)), max(8, round(height * scale))
-    a, b, share = (
-        np.asarray(cv2.resize(z[part].astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32)
-        for z in (shared.a, shared.b, shared.clean)
-    )
+    a, b, share = reduced(size, *(z[part] for z in (shared.a, shared.b, shared.clean)))
     clean = share >= min(0.5, float(share.max()))
     a, b = toned(a, b, clean, inverted)
 
@@ -196,10 +193,7 @@ def _halved(x: Floats, y: Floats, mask: Bools) -> tuple[Floats, Floats, Floats]:
     """Return two pictures, 0 outside a mask, and the mask as a weight, at half their size."""
     half = (-(-x.shape[1] // 2), -(-x.shape[0] // 2))
     weight = mask.astype(np.float32)
-    a, b, w = (
-        np.asarray(cv2.resize(z, half, interpolation=cv2.INTER_AREA), np.float32)
-        for z in (x * weight, y * weight, weight)
-    )
+    a, b, w = reduced(half, x * weight, y * weight, weight)
     return a, b, w
 
 
@@ -265,7 +259,7 @@ def measure(a: View, b: View, alignment: Alignment, shared: Frame, settings: Evi
     shrink = min(top.width / settings.width_px, min(shared.seen.shape) / 24)
     drowned = correlation < settings.drowned and shrink > 1.4
     if drowned:
-        smaller = _shrunk(shared, shrink)
+        smaller = shrunk(shared, 1 / shrink)
         bands = _band(smaller, alignment, 1, settings)
         agreed, stands = _correlation(*bands), peak(*bands)
         drowned = agreed > correlation and stands.second <= settings.periodic * agreed
@@ -308,14 +302,21 @@ def _most_repeated(correlation: float, alignment: Alignment, settings: Evidence)
     return settings.doubtful if few else settings.periodic  # few keypoints may agree by the repeat itself
 
 
-def _shrunk(shared: Frame, factor: float) -> Frame:
+def shrunk(shared: Frame, factor: float, clean: float = 0.5) -> Frame:
+    """Return a frame at `factor` <= 1 times its size, 8 px a side at least; a pixel of it is clean where more than a
+    share `clean` of what it covers is.
+    """
     height, width = shared.seen.shape
-    size = (max(8, round(width / factor)), max(8, round(height / factor)))
-    share = shared.seen.astype(np.float32), shared.clean.astype(np.float32)
-    a, b, seen, clean = (
-        np.asarray(cv2.resize(z, size, interpolation=cv2.INTER_AREA), np.float32) for z in (shared.a, shared.b, *share)
-    )
-    return shared._replace(a=a, b=b, seen=seen > 0.5, clean=clean > 0.5)
+    size = max(8, round(width * factor)), max(8, round(height * factor))
+    a, b, seen, unmarked = reduced(size, shared.a, shared.b, shared.seen, shared.clean)
+    move = geometry.scaling(size[0] / width, size[1] / height)
+    return Frame(a, b, seen > 0.5, unmarked > clean, move @ shared.to_frame_a, move @ shared.to_frame_b, shared.planes)
+
+
+def reduced(size: tuple[int, int], *pictures: Floats | Bools) -> list[Floats]:
+    """Return pictures (h, w) or masks at a smaller size (width, height), each pixel the mean of what it covers."""
+    return [np.asarray(cv2.resize(z.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32)
+            for z in pictures]  # fmt: skip
 
 
 def _band(shared: Frame, alignment: Alignment, number: int, settings: Evidence) -> tuple[Floats, Floats, Bools]:

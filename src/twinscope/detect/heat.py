@@ -9,13 +9,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from twinscope import models
+from twinscope import models, types
 from twinscope.detect import evidence
 from twinscope.detect.features import Bools, Floats
 
 MODEL = "comparator-1"
 """The shipped comparator; see its card."""
-CLASSES = ("benign", "manipulated", "distinct")
+CLASSES = types.CLASSES
 """The classes in the order of the network's answer: the same picture, the same but edited in places, another one."""
 SIDE_PX = 224
 """Longest side at which pictures are shown to the network."""

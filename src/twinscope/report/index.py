@@ -13,12 +13,11 @@ from typing import Any
 from twinscope.report import pictures, words
 from twinscope.report.page import environment
 from twinscope.report.table import harmless
-from twinscope.types import Classes
+from twinscope.types import CLASSES, Classes
 
 TABLE, PAGE = "pairs.csv", "index.html"
 COLUMNS = (
-    "a", "b", "status", "reason", "found", "probability", "verdict", "benign", "manipulated", "distinct", "edits",
-    "folder",
+    "a", "b", "status", "reason", "found", "probability", "verdict", *CLASSES, "edits", "folder",
 )  # fmt: skip
 THUMB_PX = 300
 BUDGET = 12_000_000
@@ -78,7 +77,7 @@ def _shown(row: dict[str, Any], case: Path, share: int) -> dict[str, Any]:
     """Return the three probabilities in words, both pictures as small ones, and whether there is a report to open."""
     classes = None
     if row["benign"] is not None:
-        classes = Classes(**{name: row[name] for name in ("benign", "manipulated", "distinct")})
+        classes = Classes(**{name: row[name] for name in CLASSES})
     ready = row["status"] == "ok"
     return {
         "line": "" if classes is None else words.classes_line(classes),

@@ -21,7 +21,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(visible=words.visible, percent=words.number, hash=hash)
+    made.filters.update(visible=words.visible, percent=words.number, csp_hash=csp_hash)
     made.globals.update(count=words.count, static=static)
     return made
 
@@ -31,6 +31,6 @@ def static(name: str) -> Markup:
     return Markup(files("twinscope.report").joinpath("static", name).read_text(encoding="utf-8"))
 
 
-def hash(text: str) -> str:
+def csp_hash(text: str) -> str:
     """Return the hash by which a page's Content-Security-Policy allows a style or a script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

@@ -8,14 +8,14 @@ import json
 from pathlib import Path
 
 from twinscope.report.groups import groups
-from twinscope.types import Box, Finding, Panel, Screening
+from twinscope.types import CLASSES, Box, Finding, Panel, Screening
 
 COLUMNS = (
     "finding", "group", "probability", "expected_false", "verdict", "kind", "distance",
     "a", "a_file", "a_page", "a_figure", "a_label", "a_kind", "a_region_px",
     "b", "b_file", "b_page", "b_figure", "b_label", "b_kind", "b_region_px",
     "steps", "changes", "transform",
-    "benign", "manipulated", "distinct", "edits", "edits_px",
+    *CLASSES, "edits", "edits_px",
 )  # fmt: skip
 
 _FORMULA_STARTS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
@@ -54,7 +54,7 @@ def write(screening: Screening, case: Path) -> Path:
 def _edit_cells(finding: Finding) -> list[str]:
     """Return the three probabilities, the kinds of the edits and their boxes in b; empty where none is told."""
     told = finding.classes
-    shares = ["", "", ""] if told is None else [f"{p:.6g}" for p in (told.benign, told.manipulated, told.distinct)]
+    shares = [f"{getattr(told, name):.6g}" if told else "" for name in CLASSES]
     boxes = (" ".join(f"{round(value, 1):g}" for value in edit.box_b) for edit in finding.edits)
     return [*shares, "; ".join(edit.kind for edit in finding.edits), "; ".join(boxes)]
 

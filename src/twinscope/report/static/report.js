@@ -375,7 +375,8 @@
     let best = null;
     for (const card of findings) if ((seen.get(card) || 0) > (best ? seen.get(best) : 60)) best = card;
     const focused = document.activeElement && document.activeElement.closest(".finding");
-    if (focused && seen.get(focused)) best = focused;
+    const box = focused && focused.getBoundingClientRect(); // as it is now: what was seen may be older than the key
+    if (box && box.bottom > 0 && box.top < innerHeight) best = focused;
     if (best) setCurrent(best);
   }, { threshold: [0, 0.1, 0.25, 0.5, 0.75, 1] });
   findings.forEach((card) => watcher.observe(card));
