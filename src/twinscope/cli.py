@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twinscope import __version__, workbench
+from twinscope import __version__, librarian, workbench
 from twinscope.console import (
     EXIT_FAILED,
     EXIT_FOUND,
@@ -54,6 +54,7 @@ models_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Show and check the networks that twinscope brings along."
 )
 app.add_typer(models_app, name="models")
+app.add_typer(librarian.library_app, name="library")
 app.add_typer(workbench.train_app, name="train")
 app.add_typer(workbench.data_app, name="data")
 
@@ -98,6 +99,12 @@ def screen(
     settings: SettingsOption = None,
     set_: SetOption = None,
     threads: ThreadsOption = None,
+    library: Annotated[
+        str | None,
+        typer.Option(
+            "--library", metavar="DIR", envvar="TWINSCOPE_LIBRARY", help="Look in a library of earlier panels, too."
+        ),
+    ] = None,
     fail_above: FailAboveOption = None,
     json_: JsonOption = False,
 ) -> None:
@@ -113,7 +120,7 @@ def screen(
         from twinscope.report import html, table
         from twinscope.screen import screen as run
 
-        screening = run(paths, case, chosen, progress)
+        screening = run(paths, case, chosen, progress, library=library)
         progress("report", 0, 1)
         table.write(screening, case)
         page = html.write(screening, case)

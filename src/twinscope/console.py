@@ -29,9 +29,12 @@ EXIT_INTERRUPTED = 130
 
 STAGES = {
     "read": "reading documents",
+    "library": "documents into the library",
+    "reembed": "panels with new vectors",
     "features": "finding keypoints",
     "embed": "describing panels",
     "compare": "comparing pairs",
+    "earlier": "looking in the library",
     "pairs": "pairs of pictures",
     "findings": "telling findings",
     "report": "writing the report",

@@ -7,6 +7,7 @@ TwinscopeError
 │   ├── RefusedError   the input is outside the limits or not allowed (encrypted, too large, ...)
 │   └── BrokenError    the input is damaged
 ├── ModelError         a model is missing, its hash is wrong or its probe differs
+├── LibraryError       a library is damaged or its disk is full; nothing that was acknowledged is lost
 ├── FetchError         a file of a public data set cannot be fetched, or is not the one that it should be
 └── WorkerError        the sandboxed process died or ran out of time or memory
 
@@ -42,6 +43,10 @@ class BrokenError(InputError):
 
 class ModelError(TwinscopeError):
     """A model is missing or is not the one that its card describes."""
+
+
+class LibraryError(TwinscopeError):
+    """A library of earlier panels cannot be read or written."""
 
 
 class FetchError(TwinscopeError):

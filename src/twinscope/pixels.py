@@ -60,11 +60,25 @@ def write_tiff(path: Path, values: Grey) -> None:
 
 def write_jpeg(path: Path, image: Image, quality: int = 80) -> None:
     """Write HxW or HxWx3 RGB uint8 as JPEG (thumbnails only; panels are PNG)."""
+    path.write_bytes(jpeg(image, quality))
+
+
+def jpeg(image: Image, quality: int = 80) -> bytes:
+    """Return HxW or HxWx3 RGB uint8 as the bytes of a JPEG."""
     out = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     ok, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not ok:
-        raise ValueError(f"cannot encode {path} as JPEG")
-    path.write_bytes(data.tobytes())
+        raise ValueError(f"a picture of {image.shape} cannot be encoded as JPEG")
+    return bytes(data.tobytes())
+
+
+def thumbnail(image: Image, longest_px: int) -> Image:
+    """Return a picture shrunk, if need be, until its longer side is `longest_px`."""
+    factor = longest_px / max(image.shape[:2])
+    if factor >= 1:
+        return image
+    size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def decode(source: Path | bytes, kind: str, most_px: int) -> tuple[Image, int]:

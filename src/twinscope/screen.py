@@ -44,12 +44,18 @@ AT_ONCE = 48
 
 
 def screen(
-    paths: Sequence[Path], case: Path, settings: Settings, progress: Progress | None = None, whole: bool = False
+    paths: Sequence[Path],
+    case: Path,
+    settings: Settings,
+    progress: Progress | None = None,
+    whole: bool = False,
+    library: str | None = None,
 ) -> Screening:
     """Screen documents and pictures for re-used and altered panels; write the case and return the screening.
 
     Writes `panels/`, `pages/`, `heatmaps/` and `screening.json` below `case`. With `whole`, pictures are not split into
-    panels and all of them are compared. progress: hears (stage, done, all). Raises UsageError where the case cannot be
+    panels and all of them are compared. library: where earlier panels are kept, of which those that stand again are
+    panels of the screening, too. progress: hears (stage, done, all). Raises UsageError where the case cannot be
     written; what cannot be read is a status of its input and a problem, never an exception.
     """
     start = time.monotonic()
@@ -71,12 +77,15 @@ def screen(
         views, judged, distances = _detect(chosen, case, prepare, tell)
         if whole and not judged and len(chosen) == 2:
             judged = _second_look(chosen, views, case, settings)
-        findings = _findings(_Found(chosen, views, distances, case, settings), judged, tell)
+        shared = _Found(chosen, views, distances, case, settings, len(chosen) * (len(chosen) - 1) // 2)
+        if library is not None:
+            shared, judged = _look_back(shared, judged, library, tell)
+        findings = _findings(shared, judged, tell)
     screening = Screening(
         inputs=reading.inputs,
         pages=reading.pages,
         figures=reading.figures,
-        panels=reading.panels,
+        panels=(*reading.panels, *(panel for panel in shared.panels if panel.earlier)),
         findings=findings,
         problems=reading.problems,
         seconds=round(time.monotonic() - start, 3),
@@ -246,6 +255,45 @@ class _Found(NamedTuple):
     distances: NDArray[np.float32]
     case: Path
     settings: Settings
+    pairs: int
+
+
+def _look_back(shared: _Found, judged: list[Judged], library: str, tell: Progress) -> tuple[_Found, list[Judged]]:
+    """Look for the panels in a library; return all with the earlier panels that were found, and with their pairs."""
+    from twinscope import corpus  # it loads LanceDB, which a screening without a library has no need of
+
+    settings, count = shared.settings, len(shared.panels)
+    images = [pixels.read_png(shared.case / "panels" / f"{panel.id}.png") for panel in shared.panels]
+    own = {panel.source.sha256 for panel in shared.panels}
+    near = corpus.nearby(images, corpus.opened(library), settings.library.screened, settings, own)
+    views = [features.view(image, settings.features) for image in near.images]
+    found = [
+        one
+        for several in corpus.judged(shared.views, views, near.pairs, settings, tell)
+        for one in several
+        if one.probability >= settings.findings.probability
+    ]
+    wanted = sorted({one.b for one in found})
+    numbers = {number: count + k for k, number in enumerate(wanted)}
+    panels = [
+        corpus.panel(near.rows[number], near.images[number], f"e{k}", library) for k, number in enumerate(wanted, 1)
+    ]
+    for panel, number in zip(panels, wanted, strict=True):
+        pixels.write_png(shared.case / "panels" / f"{panel.id}.png", near.images[number])
+    distances = np.full((count + len(wanted),) * 2, np.inf, np.float32)
+    distances[:count, :count] = shared.distances
+    for a, pairs in enumerate(near.pairs):
+        for number, distance in pairs:
+            if number in numbers:
+                distances[a, numbers[number]] = distance
+    more = [one._replace(b=numbers[one.b]) for one in found]
+    both = shared._replace(
+        panels=[*shared.panels, *panels],
+        views=[*shared.views, *(views[number] for number in wanted)],
+        distances=distances,
+        pairs=shared.pairs + sum(map(len, near.pairs)),
+    )
+    return both, [*judged, *more]
 
 
 def _findings(shared: _Found, judged: Sequence[Judged], tell: Progress) -> tuple[Finding, ...]:
@@ -255,9 +303,8 @@ def _findings(shared: _Found, judged: Sequence[Judged], tell: Progress) -> tuple
     for old in folder.glob("f*.png"):
         old.unlink()
     ordered = sorted(judged, key=lambda j: (-round(j.probability, 6), -j.numbers["inliers"], j.a, j.b))
-    pairs = len(shared.panels) * (len(shared.panels) - 1) // 2
     most = shared.settings.findings.most
-    expected = [judge.expected_false(min(round(one.probability, 4), most), pairs) for one in ordered]
+    expected = [judge.expected_false(min(round(one.probability, 4), most), shared.pairs) for one in ordered]
     items = list(zip(range(1, len(ordered) + 1), ordered, expected, strict=True))
     out: list[Finding] = []
     for start in range(0, len(items), AT_ONCE):  # the processes must not use a network, so it stands between them
@@ -297,7 +344,9 @@ def _finding(shared: _Found, item: tuple[tuple[int, Judged, float], comparing.Lo
     (number, found, expected), look, answer = item
     settings = shared.settings
     a, b = shared.panels[found.a], shared.panels[found.b]
-    told = comparing.tell(shared.views[found.a], shared.views[found.b], found.alignment, look, answer, settings.compare)
+    views = shared.views[found.a], shared.views[found.b]
+    published = (b.earlier.size[1] / b.size[1], b.earlier.size[0] / b.size[0]) if b.earlier else (1.0, 1.0)
+    told = comparing.tell(*views, found.alignment, look, answer, settings.compare, published)
     shares = (told.region_a.area / (a.size[0] * a.size[1]), told.region_b.area / (b.size[0] * b.size[1]))
     probability = min(round(found.probability, 4), settings.findings.most)
     return Finding(

@@ -160,6 +160,26 @@ class Second(_Stage):
     least: float = Field(0.1, ge=0, lt=1, description="in the place of evidence.least")
 
 
+class Shelf(_Stage):
+    """How earlier panels are kept in a library, and looked for there."""
+
+    picture_px: int = Field(400, ge=64, description="longest side of the kept picture of a panel")
+    quality: int = Field(90, ge=50, le=100, description="JPEG quality of the kept picture")
+    crops: bool = Field(
+        True, description="vectors of the corners and the middle of a panel, too, so that parts are found"
+    )
+    crop: float = Field(0.6, gt=0.2, lt=1, description="side of such a part, as a share of the panel's")
+    batch: int = Field(256, ge=1, description="panels that are acknowledged together, at least")
+    exact: int = Field(100_000, ge=256, description="vectors from which on an index is used")
+    lists: int = Field(1024, ge=1, description="lists of the index (IVF)")
+    probed: int = Field(10, ge=1, description="lists that are looked through for a query")
+    bytes_a_vector: int = Field(16, ge=1, le=128, description="of the product quantisation, 8 bits each")
+    refined: int = Field(10, ge=1, description="so many times the wanted vectors are measured exactly")
+    unindexed: float = Field(0.1, gt=0, lt=1, description="share of vectors outside the index that has it refreshed")
+    looked: int = Field(100, ge=1, le=1000, description="panels near a query that `library search` looks at closely")
+    screened: int = Field(10, ge=1, le=1000, description="the same in a screening, for each of its panels")
+
+
 class Settings(_Stage):
     """All settings of a screening."""
 
@@ -172,6 +192,7 @@ class Settings(_Stage):
     second: Second = Second()
     compare: Compare = Compare()
     findings: Findings = Findings()
+    library: Shelf = Shelf()
     seed: int = Field(0, description="of every random draw")
     threads: int = Field(2, ge=1, le=64, description="processor threads")
 

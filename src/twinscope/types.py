@@ -105,8 +105,23 @@ class Figure(Record):
     caption: str = ""
 
 
+class Earlier(Record):
+    """Where a panel of the library comes from: the library, the document's title there, the panel's id and size in it.
+
+    `size` is (height, width) in pixels as published.
+    """
+
+    library: str
+    title: str = ""
+    panel: str
+    size: tuple[int, int]
+
+
 class Panel(Record):
-    """One panel of a figure; `size` is (height, width) in pixels; its pixels lie in `panels/<id>.png` of the case."""
+    """One panel of a figure; `size` is (height, width) in pixels; its pixels lie in `panels/<id>.png` of the case.
+
+    A panel that was found in a library has `earlier`, and its pixels are the small ones that are kept there.
+    """
 
     id: str
     figure: str
@@ -115,6 +130,7 @@ class Panel(Record):
     label: str = ""
     caption: str = ""
     source: Origin
+    earlier: Earlier | None = None
 
 
 class Match(Record):

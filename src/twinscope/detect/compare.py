@@ -119,8 +119,19 @@ def unmarked(seen: Look, answer: heat.Heat, settings: Compare) -> Look | None:
     return seen._replace(frame=chosen, marked=True, planes=heat.given(chosen.a, chosen.b, clean, seen.inverted))
 
 
-def tell(a: View, b: View, alignment: Alignment, seen: Look, answer: heat.Heat, settings: Compare) -> Comparison:
-    """Tell what the network's answer means: the places that were edited, each with its kind, and the verdict."""
+def tell(
+    a: View,
+    b: View,
+    alignment: Alignment,
+    seen: Look,
+    answer: heat.Heat,
+    settings: Compare,
+    published: tuple[float, float] = (1.0, 1.0),
+) -> Comparison:
+    """Tell what the network's answer means: the places that were edited, each with its kind, and the verdict.
+
+    `published` is how many times wider and higher b is where it stands than in the picture that is kept of it.
+    """
     shared = seen.frame
     hot = heat.at_size(answer, shared.clean)
     unsure = _unsure(shared, hot, settings)
@@ -139,7 +150,11 @@ def tell(a: View, b: View, alignment: Alignment, seen: Look, answer: heat.Heat, 
     to_b = np.asarray(np.linalg.inv(b.to_work) @ np.linalg.inv(shared.to_frame_b), np.float64)
     places = _edits(found, seen, (to_a, a.size), (to_b, b.size))
     cropped = region_a.area < 0.97 * a.size[0] * a.size[1] or region_b.area < 0.97 * b.size[0] * b.size[1]
-    steps = [*geometry.words(transform, region_a, cropped), *_planes(shared.planes, a, b), *seen.steps]
+    steps = [
+        *geometry.words(geometry.scaling(*published) @ transform, region_a, cropped),
+        *_planes(shared.planes, a, b),
+        *seen.steps,
+    ]
     if seen.marked:
         steps.append("letters or marks drawn over")
     if throughout:

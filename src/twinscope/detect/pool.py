@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -41,7 +42,10 @@ def each(work: Callable[[S, I], R], state: S, items: Sequence[I], processes: int
     _alone()  # before the fork: OpenCV's threads must not be there when a process that lacks them is made
     pool = ProcessPoolExecutor(processes, context, initializer=_start, initargs=(state, os.getpid(), forked))
     try:
-        waiting = [pool.submit(_run, work, item) for item in items]
+        with warnings.catch_warnings():
+            # LanceDB warns of forks; nothing of it is under way here, and these processes do not use it
+            warnings.filterwarnings("ignore", "lancedb fork support is experimental", RuntimeWarning)
+            waiting = [pool.submit(_run, work, item) for item in items]
         for one in waiting:
             yield one.result()
     except BrokenProcessPool as error:

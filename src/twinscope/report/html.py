@@ -113,7 +113,9 @@ def write(screening: Screening, case: Path) -> Path:
 def render(screening: Screening, case: Path) -> str:
     """Return the report as HTML text."""
     made = environment()
-    made.filters.update(file_name=words.file_name, n=_coordinate, points=_points, sig="{:.7g}".format)
+    made.filters.update(
+        file_name=words.file_name, document=words.document, n=_coordinate, points=_points, sig="{:.7g}".format
+    )
     made.globals.update(STATUS=words.STATUS, KINDS=words.KINDS, caveat=why.CAVEAT, said=words.edit)
     made.globals.update(MOST=edits.MOST, LEVEL=edits.LEVEL, colours=pictures.tables())
     pool = _Pool(case, _shares(screening))
@@ -194,8 +196,9 @@ def _findings(screening: Screening, names: dict[str, str], pool: _Pool) -> list[
 
 def _files(ids: tuple[str, ...], panels: dict[str, Panel]) -> list[str]:
     """Return the names of the files that panels come from, each path once."""
-    paths = dict.fromkeys(panels[name].source.path for name in ids if name in panels)
-    return [words.file_name(path) for path in paths] or [""]
+    return list(
+        {panels[name].source.path: words.document(panels[name]) for name in ids if name in panels}.values()
+    ) or [""]
 
 
 def _groups(
@@ -416,7 +419,7 @@ def _gallery(
             part_of.setdefault(name, []).append(found["number"])
     out = []
     for panel in screening.panels:
-        file = words.file_name(panel.source.path)
+        file = words.document(panel)
         out.append(
             {
                 "panel": panel,

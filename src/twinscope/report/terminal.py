@@ -10,8 +10,8 @@ from twinscope.report.groups import Group, groups
 from twinscope.report.words import (
     classes_line,
     count,
+    document,
     edit_kinds,
-    file_name,
     number,
     panel_names,
     together,
@@ -90,7 +90,7 @@ def _names(screening: Screening) -> tuple[dict[str, str], dict[str, str]]:
     names, files = panel_names(screening, across=False), {}
     many = len({panel.source.path for panel in screening.panels}) > 1
     for panel in screening.panels:
-        file = file_name(panel.source.path)
+        file = document(panel)
         if many and not names[panel.id].startswith(file):
             files[panel.id] = file
         if panel.source.page is not None and not names[panel.id].startswith("Page "):

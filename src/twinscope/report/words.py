@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from twinscope.report.groups import Group
-from twinscope.types import Classes, Edit, EditKind, Finding, InputFile, Screening
+from twinscope.types import Classes, Edit, EditKind, Finding, InputFile, Panel, Screening
 
 STATUS = {
     "ok": "read in full",
@@ -220,10 +220,11 @@ def panel_names(screening: Screening, across: bool = True) -> dict[str, str]:
         sofar[key] += 1
         alone = lettered[key, label] == 1 if label else total[key] == 1 and not key[1].startswith("Page ")
         name = f"{key[1]} {label}".strip()
-        out[panel.id] = name if alone else f"{name}, panel {sofar[key]}"
+        which = visible(panel.earlier.panel) if panel.earlier else str(sofar[key])
+        out[panel.id] = name if alone and not panel.earlier else f"{name}, panel {which}"
     if not across:
         return out
-    files = {panel.id: file_name(panel.source.path) for panel in screening.panels}
+    files = {panel.id: document(panel) for panel in screening.panels}
     ids = {panel.id: visible(panel.id) for panel in screening.panels}
     return _told_apart(_told_apart(out, files), ids)
 
@@ -234,6 +235,16 @@ def _told_apart(names: dict[str, str], extra: dict[str, str]) -> dict[str, str]:
     for key, name in names.items():
         alike.setdefault(name, set()).add(extra[key])
     return {key: f"{name} ({extra[key]})" if len(alike[name]) > 1 else name for key, name in names.items()}
+
+
+def document(panel: Panel) -> str:
+    """Return what the document of a panel is called: its file; of one in the library its title, too."""
+    name = file_name(panel.source.path)
+    if panel.earlier is None:
+        return name
+    return (
+        f"{visible(panel.earlier.title)} ({name}, in the library)" if panel.earlier.title else f"{name}, in the library"
+    )
 
 
 def file_name(path: object) -> str:

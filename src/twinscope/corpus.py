@@ -1,0 +1,416 @@
+"""Documents into a library of earlier panels, and panels looked for there: what `library` keeps and `detect` can tell.
+
+add       documents are read as in a screening; each picture panel gives a vector of the whole, and of its parts
+search    every panel's vectors in one query (stage 1); the nearest are looked at closely and ranked anew (stage 2)
+"""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import pyarrow as pa
+from threadpoolctl import threadpool_limits
+
+from twinscope import ingest, pixels
+from twinscope.detect import candidates, embed, features, judge, pool
+from twinscope.detect.features import View
+from twinscope.detect.judge import Judged
+from twinscope.errors import BrokenError, UsageError
+from twinscope.ingest import files
+from twinscope.library import store
+from twinscope.pixels import Image
+from twinscope.settings import Settings, Shelf
+from twinscope.types import PICTURE_KINDS, Box, Earlier, Origin, Panel, Problem
+
+Progress = Any
+Key = tuple[str, str]
+
+
+class Added(NamedTuple):
+    """What became of documents: how many are new and how many were there, panels and vectors written, problems."""
+
+    documents: int
+    known: int
+    panels: int
+    vectors: int
+    problems: tuple[Problem, ...]
+    mended: tuple[str, ...]
+
+
+class Hit(NamedTuple):
+    """A panel of the library for a panel that is looked for: how near in the embedding space, and what a closer look
+    says; `judged` is None where the two show nothing alike.
+    """
+
+    distance: float
+    row: dict[str, Any]
+    judged: Judged | None
+
+    @property
+    def probability(self) -> float:
+        return 0.0 if self.judged is None else self.judged.probability
+
+
+def add(
+    paths: Sequence[Path], uri: str, settings: Settings, progress: Progress = None, titles: Path | None = None
+) -> Added:
+    """Add documents, pictures and folders to a library, some hundred panels at a time; each such part is safe at once.
+
+    A document that is there, by the hash of its bytes, is not read again. titles: a CSV file with the columns file and
+    title. What cannot be read is a problem, never an exception. Raises UsageError, LibraryError.
+    """
+    tell = progress or (lambda stage, done, total: None)
+    named = _titles(titles)
+    sources, skipped = files.expand(paths)
+    problems = [Problem(path=one.path, reason=one.reason) for one in skipped]
+    with store.writing(uri) as library:
+        known = {one["document"] for one in store.documents(library, embed.MODEL)}
+        mended = library.told
+    counts = dict.fromkeys(("documents", "known", "panels", "vectors"), 0)
+    waiting: list[pa.Table] = []
+    tell("library", 0, len(sources))
+
+    def write() -> None:
+        if waiting:
+            with store.writing(uri) as library:
+                counts["vectors"] += store.add(library, pa.concat_tables(waiting))
+                store.refresh(library, settings.library)
+            waiting.clear()
+
+    for done, part in _read(sources, known, settings, counts, problems):
+        if part is not None:
+            counts["documents"] += len(part.inputs)
+            rows = _rows(part, settings, named)
+            counts["panels"] += sum(row["crop"] == 0 for row in rows)
+            waiting.append(pa.Table.from_pylist(rows, schema=store.SCHEMA))
+            if sum(len(table) for table in waiting) >= settings.library.batch * (6 if settings.library.crops else 1):
+                write()
+        tell("library", done, len(sources))
+    write()
+    return Added(problems=tuple(problems), mended=mended, **counts)
+
+
+class _Part(NamedTuple):
+    """Documents that were read: their hashes and names, and their picture panels with their pixels."""
+
+    inputs: list[str]
+    panels: list[tuple[Panel, Image]]
+
+
+AT_ONCE = 16
+"""Files that are read at a time."""
+
+
+def _read(
+    sources: Sequence[files.Source],
+    known: set[str],
+    settings: Settings,
+    counts: dict[str, int],
+    problems: list[Problem],
+) -> Iterator[tuple[int, _Part | None]]:
+    """Yield how many sources are done, and what those that were new gave."""
+    begun: set[str] = set()
+    for start in range(0, len(sources), AT_ONCE):
+        chosen = []
+        for source in sources[start : start + AT_ONCE]:
+            sha256 = _sha256(source.file)
+            if sha256 in known or sha256 in begun:
+                counts["known"] += 1
+            else:
+                chosen.append(Path(source.path))
+                begun.add(sha256 or source.path)
+        done = min(start + AT_ONCE, len(sources))
+        if not chosen:
+            yield done, None
+            continue
+        with tempfile.TemporaryDirectory(prefix="twinscope-") as room:
+            case = Path(room)
+            reading = ingest.read(chosen, case, settings)
+            problems += reading.problems
+            fresh = {one.sha256 for one in reading.inputs if one.status in ("ok", "partial")} - known
+            known |= fresh
+            panels = [
+                (panel, pixels.read_png(case / "panels" / f"{panel.id}.png"))
+                for panel in reading.panels
+                if panel.source.sha256 in fresh and is_picture(panel, settings)
+            ]
+            yield done, _Part(sorted(fresh), panels)
+
+
+def _sha256(file: Path) -> str:
+    """Return the hash of a file as hex, "" of one that cannot be read: reading it says why."""
+    try:
+        return files.sha256(file)
+    except BrokenError:
+        return ""
+
+
+def is_picture(panel: Panel, settings: Settings) -> bool:
+    """Say whether a panel is compared with others: a picture, and not too small."""
+    return panel.kind in PICTURE_KINDS and min(panel.size) >= settings.findings.least_side_px
+
+
+def _rows(part: _Part, settings: Settings, titles: dict[str, str]) -> list[dict[str, Any]]:
+    """Return the rows of panels: one for the whole, with its picture, and one for each part."""
+    shelf = settings.library
+    cut = [(panel, image, k, box) for panel, image in part.panels for k, box in enumerate(windows(panel.size, shelf))]
+    points = embed.embed([_cut(image, box) for _, image, _, box in cut], embed.MODEL, settings.threads)
+    rows = []
+    for (panel, image, k, box), point in zip(cut, points, strict=True):
+        name = panel.source.path
+        rows.append({
+            "document": panel.source.sha256, "panel": panel.id.partition("-")[2], "crop": k, "box_px": list(box),
+            "model": embed.MODEL, "vector": point, "title": titles.get(Path(name).name) or titles.get(name, ""),
+            "file": name, "page": panel.source.page, "figure": panel.figure.partition("-")[2], "label": panel.label,
+            "caption": panel.caption, "kind": panel.kind, "height": panel.size[0], "width": panel.size[1],
+            "picture": pixels.jpeg(pixels.thumbnail(image, shelf.picture_px), shelf.quality) if k == 0 else None,
+        })  # fmt: skip
+    return rows
+
+
+def windows(size: tuple[int, int], shelf: Shelf) -> list[Box]:
+    """Return the parts of a panel of a size (height, width) that have a vector: the whole first, corners and middle."""
+    height, width = size
+    out = [Box(0.0, 0.0, float(width), float(height))]
+    if not shelf.crops or min(size) * shelf.crop < 24:
+        return out
+    h, w = round(height * shelf.crop), round(width * shelf.crop)
+    places = [(0, 0), (width - w, 0), (0, height - h), (width - w, height - h), ((width - w) // 2, (height - h) // 2)]
+    return out + [Box(float(x), float(y), float(x + w), float(y + h)) for x, y in places]
+
+
+def _cut(image: Image, box: Box) -> Image:
+    x0, y0, x1, y1 = (round(value) for value in box)
+    return image[y0:y1, x0:x1]
+
+
+# ---------------------------------------------------------------------------------------------------- searching
+
+
+def nearest(library: store.Library, images: Sequence[Image], k: int, settings: Settings) -> list[list[store.Hit]]:
+    """Return for each picture the `k` panels whose nearest vector is nearest to one of its own; one query for all."""
+    cut = [(n, _cut(image, box)) for n, image in enumerate(images) for box in
+           windows((image.shape[0], image.shape[1]), settings.library)]  # fmt: skip
+    points = embed.embed([part for _, part in cut], embed.MODEL, settings.threads)
+    found = store.nearest(library, points, k, embed.MODEL, settings.library)
+    out: list[dict[Key, store.Hit]] = [{} for _ in images]
+    for (n, _), hits in zip(cut, found, strict=True):
+        for hit in hits:
+            if hit.key not in out[n] or hit.distance < out[n][hit.key].distance:
+                out[n][hit.key] = hit
+    return [sorted(hits.values(), key=lambda hit: (hit.distance, hit.key))[:k] for hits in out]
+
+
+class Nearby(NamedTuple):
+    """The panels of a library near some pictures: their rows and kept pixels, and by picture [(number, distance)]."""
+
+    rows: list[dict[str, Any]]
+    images: list[Image]
+    pairs: list[list[tuple[int, float]]]
+
+
+def nearby(
+    images: Sequence[Image], library: store.Library, k: int, settings: Settings, without: Collection[str] = ()
+) -> Nearby:
+    """Return the `k` panels nearest to each picture; none of the documents `without` (their sha256)."""
+    found = [
+        [hit for hit in hits if hit.row["document"] not in without][:k]
+        for hits in nearest(library, images, k * (2 if without else 1), settings)
+    ]
+    rows = {hit.key: hit.row for hits in found for hit in hits}
+    kept = store.pictures(library, rows)
+    numbers = {key: number for number, key in enumerate(rows)}
+    pairs = [[(numbers[hit.key], hit.distance) for hit in hits] for hits in found]
+    return Nearby(list(rows.values()), [decoded(kept[key]) for key in rows], pairs)
+
+
+def search(
+    images: Sequence[Image], library: store.Library, settings: Settings, progress: Progress = None
+) -> list[list[Hit]]:
+    """Look for pictures (HxW or HxWx3 uint8) in a library: for each the panels found, the most probable first.
+
+    Stage 1: the `settings.library.looked` panels with the nearest vectors, for all pictures in one query. Stage 2
+    (black-2021, section 3.3): each is aligned and judged, the comparator's "distinct" among the evidence. Those that
+    are as good as certain, and those that show nothing alike, come by their distance.
+    """
+    tell = progress or (lambda stage, done, total: None)
+    with threadpool_limits(1, "blas"):
+        cv2.setNumThreads(1)
+        found = nearby(images, library, settings.library.looked, settings)
+        with ThreadPoolExecutor(settings.threads) as threads:
+            seen = list(threads.map(lambda one: features.view(one, settings.features), [*images, *found.images]))
+        views, others = seen[: len(images)], seen[len(images) :]
+        out = []
+        for pairs, known in zip(found.pairs, judged(views, others, found.pairs, settings, tell), strict=True):
+            said = {one.b: one for one in known}
+            hits = [Hit(distance, found.rows[number], said.get(number)) for number, distance in pairs]
+            out.append(sorted(hits, key=lambda hit: (-min(round(hit.probability, 2), judge.SURE), hit.distance)))
+    return out
+
+
+class _Looked(NamedTuple):
+    """What the processes that look for panels among earlier ones share."""
+
+    views: Sequence[View]
+    others: Sequence[View]
+    settings: Settings
+
+
+def judged(
+    views: Sequence[View],
+    others: Sequence[View],
+    pairs: Sequence[Sequence[tuple[int, float]]],
+    settings: Settings,
+    progress: Progress = None,
+) -> list[list[Judged]]:
+    """Judge each view against those of `others` that `pairs` name [(number, distance)]; a counts views, b others."""
+    tell = progress or (lambda stage, done, total: None)
+    items = [(a, list(near[k : k + TOGETHER])) for a, near in enumerate(pairs) for k in range(0, len(near), TOGETHER)]
+    out: list[list[Judged]] = [[] for _ in views]
+    tell("earlier", 0, len(items))
+    work = pool.each(_measure, _Looked(views, others, settings), items, settings.threads)
+    for done, ((a, near), measured) in enumerate(zip(items, work, strict=True), 1):
+        for one in judge.most_probable(measured, settings.threads):
+            out[a].append(one._replace(a=a, b=near[one.b - 1][0]))
+        tell("earlier", done, len(items))
+    return out
+
+
+TOGETHER = 25
+"""Earlier panels that one process looks at for a panel before it takes the next."""
+
+
+def _measure(
+    shared: _Looked, item: tuple[int, list[tuple[int, float]]]
+) -> list[tuple[candidates.Candidate, list[judge.Measured]]]:
+    """Look for one panel in some earlier ones; runs in a process of its own."""
+    a, near = item
+    views = [shared.views[a], *(shared.others[number] for number, _ in near)]
+    distances = np.full((len(views), len(views)), np.inf, np.float32)
+    distances[0, 1:] = [distance for _, distance in near]
+    ready = candidates.prepare(views, shared.settings, distances)
+    return [
+        (one, judge.measure(views[0], views[one.b], one, shared.settings))
+        for one in candidates.of_panel(0, ready, shared.settings)
+    ]
+
+
+class Queries(NamedTuple):
+    """What is looked for: panels by name with their pixels, and what could not be read."""
+
+    panels: list[tuple[str, Image]]
+    problems: tuple[Problem, ...]
+
+
+def queries(path: Path, case: Path, settings: Settings, progress: Progress = None) -> Queries:
+    """Return the panels of a paper that are compared, or a picture as a whole; `case` is a folder to work in."""
+    whole = path.suffix.lower() in files.EXTENSIONS and files.EXTENSIONS[path.suffix.lower()] in files.PICTURES
+    if whole:
+        settings = settings.model_copy(update={"ingest": settings.ingest.model_copy(update={"split": False})})
+    reading = ingest.read([path], case, settings, progress)
+    panels = [panel for panel in reading.panels if whole or is_picture(panel, settings)]
+    place = {panel.id: "" if panel.source.page is None else f", page {panel.source.page}" for panel in panels}
+    named = [f"{panel.source.path}{place[panel.id]}{', ' + panel.label if panel.label else ''}" for panel in panels]
+    pictures = [pixels.read_png(case / "panels" / f"{panel.id}.png") for panel in panels]
+    return Queries(list(zip(named, pictures, strict=True)), reading.problems)
+
+
+def opened(uri: str) -> store.Library:
+    """Open a library for reading; see `store.open_library`."""
+    return store.open_library(uri)
+
+
+def panel(row: dict[str, Any], image: Image, name: str, uri: str) -> Panel:
+    """Return the record of a panel of a library, whose pixels are its kept picture."""
+    return Panel(
+        id=name,
+        figure=f"{name}-{row['figure']}",
+        kind=row["kind"],
+        size=(image.shape[0], image.shape[1]),
+        label=row["label"],
+        caption=row["caption"],
+        source=Origin(path=row["file"], sha256=row["document"], page=row["page"]),
+        earlier=Earlier(library=uri, title=row["title"], panel=row["panel"], size=(row["height"], row["width"])),
+    )
+
+
+def decoded(picture: bytes) -> Image:
+    """Return the pixels of a kept picture: HxW or HxWx3 RGB uint8."""
+    image = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED)
+    return np.asarray(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def told(hit: Hit, settings: Settings) -> dict[str, Any]:
+    """Return a hit as a line of a result: the earlier panel, and how near and how probably the same source it is."""
+    row: dict[str, Any] = {**hit.row, "distance": round(hit.distance, 4),
+                           "probability": min(round(hit.probability, 4), settings.findings.most)}  # fmt: skip
+    row.pop("crop")
+    if hit.judged is not None:
+        row["inverted"] = hit.judged.alignment.inverted
+    return row
+
+
+def reembed(uri: str, settings: Settings, progress: Progress = None) -> int:
+    """Give panels whose vectors are another model's those of this one, from their kept pictures; return how many.
+
+    A document changes as a whole; stopped, the same call goes on.
+    """
+    tell = progress or (lambda stage, done, total: None)
+    store.open_library(uri)
+    with store.writing(uri) as library:
+        old = store.of_other_models(library, embed.MODEL)
+        tell("reembed", 0, len(old))
+        for done, part in _by_document(old, settings.library.batch):
+            kept = store.pictures(library, {(row["document"], row["panel"]) for row in part})
+            rows = [new for row in part for new in _renewed(row, kept[row["document"], row["panel"]], settings)]
+            store.replace(library, pa.Table.from_pylist(rows, schema=store.SCHEMA), embed.MODEL)
+            tell("reembed", done, len(old))
+    return len(old)
+
+
+def _by_document(rows: list[dict[str, Any]], least: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Yield how many rows are done with the next part: documents as a whole, `least` rows or more at a time."""
+    rows = sorted(rows, key=lambda row: row["document"])
+    part: list[dict[str, Any]] = []
+    for k, row in enumerate(rows):
+        part.append(row)
+        if k + 1 == len(rows) or (len(part) >= least and rows[k + 1]["document"] != row["document"]):
+            yield k + 1, part
+            part = []
+
+
+def _renewed(row: dict[str, Any], picture: bytes, settings: Settings) -> list[dict[str, Any]]:
+    """Return the rows of a panel with new vectors, made from its kept picture."""
+    image = decoded(picture)
+    scale = row["width"] / image.shape[1], row["height"] / image.shape[0]
+    boxes = windows((row["height"], row["width"]), settings.library)
+    small = [Box(b.x0 / scale[0], b.y0 / scale[1], b.x1 / scale[0], b.y1 / scale[1]) for b in boxes]
+    points = embed.embed([_cut(image, box) for box in small], embed.MODEL, settings.threads)
+    return [
+        {
+            **row,
+            "crop": k,
+            "box_px": list(box),
+            "model": embed.MODEL,
+            "vector": point,
+            "picture": None if k else picture,
+        }
+        for k, (box, point) in enumerate(zip(boxes, points, strict=True))
+    ]
+
+
+def _titles(file: Path | None) -> dict[str, str]:
+    if file is None:
+        return {}
+    with file.open(newline="", encoding="utf-8-sig") as stream:
+        rows = csv.DictReader(stream)
+        if not {"file", "title"} <= set(rows.fieldnames or ()):
+            raise UsageError(f"{file} lacks a column; it needs file and title")
+        return {row["file"]: row["title"] for row in rows}

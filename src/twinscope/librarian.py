@@ -1,0 +1,314 @@
+"""The commands of the library of earlier panels. Parse, call, print.
+
+They are part of the command line in `cli.py`; nothing heavy is imported at the top.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from twinscope.console import (
+    EXIT_PROBLEMS,
+    JsonOption,
+    SetOption,
+    SettingsOption,
+    ThreadsOption,
+    check_inputs,
+    interruptible,
+    progress_bars,
+    say,
+    settings_of,
+)
+from twinscope.errors import UsageError
+
+library_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="""Keep the panels of earlier papers, and look for a new one among them.
+
+The library is a folder, or a place on an object store (s3://BUCKET/PATH). What a command has acknowledged is on the
+disk: neither a crash nor a full disk takes it away.""",
+)
+
+LibraryOption = Annotated[
+    str,
+    typer.Option("--library", metavar="DIR", envvar="TWINSCOPE_LIBRARY", help="The library: a folder, or s3://..."),
+]
+MOST_TOLD = 20
+"""Problems, documents and hits of a panel that are printed; --json has all of them."""
+
+
+@library_app.command("add")
+def add(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATHS", help="Papers: PDF, DOCX, PPTX, ODT, EPUB, images, ZIP, folders."),
+    ],
+    library: LibraryOption,
+    titles: Annotated[
+        Path | None, typer.Option("--titles", metavar="CSV", help="A file with the columns file and title.")
+    ] = None,
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    threads: ThreadsOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Add papers and pictures to a library; it is made if there is none.
+
+    Each picture panel is kept with its vectors, a small picture and where it stands. A file that is there, by the hash
+    of its bytes, is not read again: run the same command again after an interruption. Several may add at once.
+    """
+    began = time.monotonic()
+    chosen = settings_of(settings, set_, threads)
+    check_inputs([*paths, *([titles] if titles else [])])
+    with interruptible(Path(library)), progress_bars() as progress:
+        from twinscope import corpus
+
+        added = corpus.add(paths, library, chosen, progress, titles)
+    told = {"library": library, **added._asdict(), "seconds": round(time.monotonic() - began, 3)}
+    told["problems"] = [one.model_dump(mode="json") for one in added.problems]
+    told["mended"] = list(added.mended)
+    if json_:
+        typer.echo(json.dumps(told, indent=2))
+    else:
+        _mended(added.mended)
+        known = f"; {added.known} were there already" if added.known else ""
+        typer.echo(f"{added.documents} documents added to {library}, with {added.panels} panels{known}")
+        _problems(told["problems"])
+    if added.problems:
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
+@library_app.command("search")
+def search(
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A picture, taken whole; or a paper, with all its panels.")
+    ],
+    library: LibraryOption,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="Panels that are told for each.")] = 5,
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    threads: ThreadsOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Look for a picture, or for all panels of a paper, in a library.
+
+    The nearest panels by the embedding are aligned and judged as in a screening. Told are the most probable ones, and
+    after them, at 0 %, the nearest that show nothing alike. For a report with the evidence: `screen --library`.
+    """
+    chosen = settings_of(settings, set_, threads)
+    check_inputs([path])
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; `search` takes a picture or a paper")
+    with interruptible(Path(library)), progress_bars() as progress:
+        from twinscope import corpus
+        from twinscope.library import store
+
+        opened = store.open_library(library)
+        with tempfile.TemporaryDirectory(prefix="twinscope-") as room:
+            read = corpus.queries(path, Path(room), chosen, progress)
+        found = corpus.search([image for _, image in read.panels], opened, chosen, progress)
+    rows = [
+        {"panel": name, "hits": [corpus.told(hit, chosen) for hit in hits[:top]]}
+        for (name, _), hits in zip(read.panels, found, strict=True)
+    ]
+    problems = [one.model_dump(mode="json") for one in read.problems]
+    if json_:
+        typer.echo(json.dumps({"library": library, "panels": rows, "problems": problems}, indent=2))
+    else:
+        _mended(opened.told)
+        typer.echo("\n".join(_hits(rows)) or f"there is no picture panel in {path}")
+        _problems(problems)
+    if problems:
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
+@library_app.command("remove")
+def remove(
+    documents: Annotated[
+        list[str], typer.Argument(metavar="DOCUMENT", help="A file name, or the first 8 or more digits of its hash.")
+    ],
+    library: LibraryOption,
+    json_: JsonOption = False,
+) -> None:
+    """Remove documents from a library.
+
+    They are found no more from then on; `twinscope library compact --keep-hours 0` then takes their bytes off the
+    disk.
+    """
+    with interruptible(Path(library)):
+        from twinscope.library import store
+
+        store.open_library(library)  # a library must be there
+        with store.writing(library) as opened:
+            chosen = _chosen(store.documents(opened), documents)
+            rows = store.remove(opened, [one["document"] for one in chosen])
+    if json_:
+        typer.echo(json.dumps({"library": library, "removed": chosen, "vectors": rows}, indent=2))
+    else:
+        _mended(opened.told)
+        for one in chosen:
+            typer.echo(f"removed {one['file']} ({one['document'][:12]}), {one['panels']} panels")
+
+
+@library_app.command("info")
+def info(
+    library: LibraryOption,
+    documents: Annotated[bool, typer.Option("--documents", help="List the documents, too.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Show what a library holds."""
+    from twinscope.library import store
+
+    opened = store.open_library(library)
+    told = store.info(opened)
+    listed = store.documents(opened) if documents else []
+    if json_:
+        typer.echo(json.dumps({**told, **({"list": listed} if documents else {})}, indent=2))
+        return
+    _mended(opened.told)
+    typer.echo(f"{library}: {told['documents']} documents, {told['panels']} panels, {told['vectors']} vectors")
+    for name, count in told["models"].items():
+        typer.echo(f"  {count} vectors of {name}")
+    index = told["index"]
+    typer.echo("  searched exactly" if index is None else f"  searched by an index; {index['unindexed']} not in it yet")
+    if told["bytes"] is not None:
+        typer.echo(f"  {told['bytes'] / 1e6:.1f} MB on the disk")
+    for one in listed:
+        typer.echo(f"{one['document'][:12]}  {one['panels']:4d} panels  {_name(one)}")
+
+
+@library_app.command("verify")
+def verify(library: LibraryOption, json_: JsonOption = False) -> None:
+    """Check a library: every file against its hash, every row against the others.
+
+    Exit code 3 where something is wrong. Bring a damaged library back from a copy.
+    """
+    from twinscope.library import store
+
+    with interruptible(Path(library)):
+        wrong = store.verify(store.open_library(library))
+    if json_:
+        typer.echo(json.dumps({"library": library, "whole": not wrong, "wrong": wrong}, indent=2))
+    else:
+        typer.echo("\n".join(wrong) if wrong else f"{library} is whole")
+    if wrong:
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
+@library_app.command("compact")
+def compact(
+    library: LibraryOption,
+    keep_hours: Annotated[
+        float,
+        typer.Option("--keep-hours", metavar="H", min=0, help="Keep what searches that began so long ago may need."),
+    ] = 1.0,
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Tidy a library: join small files, bring the index up to date, take removed documents off the disk."""
+    chosen = settings_of(settings, set_, None)
+    from twinscope.library import store
+
+    store.open_library(library)
+    with interruptible(Path(library)), store.writing(library) as opened:
+        before = store.info(opened)["bytes"]
+        store.compact(opened, 3600 * keep_hours)
+        store.refresh(opened, chosen.library)
+        after = store.info(opened)["bytes"]
+    if json_:
+        typer.echo(json.dumps({"library": library, "bytes_before": before, "bytes": after}, indent=2))
+    else:
+        _mended(opened.told)
+        sizes = "" if after is None else f": {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now"
+        typer.echo(f"{library} is tidied{sizes}")
+
+
+@library_app.command("export")
+def export(
+    library: LibraryOption,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The Parquet file to write.")],
+    json_: JsonOption = False,
+) -> None:
+    """Write all rows of a library to a Parquet file: where each panel stands, its vectors, its small picture."""
+    if output.exists():
+        raise UsageError(f"{output} is there already; name a new file, so that nothing is overwritten")
+    with interruptible(output):
+        from twinscope.library import store
+
+        rows = store.export(store.open_library(library), output)
+    typer.echo(json.dumps({"output": str(output), "vectors": rows}) if json_ else f"{output}: {rows} vectors")
+
+
+@library_app.command("reembed")
+def reembed(
+    library: LibraryOption,
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    threads: ThreadsOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Give panels whose vectors are another network's the vectors of this one, from their kept pictures.
+
+    Until then such panels are not found: vectors of two networks are never compared.
+    """
+    chosen = settings_of(settings, set_, threads)
+    with interruptible(Path(library)), progress_bars() as progress:
+        from twinscope import corpus
+
+        count = corpus.reembed(library, chosen, progress)
+    told = {"library": library, "panels": count}
+    typer.echo(json.dumps(told) if json_ else f"{count} panels of {library} have new vectors")
+
+
+# --- printing ---------------------------------------------------------------------------------------------------
+
+
+def _hits(rows: list[dict[str, Any]]) -> list[str]:
+    from twinscope.report.words import visible
+
+    out = []
+    for row in rows:
+        out.append(visible(row["panel"]))
+        for hit in row["hits"]:
+            page = "" if hit["page"] is None else f", page {hit['page']}"
+            place = f"{_name(hit)}{page}, {hit['label'] or hit['figure'] or hit['panel']}"
+            out.append(f"  {100 * hit['probability']:5.1f} %  distance {hit['distance']:.2f}  {visible(place)}")
+    return out
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['title']} ({row['file']})" if row["title"] else str(row["file"])
+
+
+def _mended(told: tuple[str, ...]) -> None:
+    for line in told:
+        say(f"the library was mended: {line}")
+
+
+def _problems(problems: list[dict[str, Any]]) -> None:
+    for one in problems[:MOST_TOLD]:
+        say(f"{one['path']}: {one['reason']}")
+    if len(problems) > MOST_TOLD:
+        say(f"and {len(problems) - MOST_TOLD} problems more; --json has all of them")
+
+
+def _chosen(held: list[dict[str, Any]], wanted: list[str]) -> list[dict[str, Any]]:
+    """Return the documents that are meant by names or hashes. Raises UsageError where one is none or more than one."""
+    out = []
+    for text in wanted:
+        found = [one for one in held if text in (one["file"], Path(one["file"]).name, one["title"])
+                 or (len(text) >= 8 and one["document"].startswith(text.lower()))]  # fmt: skip
+        if len(found) != 1:
+            several = ", ".join(one["document"][:12] for one in found[:5])
+            why = f"stands for {len(found)} documents ({several}); name one by its hash" if found else "is not there"
+            raise UsageError(f"{text} {why}; `twinscope library info --documents` lists them all")
+        out += [one for one in found if one not in out]
+    return out

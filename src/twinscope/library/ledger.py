@@ -1,0 +1,213 @@
+"""What of a library on a local disk is safe: a list of its versions, each with its files, that only ever grows.
+
+LanceDB makes no fsync: a machine that stops may leave a version whose files are empty. So whoever writes holds the lock
+of the library, and a version counts only when its new files and their folders are on the disk and its line stands in
+`ledger.jsonl`. At the next opening, whatever is newer than the last whole line is put aside. An object store needs none
+of this: there a write is whole or is not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from twinscope.errors import LibraryError
+
+LEDGER, LOCK, ASIDE = "ledger.jsonl", "lock", "aside"
+HINT = "latest_version_hint.json"
+"""A file of LanceDB's that changes in place and that it can do without."""
+
+
+class Version(NamedTuple):
+    """A version that was acknowledged: its number, its new files {path: [size, sha256]}, and those that went."""
+
+    number: int
+    files: dict[str, tuple[int, str]]
+    gone: tuple[str, ...] = ()
+
+
+@contextmanager
+def locked(folder: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of a library; yields False where another process holds it and `wait` is not wished."""
+    with (folder / LOCK).open("a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True  # closing the file lets go, and so does the end of the process
+
+
+def versions(folder: Path) -> list[Version]:
+    """Return the acknowledged versions, oldest first. A last line that was cut off in the writing is none."""
+    path = folder / LEDGER
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    out = []
+    for number, line in enumerate(lines, 1):
+        try:
+            out.append(_parsed(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise LibraryError(f"line {number} of {path} is damaged; bring the library back from a copy") from error
+    return out
+
+
+def mend(folder: Path, table: str) -> list[str]:
+    """Put aside what is newer than the last whole version; tell what was done. The lock must be held.
+
+    Raises LibraryError where no version is whole.
+    """
+    known, told = versions(folder), []
+    broken = []
+    while known and (bad := _broken(folder, known[-1])):
+        broken.append(bad[0])
+        known.pop()
+    if broken:
+        if not known:
+            raise LibraryError(f"{folder} has no whole version ({broken[0]} is damaged); bring it back from a copy")
+        told.append(f"{broken[0]} is damaged: the library is as it was {len(broken)} acknowledged changes ago")
+    _write(folder, known)
+    last = known[-1].number if known else 0
+    root = folder / f"{table}.lance"
+    if not known and root.exists():
+        _put_aside(folder, root)
+        told.append("a library that was never finished was put aside")
+    newer = [path for path in (root / "_versions").glob("*.manifest") if number_of(path) > last]
+    for path in newer:
+        _put_aside(folder, path)
+    if newer:
+        (root / "_versions" / HINT).unlink(missing_ok=True)
+        _fsync(root / "_versions")
+        told.append("a change that was interrupted before it was acknowledged was dropped")
+    return told
+
+
+def acknowledge(folder: Path, number: int) -> None:
+    """Bring every new file and its folders to the disk, then the line that says so. The lock must be held."""
+    known = versions(folder)
+    alive = files_of(known)
+    there = {str(path.relative_to(folder)): path for path in _data(folder)}
+    new = {name: path for name, path in there.items() if name not in alive}
+    files = {}
+    for name, path in sorted(new.items()):
+        _fsync(path)
+        files[name] = _seal(path)
+    parents = {parent for path in new.values() for parent in path.relative_to(folder).parents}
+    for parent in sorted(parents):
+        _fsync(folder / parent)
+    gone = tuple(sorted(name for name in alive if name not in there))
+    _append(folder, Version(number, files, gone))
+
+
+def damaged(folder: Path) -> list[str]:
+    """Return the files, relative to the folder, that are absent or not what they were when they were acknowledged."""
+    alive = files_of(versions(folder))
+    return [name for name, seal in sorted(alive.items()) if not _whole(folder / name, seal)]
+
+
+def files_of(known: list[Version]) -> dict[str, tuple[int, str]]:
+    """Return the files that versions, oldest first, have left: {path: (size, sha256)}."""
+    alive: dict[str, tuple[int, str]] = {}
+    for version in known:
+        alive.update(version.files)
+        for name in version.gone:
+            alive.pop(name, None)
+    return alive
+
+
+def number_of(manifest: Path) -> int:
+    """Return the number of a version from the name of its manifest; the newer naming counts down from 2^64 - 1."""
+    number = int(manifest.stem)
+    return 2**64 - 1 - number if number >= 2**63 else number
+
+
+def shorten(folder: Path) -> None:
+    """Write the ledger anew with one line that holds all that is left of the versions. The lock must be held."""
+    known = versions(folder)
+    if len(known) > 1:
+        _write(folder, [Version(known[-1].number, files_of(known))])
+
+
+# ---------------------------------------------------------------------------------------------------- files
+
+
+def _data(folder: Path) -> Iterator[Path]:
+    for root, _, names in os.walk(folder):
+        for name in names:
+            path = Path(root, name)
+            if path.relative_to(folder).parts[0].endswith(".lance") and name != HINT and not name.startswith("."):
+                yield path
+
+
+def _broken(folder: Path, version: Version) -> list[str]:
+    return [name for name, seal in sorted(version.files.items()) if not _whole(folder / name, seal)]
+
+
+def _whole(path: Path, seal: tuple[int, str]) -> bool:
+    return path.is_file() and path.stat().st_size == seal[0] and _seal(path) == tuple(seal)
+
+
+def _seal(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return file.tell(), digest.hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _put_aside(folder: Path, path: Path) -> None:
+    place = folder / ASIDE
+    place.mkdir(exist_ok=True)
+    free = next(place / f"{path.name}.{k}" for k in range(10**6) if not (place / f"{path.name}.{k}").exists())
+    path.replace(free)
+
+
+def _line(version: Version) -> bytes:
+    text = json.dumps([version.number, version.files, version.gone]).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def _parsed(line: bytes) -> Version:
+    check, text = line[:8], line[9:-1]
+    if not line.endswith(b"\n") or int(check, 16) != zlib.crc32(text):
+        raise ValueError("the line is damaged")
+    number, files, gone = json.loads(text)
+    return Version(number, {name: (size, sha256) for name, (size, sha256) in files.items()}, tuple(gone))
+
+
+def _append(folder: Path, version: Version) -> None:
+    path = folder / LEDGER
+    new = not path.exists()
+    with path.open("ab") as file:
+        file.write(_line(version))
+        file.flush()
+        os.fsync(file.fileno())
+    if new:
+        _fsync(folder)
+
+
+def _write(folder: Path, known: list[Version]) -> None:
+    """Write the ledger anew where it is another one."""
+    path, text = folder / LEDGER, b"".join(map(_line, known))
+    if text == (path.read_bytes() if path.is_file() else b""):
+        return
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    _fsync(folder)

@@ -1,0 +1,343 @@
+"""One LanceDB table of earlier panels: add, search, remove, and keep whole.
+
+A row is one vector: of a whole panel (`crop` 0, with its picture) or of a part of one. On a local disk every change is
+acknowledged through `ledger`; on an object store (s3://...) LanceDB's own commits are enough.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from lancedb.index import IvfPq
+from numpy.typing import NDArray
+
+from twinscope.errors import LibraryError, UsageError
+from twinscope.library import ledger
+from twinscope.settings import Shelf
+
+TABLE = "panels"
+DIMENSIONS = 128
+SCHEMA = pa.schema([
+    pa.field("document", pa.string(), nullable=False),  # sha256 of its file
+    pa.field("panel", pa.string(), nullable=False),  # its id in the document
+    pa.field("crop", pa.int16(), nullable=False),
+    pa.field("box_px", pa.list_(pa.float32(), 4), nullable=False),
+    pa.field("model", pa.string(), nullable=False),
+    pa.field("vector", pa.list_(pa.float32(), DIMENSIONS), nullable=False),
+    pa.field("title", pa.string()),
+    pa.field("file", pa.string()),
+    pa.field("page", pa.int32()),
+    pa.field("figure", pa.string()),
+    pa.field("label", pa.string()),
+    pa.field("caption", pa.string()),
+    pa.field("kind", pa.string()),
+    pa.field("height", pa.int32()),
+    pa.field("width", pa.int32()),
+    pa.field("picture", pa.binary()),
+])  # fmt: skip
+TOLD = ("document", "panel", "crop", "title", "file", "page", "figure", "label", "caption", "kind", "height", "width")
+Points = NDArray[np.float32]
+
+
+class Hit(NamedTuple):
+    """A panel of the library near a query: `distance` (1 is the border), and what is told of it, by column."""
+
+    distance: float
+    row: dict[str, Any]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.row["document"], self.row["panel"]
+
+
+class Library(NamedTuple):
+    """An open library: its place, the table at its last acknowledged version, and what was mended at opening."""
+
+    uri: str
+    table: Any
+    told: tuple[str, ...] = ()
+
+
+def is_local(uri: str) -> bool:
+    """Say whether a library lies on a disk of this machine, not on an object store."""
+    return "://" not in uri
+
+
+def open_library(uri: str) -> Library:
+    """Open a library for reading, at its last acknowledged version. Raises UsageError where there is none."""
+    if not is_local(uri):
+        return Library(uri, _existing(uri))
+    folder = Path(uri)
+    if not (folder / ledger.LEDGER).is_file():
+        raise UsageError(f"{uri} is no library; make one with `twinscope library add PATHS --library {uri}`")
+    with _spoken(uri):
+        with ledger.locked(folder, wait=False) as held:
+            told = ledger.mend(folder, TABLE) if held else []  # while somebody writes there is nothing to mend
+        last = ledger.versions(folder)[-1].number
+        table = _existing(uri)
+        if table.version != last:
+            table.checkout(last)
+    return Library(uri, table, tuple(told))
+
+
+@contextmanager
+def writing(uri: str) -> Iterator[Library]:
+    """Open a library for a change, and make it if there is none; alone on a local disk: other writers wait."""
+    if not is_local(uri):
+        with _spoken(uri):
+            yield Library(uri, _made(uri))
+        return
+    folder = Path(uri)
+    _check_folder(folder)
+    with _spoken(uri):
+        folder.mkdir(parents=True, exist_ok=True)
+        with ledger.locked(folder):
+            told = ledger.mend(folder, TABLE)
+            yield Library(uri, _made(uri), tuple(told))
+
+
+def add(library: Library, rows: pa.Table) -> int:
+    """Add rows (columns of SCHEMA) of documents that the library does not hold under their model; return how many.
+
+    `library` is open for writing. When this returns, the rows are on the disk.
+    """
+    rows = rows.cast(SCHEMA)
+    known = {(row["document"], row["model"]) for row in _held(library, rows["document"].unique().to_pylist())}
+    fresh = [k for k, key in enumerate(zip(rows["document"].to_pylist(), rows["model"].to_pylist(), strict=True))
+             if key not in known]  # fmt: skip
+    if fresh:
+        library.table.add(rows.take(fresh))
+        _acknowledge(library)
+    return len(fresh)
+
+
+def documents(library: Library, model: str | None = None) -> list[dict[str, Any]]:
+    """Return the documents of a library by file: document, title, file, and how many panels each has."""
+    query = library.table.search().select(["document", "panel", "title", "file", "model"])
+    told: dict[str, dict[str, Any]] = {}
+    panels: dict[str, set[str]] = {}
+    where = "crop = 0" if model is None else f"crop = 0 AND model = {_quoted(model)}"
+    for row in query.where(where).limit(library.table.count_rows() + 1).to_arrow().to_pylist():
+        told.setdefault(row["document"], {key: row[key] for key in ("document", "title", "file")})
+        panels.setdefault(row["document"], set()).add(row["panel"])
+    out = [one | {"panels": len(panels[key])} for key, one in told.items()]
+    return sorted(out, key=lambda one: (one["file"], one["document"]))
+
+
+def remove(library: Library, wanted: Sequence[str]) -> int:
+    """Remove documents by their sha256; return how many rows went. The bytes are gone after `compact`."""
+    before = library.table.count_rows()
+    if wanted:
+        library.table.delete(f"document IN ({', '.join(map(_quoted, wanted))})")
+        _acknowledge(library)
+    return int(before - library.table.count_rows())
+
+
+def nearest(library: Library, points: Points, k: int, model: str, settings: Shelf) -> list[list[Hit]]:
+    """Return for each point (n, 128) the `k` panels with the nearest vector of a model, nearest first, in one query.
+
+    Distances are Euclidean; 1 is the border. Below `settings.exact` rows the search is exact; above, the index proposes
+    and what it proposes is measured exactly.
+    """
+    if not len(points) or not library.table.count_rows():
+        return [[] for _ in points]
+    query = library.table.search(np.asarray(points, np.float32)).distance_type("l2").select([*TOLD, "_distance"])
+    if library.table.count_rows(f"model != {_quoted(model)}"):
+        query = query.where(f"model = {_quoted(model)}", prefilter=True)
+    query = query.nprobes(settings.probed).refine_factor(settings.refined) if _index(library) else query
+    rows = query.limit(k * (6 if settings.crops else 1)).to_arrow().to_pylist()
+    out: list[dict[tuple[str, str], Hit]] = [{} for _ in points]
+    for row in rows:
+        number = row.pop("query_index", 0)
+        hit = Hit(math.sqrt(max(0.0, row.pop("_distance"))), row)
+        if hit.key not in out[number] or hit.distance < out[number][hit.key].distance:
+            out[number][hit.key] = hit
+    return [sorted(hits.values(), key=lambda hit: (hit.distance, hit.key))[:k] for hits in out]
+
+
+def pictures(library: Library, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+    """Return the kept pictures (JPEG) of panels by (document, panel)."""
+    wanted = set(keys)
+    if not wanted:
+        return {}
+    names = ", ".join(_quoted(document) for document in sorted({document for document, _ in wanted}))
+    query = library.table.search().where(f"crop = 0 AND document IN ({names})")
+    rows = query.select(["document", "panel", "picture"]).limit(library.table.count_rows()).to_arrow().to_pylist()
+    found = {(row["document"], row["panel"]): row["picture"] for row in rows}
+    return {key: found[key] for key in wanted if key in found}
+
+
+def refresh(library: Library, settings: Shelf) -> bool:
+    """Build the index of a large library, or bring new rows into it; return whether anything was done."""
+    rows, index = library.table.count_rows(), _index(library)
+    if rows < settings.exact:
+        return False
+    if index is None:
+        lists, parts = settings.lists, settings.bytes_a_vector
+        config = IvfPq(distance_type="l2", num_partitions=lists, num_sub_vectors=parts)
+        library.table.create_index("vector", config=config)
+    elif library.table.index_stats(index).num_unindexed_rows > settings.unindexed * rows:
+        library.table.optimize(cleanup_older_than=timedelta(days=36500))
+    else:
+        return False
+    _acknowledge(library)
+    return True
+
+
+def compact(library: Library, keep_s: float = 0.0) -> None:
+    """Join small files and drop removed rows, then delete what only versions older than `keep_s` seconds need."""
+    library.table.optimize(cleanup_older_than=timedelta(days=36500))
+    _acknowledge(library)
+    older = timedelta(seconds=max(0.001, keep_s))
+    library.table.optimize(cleanup_older_than=older, delete_unverified=is_local(library.uri))
+    _acknowledge(library)
+    if is_local(library.uri):
+        ledger.shorten(Path(library.uri))
+        shutil.rmtree(Path(library.uri) / ledger.ASIDE, ignore_errors=True)
+
+
+def info(library: Library) -> dict[str, Any]:
+    """Return what a library holds: documents, panels, vectors by model, its index, and bytes on the disk."""
+    table = library.table
+    rows = table.search().select(["document", "model", "crop"]).limit(table.count_rows() + 1).to_arrow()
+    models = rows["model"].to_pylist()
+    whole = [crop == 0 for crop in rows["crop"].to_pylist()]
+    index = _index(library)
+    return {
+        "library": library.uri,
+        "version": table.version,
+        "documents": len(rows["document"].unique()),
+        "panels": sum(whole),
+        "vectors": len(models),
+        "models": {name: models.count(name) for name in sorted(set(models))},
+        "index": None if index is None else {"name": index, "unindexed": table.index_stats(index).num_unindexed_rows},
+        "bytes": _size(Path(library.uri)) if is_local(library.uri) else None,
+        "mended": list(library.told),
+    }
+
+
+def verify(library: Library) -> list[str]:
+    """Return what is wrong with a library, a sentence each: damaged files, rows twice or without a sound vector."""
+    wrong = []
+    if is_local(library.uri):
+        wrong += [f"{name} is absent or not what it was when it was written" for name in
+                  ledger.damaged(Path(library.uri))]  # fmt: skip
+    if wrong:
+        return wrong
+    seen: set[tuple[Any, ...]] = set()
+    for batch in library.table.search().select(["document", "panel", "crop", "model", "vector"]).limit(
+        library.table.count_rows() + 1).to_batches():  # fmt: skip
+        for row in zip(*(batch[name].to_pylist() for name in ("document", "panel", "crop", "model")), strict=True):
+            if row in seen:
+                wrong.append(f"panel {row[1]} of document {row[0][:12]} stands there twice (crop {row[2]}, {row[3]})")
+            seen.add(row)
+        if not np.isfinite(batch["vector"].flatten().to_numpy(zero_copy_only=False)).all():
+            wrong.append("a vector is no number")
+    return wrong
+
+
+def export(library: Library, output: Path) -> int:
+    """Write all rows to a Parquet file, batch by batch; return how many there are."""
+    part, count = output.with_name(output.name + ".part"), 0
+    with _spoken(str(output)), pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
+        for batch in library.table.search().select(SCHEMA.names).limit(library.table.count_rows() + 1).to_batches():
+            writer.write_batch(batch.cast(SCHEMA))
+            count += batch.num_rows
+    part.replace(output)
+    return count
+
+
+def of_other_models(library: Library, model: str) -> list[dict[str, Any]]:
+    """Return the rows of whole panels, with their pictures, that have no vector of a model."""
+    where = f"crop = 0 AND model != {_quoted(model)}"
+    names = [name for name in SCHEMA.names if name not in ("vector", "picture")]
+    rows = library.table.search().where(where).select(names).limit(library.table.count_rows() + 1).to_arrow()
+    out: list[dict[str, Any]] = rows.to_pylist()
+    return out
+
+
+def replace(library: Library, rows: pa.Table, model: str) -> None:
+    """Put rows of a model in the place of all rows of their documents; the two changes are acknowledged as one."""
+    names = ", ".join(map(_quoted, rows["document"].unique().to_pylist()))
+    library.table.add(rows.cast(SCHEMA))
+    library.table.delete(f"document IN ({names}) AND model != {_quoted(model)}")
+    _acknowledge(library)
+
+
+# ---------------------------------------------------------------------------------------------------- the table
+
+
+def _existing(uri: str) -> Any:
+    db = lancedb.connect(uri)
+    if TABLE not in db.list_tables().tables:
+        raise UsageError(f"{uri} is no library; make one with `twinscope library add PATHS --library {uri}`")
+    return db.open_table(TABLE)
+
+
+def _made(uri: str) -> Any:
+    db = lancedb.connect(uri)
+    if TABLE in db.list_tables().tables:
+        return db.open_table(TABLE)
+    table = db.create_table(TABLE, schema=SCHEMA)
+    _acknowledge(Library(uri, table))
+    return table
+
+
+def _acknowledge(library: Library) -> None:
+    if is_local(library.uri):
+        ledger.acknowledge(Path(library.uri), int(library.table.version))
+
+
+def _held(library: Library, names: Sequence[str]) -> list[dict[str, Any]]:
+    where = f"document IN ({', '.join(map(_quoted, names))})"
+    if not names or not library.table.count_rows():
+        return []
+    query = library.table.search().where(where).select(["document", "model"])
+    rows: list[dict[str, Any]] = query.limit(library.table.count_rows()).to_arrow().to_pylist()
+    return rows
+
+
+def _index(library: Library) -> str | None:
+    names = [index.name for index in library.table.list_indices() if "vector" in index.columns]
+    return names[0] if names else None
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder for the library")
+    ours = (ledger.LEDGER, ledger.LOCK, f"{TABLE}.lance")
+    if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in ours):
+        raise UsageError(f"{folder} holds files that are not of a library; name a new or empty folder")
+
+
+@contextmanager
+def _spoken(uri: str) -> Iterator[None]:
+    """Turn what LanceDB and the disk raise into one sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        full = "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
+        if full:
+            raise LibraryError(
+                f"the disk of {uri} is full: the change was not made and the library is as it was; free space and run "
+                f"the same command again"
+            ) from error
+        raise LibraryError(f"{uri} cannot be read or written ({str(error).splitlines()[0][:200]})") from error
