@@ -84,7 +84,11 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
         return stand_in.result
 
     def screen(
-        paths: list[Path], case: Path, settings: Settings, progress: Callable[[str, int, int], None]
+        paths: list[Path],
+        case: Path,
+        settings: Settings,
+        progress: Callable[[str, int, int], None],
+        library: str | None = None,
     ) -> Screening:
         stand_in.seen.append((paths, settings))
         progress("embed", 1, 2)
@@ -310,6 +314,7 @@ def test_every_stage_has_a_name_for_the_person_who_waits() -> None:
     package = Path(console.__file__).parent
     names = (
         "screen.py",
+        "corpus.py",
         "ingest/__init__.py",
         "cli.py",
         "detect/vectors.py",
@@ -383,7 +388,7 @@ def test_an_interrupt_waits_for_no_process(paper: Path, tmp_path: Path) -> None:
     """A pool that is interrupted while it starts forgets to end its processes, and Python would wait for them."""
     body = (
         "def work():\n    signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)\n"
-        "def screen(*_):\n"
+        "def screen(*_, **__):\n"
         "    p = multiprocessing.get_context('fork').Process(target=work); p.start()\n"
         "    print(p.pid, flush=True); time.sleep(60)\n"
     )
@@ -403,7 +408,7 @@ def test_an_interrupt_waits_for_no_process(paper: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_real_interrupt_ends_a_real_run(paper: Path, tmp_path: Path) -> None:
-    body = "def screen(*_):\n    print('ready', flush=True); time.sleep(60)\n"
+    body = "def screen(*_, **__):\n    print('ready', flush=True); time.sleep(60)\n"
     with started(body, paper, tmp_path / "case") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

@@ -295,11 +295,51 @@ def test_the_ledger_is_short_after_tidying(tmp_path: Path) -> None:
         put(library, name)
     with store.writing(str(library)) as opened:
         store.compact(opened)
-    (line,) = ledger.versions(library)
+    base, last = ledger.versions(library)
+    assert (base.number, len(last.files)) == (0, 1)
     there = {str(path.relative_to(library)) for path in ledger._data(library)}
-    assert set(line.files) == there
+    assert {*base.files, *last.files} == there
     assert names(library) == list("abcdef")
     assert len([name for name in there if "/data/" in name]) == 1
+
+
+def test_a_library_whose_only_version_is_damaged_is_said_to_be(tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    put(library, "one")
+    with store.writing(str(library)) as opened:
+        store.compact(opened)
+    (manifest,) = ledger.versions(library)[-1].files
+    zeroed(library / manifest)
+    with pytest.raises(
+        LibraryError, match=r"has no whole version \(panels.lance/_versions/.*bring it back from a copy"
+    ):
+        store.open_library(str(library))
+
+
+def test_tidying_that_was_interrupted_is_finished_at_the_next_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "library"
+    put(library, "one", "two", "three")
+    with monkeypatch.context() as context:
+        context.setattr(ledger, "shorten", lambda *_: crash())
+        acknowledge = ledger.acknowledge
+        calls: list[int] = []
+
+        def once(folder: Path, number: int) -> None:
+            calls.append(number)
+            if len(calls) == 1:
+                acknowledge(folder, number)
+
+        context.setattr(ledger, "acknowledge", once)
+        with pytest.raises(KeyboardInterrupt), store.writing(str(library)) as opened:
+            store.compact(opened)
+    assert len(calls) == 2
+    assert not all((library / name).exists() for name in ledger.files_of(ledger.versions(library)))
+    opened = store.open_library(str(library))
+    assert opened.told == ()
+    assert names(library) == ["one", "three", "two"]
+    assert store.verify(opened) == []
 
 
 def test_versions_are_read_from_the_names_of_manifests() -> None:
@@ -308,6 +348,6 @@ def test_versions_are_read_from_the_names_of_manifests() -> None:
 
 
 def test_a_line_of_the_ledger_holds_what_it_was_given(tmp_path: Path) -> None:
-    version = ledger.Version(3, {"panels.lance/data/é.lance": (12, "ab")}, ("gone",))
+    version = ledger.Version(3, {"panels.lance/data/é.lance": (12, "ab")}, ("gone",), True)
     assert ledger._parsed(ledger._line(version)) == version
     assert json.loads(ledger._line(version)[9:])[0] == 3

@@ -26,11 +26,15 @@ HINT = "latest_version_hint.json"
 
 
 class Version(NamedTuple):
-    """A version that was acknowledged: its number, its new files {path: [size, sha256]}, and those that went."""
+    """A version that was acknowledged: its number, its new files {path: [size, sha256]}, and those that went.
+
+    `tidying` says that from here on files which this version has no need of are being deleted.
+    """
 
     number: int
     files: dict[str, tuple[int, str]]
     gone: tuple[str, ...] = ()
+    tidying: bool = False
 
 
 @contextmanager
@@ -70,9 +74,12 @@ def mend(folder: Path, table: str) -> list[str]:
         broken.append(bad[0])
         known.pop()
     if broken:
-        if not known:
+        if not known or known[-1].number == 0:
             raise LibraryError(f"{folder} has no whole version ({broken[0]} is damaged); bring it back from a copy")
         told.append(f"{broken[0]} is damaged: the library is as it was {len(broken)} acknowledged changes ago")
+    if known and known[-1].tidying:
+        gone = tuple(name for name in files_of(known) if not (folder / name).exists())
+        known.append(Version(known[-1].number, {}, gone))
     _write(folder, known)
     last = known[-1].number if known else 0
     root = folder / f"{table}.lance"
@@ -106,6 +113,11 @@ def acknowledge(folder: Path, number: int) -> None:
     _append(folder, Version(number, files, gone))
 
 
+def tidying(folder: Path) -> None:
+    """Say that files which the last version has no need of are being deleted. The lock must be held."""
+    _append(folder, Version(versions(folder)[-1].number, {}, (), True))
+
+
 def damaged(folder: Path) -> list[str]:
     """Return the files, relative to the folder, that are absent or not what they were when they were acknowledged."""
     alive = files_of(versions(folder))
@@ -129,10 +141,15 @@ def number_of(manifest: Path) -> int:
 
 
 def shorten(folder: Path) -> None:
-    """Write the ledger anew with one line that holds all that is left of the versions. The lock must be held."""
+    """Write the ledger anew with two lines: what is left of all versions, and the newest manifest.
+
+    The lock must be held. Opening a library checks the files of the last line, and so need not read all of them.
+    """
     known = versions(folder)
-    if len(known) > 1:
-        _write(folder, [Version(known[-1].number, files_of(known))])
+    alive, last = files_of(known), known[-1].number
+    newest = [name for name in alive if name.endswith(".manifest") and number_of(Path(name)) == last]
+    base = {name: seal for name, seal in alive.items() if name not in newest}
+    _write(folder, [Version(0, base), Version(last, {name: alive[name] for name in newest})])
 
 
 # ---------------------------------------------------------------------------------------------------- files
@@ -176,7 +193,7 @@ def _put_aside(folder: Path, path: Path) -> None:
 
 
 def _line(version: Version) -> bytes:
-    text = json.dumps([version.number, version.files, version.gone]).encode()
+    text = json.dumps(version).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
@@ -184,8 +201,8 @@ def _parsed(line: bytes) -> Version:
     check, text = line[:8], line[9:-1]
     if not line.endswith(b"\n") or int(check, 16) != zlib.crc32(text):
         raise ValueError("the line is damaged")
-    number, files, gone = json.loads(text)
-    return Version(number, {name: (size, sha256) for name, (size, sha256) in files.items()}, tuple(gone))
+    number, files, gone, tidies = json.loads(text)
+    return Version(number, {name: (size, sha256) for name, (size, sha256) in files.items()}, tuple(gone), tidies)
 
 
 def _append(folder: Path, version: Version) -> None:

@@ -47,6 +47,8 @@ SCHEMA = pa.schema([
 ])  # fmt: skip
 TOLD = ("document", "panel", "crop", "title", "file", "page", "figure", "label", "caption", "kind", "height", "width")
 Points = NDArray[np.float32]
+KEPT = timedelta(days=36500)
+"""The age at which optimising alone would delete a version: never."""
 
 
 class Hit(NamedTuple):
@@ -187,7 +189,7 @@ def refresh(library: Library, settings: Shelf) -> bool:
         config = IvfPq(distance_type="l2", num_partitions=lists, num_sub_vectors=parts)
         library.table.create_index("vector", config=config)
     elif library.table.index_stats(index).num_unindexed_rows > settings.unindexed * rows:
-        library.table.optimize(cleanup_older_than=timedelta(days=36500))
+        library.table.optimize(cleanup_older_than=KEPT)
     else:
         return False
     _acknowledge(library)
@@ -196,12 +198,17 @@ def refresh(library: Library, settings: Shelf) -> bool:
 
 def compact(library: Library, keep_s: float = 0.0) -> None:
     """Join small files and drop removed rows, then delete what only versions older than `keep_s` seconds need."""
-    library.table.optimize(cleanup_older_than=timedelta(days=36500))
-    _acknowledge(library)
-    older = timedelta(seconds=max(0.001, keep_s))
-    library.table.optimize(cleanup_older_than=older, delete_unverified=is_local(library.uri))
+    before = -1
+    while library.table.version != before:  # the index follows in a change of its own
+        before = library.table.version
+        library.table.optimize(cleanup_older_than=KEPT)
     _acknowledge(library)
     if is_local(library.uri):
+        ledger.tidying(Path(library.uri))
+    older = timedelta(seconds=max(0.001, keep_s))
+    library.table.optimize(cleanup_older_than=older, delete_unverified=is_local(library.uri))
+    if is_local(library.uri):
+        _acknowledge(library)
         ledger.shorten(Path(library.uri))
         shutil.rmtree(Path(library.uri) / ledger.ASIDE, ignore_errors=True)
 

@@ -1,0 +1,213 @@
+"""Earlier papers in a library: what stands again in a new one is found there, told as it stands, and screened for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pytest
+from tests.detect.scenes import byte, cells, real, scene
+
+from twinscope import corpus, pixels, screen
+from twinscope import manipulate as m
+from twinscope.detect import embed
+from twinscope.errors import UsageError
+from twinscope.library import store
+from twinscope.settings import Settings, Shelf
+
+Run = Callable[..., tuple[int, str, str]]
+SETTINGS = Settings()
+
+
+def written(folder: Path, **pictures: np.ndarray) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, image in pictures.items():
+        cv2.imwrite(str(folder / f"{name}.png"), image)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A library of eight pictures, one of them larger than what is kept of it, in two adds."""
+    base = tmp_path_factory.mktemp("library")
+    many = written(base / "papers", **{f"scene{k}": scene(k) for k in range(6)}, large=scene(40, (480, 640)))
+    (base / "titles.csv").write_text("file,title\nscene3.png,On scenes\n")
+    uri = str(base / "library")
+    added = corpus.add([many], uri, SETTINGS, titles=base / "titles.csv")
+    assert (added.documents, added.known, added.panels, added.vectors) == (7, 0, 7, 42)
+    written(many, dark=cells(50))
+    added = corpus.add([many], uri, SETTINGS)
+    assert (added.documents, added.known, added.panels, added.vectors) == (1, 7, 1, 6)
+    return uri
+
+
+def test_a_picture_is_kept_small_and_told_as_it_stands(library: str) -> None:
+    opened = store.open_library(library)
+    rows = {row["file"].rpartition("/")[2]: row for row in
+            opened.table.search().where("crop = 0").limit(100).to_arrow().to_pylist()}  # fmt: skip
+    large = rows["large.png"]
+    assert (large["height"], large["width"], large["model"], large["page"]) == (480, 640, embed.MODEL, None)
+    assert corpus.decoded(large["picture"]).shape[:2] == (300, 400)
+    assert np.abs(corpus.decoded(rows["scene2.png"]["picture"]).astype(float) - scene(2)).mean() < 3
+    assert [rows[name]["title"] for name in ("scene3.png", "scene4.png")] == ["On scenes", ""]
+    assert np.asarray(large["vector"], np.float32) == pytest.approx(embed.embed([scene(40, (480, 640))])[0], abs=1e-4)
+
+
+def test_the_same_bytes_are_held_once_under_any_name(library: str, tmp_path: Path) -> None:
+    copies = written(tmp_path / "copies", again=scene(2), twice=scene(60), thrice=scene(60))
+    uri = str(tmp_path / "library")
+    assert corpus.add([copies], uri, SETTINGS).documents == 2
+    added = corpus.add([copies], uri, SETTINGS)
+    assert (added.documents, added.known, added.vectors) == (0, 3, 0)
+    assert store.verify(store.open_library(uri)) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "file"),
+    [
+        (lambda: scene(2)[:, ::-1], "scene2.png"),
+        (lambda: byte(m.rotate(real(scene(4)), np.random.default_rng(0), 90).image), "scene4.png"),
+        (lambda: scene(5)[60:210, 90:280], "scene5.png"),
+        (lambda: cv2.resize(scene(40, (480, 640)), (320, 240), interpolation=cv2.INTER_AREA), "large.png"),
+    ],
+)
+def test_a_worn_or_cut_copy_is_found_first(library: str, query: Callable[[], np.ndarray], file: str) -> None:
+    (hits,) = corpus.search([np.ascontiguousarray(query())], store.open_library(library), SETTINGS)
+    assert hits[0].row["file"].endswith(file)
+    assert hits[0].probability > 0.9
+    assert all(hit.probability < 0.5 for hit in hits[1:])
+    assert len({hit.row["document"] for hit in hits}) == 8
+    assert [hit.distance for hit in hits[1:]] == sorted(hit.distance for hit in hits[1:])
+
+
+def test_a_picture_that_is_not_there_is_not_found(library: str) -> None:
+    found = corpus.search([scene(77), cells(78)], store.open_library(library), SETTINGS)
+    assert [max(hit.probability for hit in hits) < 0.5 for hits in found] == [True, True]
+
+
+def test_parts_of_a_panel_have_vectors_of_their_own() -> None:
+    boxes = corpus.windows((100, 200), Shelf())
+    assert boxes[0] == (0, 0, 200, 100)
+    assert boxes[1:] == [(0, 0, 120, 60), (80, 0, 200, 60), (0, 40, 120, 100), (80, 40, 200, 100), (40, 20, 160, 80)]
+    assert len(corpus.windows((30, 200), Shelf())) == 1
+    assert len(corpus.windows((100, 200), Shelf(crops=False))) == 1
+
+
+def test_a_screening_points_to_the_earlier_paper(library: str, tmp_path: Path) -> None:
+    large = byte(real(scene(40, (480, 640))) * 0.7 + 0.1)[:, ::-1]
+    new = written(tmp_path / "new", a=np.ascontiguousarray(large), b=scene(90), c=scene(3))
+    told = screen.screen([new], tmp_path / "case", SETTINGS, library=library)
+    panels = {panel.id: panel for panel in told.panels}
+    found = {(Path(panels[f.a].source.path).name, Path(panels[f.b].source.path).name): f for f in told.findings}
+    assert set(found) == {("a.png", "large.png")}  # c.png is the same file as scene3.png: the paper itself
+    finding = found["a.png", "large.png"]
+    earlier = panels[finding.b].earlier
+    assert earlier is not None
+    assert (earlier.library, earlier.size) == (library, (480, 640))
+    assert panels[finding.b].size == (300, 400)
+    assert (tmp_path / "case" / "panels" / f"{finding.b}.png").is_file()
+    assert pixels.read_png(tmp_path / "case" / str(finding.heatmap_b)).shape == (300, 400)
+    assert finding.probability > 0.9
+    assert finding.steps[0] == "mirrored left-right"
+    assert not any("scaled" in step for step in finding.steps)  # what is kept is smaller, what was published is not
+    matrix = np.array(finding.transform)
+    assert matrix @ [0, 0, 1] == pytest.approx([400, 0, 1], abs=2)
+    assert [panel.earlier for panel in told.panels if panel.id not in (f.b for f in told.findings)] == [None] * 3
+
+
+def test_vectors_of_an_older_network_are_not_found_until_they_are_renewed(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "library")
+    with store.writing(uri) as opened:
+        rows = store.open_library(library).table.search().limit(100).to_arrow().select(store.SCHEMA.names)
+        at = rows.schema.get_field_index("model")
+        store.add(opened, rows.set_column(at, store.SCHEMA.field("model"), pa.array(["embedder-old"] * len(rows))))
+    assert corpus.search([scene(2)], store.open_library(uri), SETTINGS) == [[]]
+    assert corpus.reembed(uri, SETTINGS) == 8
+    opened = store.open_library(uri)
+    assert store.info(opened)["models"] == {embed.MODEL: 48}
+    (hits,) = corpus.search([scene(2)], opened, SETTINGS)
+    assert hits[0].row["file"].endswith("scene2.png")
+    assert (hits[0].probability > 0.9, hits[0].distance < 0.2) == (True, True)
+    assert corpus.reembed(uri, SETTINGS) == 0
+    assert store.verify(opened) == []
+
+
+# ---------------------------------------------------------------------------------------------------- the commands
+
+
+def test_the_commands_as_a_newcomer_uses_them(run: Run, tmp_path: Path) -> None:
+    papers = written(tmp_path / "papers", one=scene(1), two=scene(2))
+    (papers / "broken.pdf").write_bytes(b"%PDF-1.4 no more")
+    place = str(tmp_path / "library")
+    code, out, err = run("library", "add", str(papers), "--library", place)
+    assert (code, "2 documents added" in out, "with 2 panels" in out, "broken.pdf" in err) == (3, True, True, True)
+    code, out, _ = run("library", "add", str(papers / "one.png"), "--library", place)
+    assert (code, "0 documents added" in out, "1 were there already" in out) == (0, True, True)
+    query = written(tmp_path / "query", q=np.ascontiguousarray(scene(2)[::-1])) / "q.png"
+    code, out, _ = run("library", "search", str(query), "--library", place)
+    lines = out.splitlines()
+    assert (code, "two.png" in lines[1], lines[1].split()[0] > "90", "one.png" in lines[2]) == (0, True, True, True)
+    code, out, _ = run("library", "search", str(query), "--library", place, "--top", "1", "--json")
+    (panel,) = json.loads(out)["panels"]
+    assert [Path(hit["file"]).name for hit in panel["hits"]] == ["two.png"]
+    code, out, _ = run("library", "info", "--library", place, "--documents")
+    assert (code, "2 documents, 2 panels, 12 vectors" in out, "searched exactly" in out) == (0, True, True)
+    assert run("library", "remove", "two.png", "--library", place)[0] == 0
+    assert "two.png" not in run("library", "search", str(query), "--library", place)[1]
+    assert run("library", "compact", "--library", place)[0] == 0
+    code, out, _ = run("library", "verify", "--library", place)
+    assert (code, out.strip()) == (0, f"{place} is whole")
+    code, out, _ = run("library", "export", "--library", place, "-o", str(tmp_path / "all.parquet"))
+    assert (code, (tmp_path / "all.parquet").is_file(), "6 vectors" in out) == (0, True, True)
+    code, out, _ = run("library", "reembed", "--library", place, "--json")
+    assert (code, json.loads(out)) == (0, {"library": place, "panels": 0})
+    data = next((tmp_path / "library").glob("panels.lance/data/*"))
+    data.write_bytes(data.read_bytes()[:-1] + b"?")
+    code, out, _ = run("library", "verify", "--library", place)
+    assert (code, "is absent or not what it was" in out) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("info", "--library", "{tmp}/none"), "is no library; make one with `twinscope library add"),
+        (("search", "{tmp}/none.png", "--library", "{tmp}/none"), "none.png does not exist"),
+        (("search", "{tmp}", "--library", "{tmp}/none"), "is a folder; `search` takes a picture or a paper"),
+        (("add", "{tmp}/a.png", "--library", "{tmp}"), "holds files that are not of a library"),
+        (("add", "{tmp}/a.png", "--library", "{tmp}/new", "--titles", "{tmp}/t.csv"), "it needs file and title"),
+        (("compact", "--library", "{tmp}/none"), "is no library"),
+        (("remove", "a.png", "--library", "{tmp}/none"), "is no library"),
+    ],
+)
+def test_wrong_use_is_said_and_makes_nothing(run: Run, tmp_path: Path, arguments: tuple[str, ...], why: str) -> None:
+    written(tmp_path, a=scene(1))
+    (tmp_path / "t.csv").write_text("name,title\n")
+    code, _, err = run("library", *(text.format(tmp=tmp_path) for text in arguments))
+    assert (code, why in err) == (2, True), err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "t.csv"]
+
+
+def test_a_document_is_named_by_its_file_or_its_hash(run: Run, tmp_path: Path) -> None:
+    place = str(tmp_path / "library")
+    written(tmp_path / "first", one=scene(1))
+    written(tmp_path / "second", one=scene(2))
+    run("library", "add", str(tmp_path / "first"), str(tmp_path / "second"), "--library", place)
+    code, _, err = run("library", "remove", "one.png", "--library", place)
+    assert (code, "one.png stands for 2 documents" in err) == (2, True)
+    code, _, err = run("library", "remove", "none.png", "--library", place)
+    assert (code, "none.png is not there" in err) == (2, True)
+    held = store.documents(store.open_library(place))
+    assert run("library", "remove", held[0]["document"][:8], "--library", place)[0] == 0
+    assert store.documents(store.open_library(place)) == [held[1]]
+
+
+def test_a_titles_file_without_its_columns_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "titles.csv").write_text("path\nx\n")
+    with pytest.raises(UsageError, match="lacks a column; it needs file and title"):
+        corpus.add([], str(tmp_path / "library"), SETTINGS, titles=tmp_path / "titles.csv")
