@@ -14,7 +14,9 @@ from tests.detect.scenes import byte, cells, real, scene
 
 from twinscope import corpus, pixels, screen
 from twinscope import manipulate as m
-from twinscope.detect import embed
+from twinscope.detect import embed, judge
+from twinscope.detect.align import Alignment
+from twinscope.detect.judge import Judged
 from twinscope.errors import UsageError
 from twinscope.library import store
 from twinscope.settings import Settings, Shelf
@@ -49,6 +51,7 @@ def test_a_picture_is_kept_small_and_told_as_it_stands(library: str) -> None:
     opened = store.open_library(library)
     rows = {row["file"].rpartition("/")[2]: row for row in
             opened.table.search().where("crop = 0").limit(100).to_arrow().to_pylist()}  # fmt: skip
+    assert opened.table.count_rows("crop > 0 AND picture IS NULL") == 40
     large = rows["large.png"]
     assert (large["height"], large["width"], large["model"], large["page"]) == (480, 640, embed.MODEL, None)
     assert corpus.decoded(large["picture"]).shape[:2] == (300, 400)
@@ -84,6 +87,14 @@ def test_a_worn_or_cut_copy_is_found_first(library: str, query: Callable[[], np.
     assert [hit.distance for hit in hits[1:]] == sorted(hit.distance for hit in hits[1:])
 
 
+def test_the_sure_and_the_equal_are_ranked_by_distance() -> None:
+    none = np.zeros((0, 2))
+    alignment = Alignment(np.eye(3), False, 0, none, none)
+    given = [(0.45, 0.97), (0.2, 0.0), (0.5, 0.999), (0.4, 0.6), (0.3, 0.601), (0.1, 0.94), (0.6, 0.0)]
+    hits = [corpus.Hit(far, {}, Judged(0, 0, alignment, {}, p) if p else None) for far, p in given]
+    assert [hit.distance for hit in corpus.ranked(hits)] == [0.45, 0.5, 0.1, 0.3, 0.4, 0.2, 0.6]
+
+
 def test_a_picture_that_is_not_there_is_not_found(library: str) -> None:
     found = corpus.search([scene(77), cells(78)], store.open_library(library), SETTINGS)
     assert [max(hit.probability for hit in hits) < 0.5 for hits in found] == [True, True]
@@ -112,6 +123,8 @@ def test_a_screening_points_to_the_earlier_paper(library: str, tmp_path: Path) -
     assert (tmp_path / "case" / "panels" / f"{finding.b}.png").is_file()
     assert pixels.read_png(tmp_path / "case" / str(finding.heatmap_b)).shape == (300, 400)
     assert finding.probability > 0.9
+    compared = 3 + 3 * 7  # within the manuscript, and with all of the library but the paper itself
+    assert finding.expected_false == pytest.approx(judge.expected_false(finding.probability, compared), abs=1e-6)
     assert finding.steps[0] == "mirrored left-right"
     assert not any("scaled" in step for step in finding.steps)  # what is kept is smaller, what was published is not
     matrix = np.array(finding.transform)

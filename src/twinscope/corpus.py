@@ -250,9 +250,13 @@ def search(
         out = []
         for pairs, known in zip(found.pairs, judged(views, others, found.pairs, settings, tell), strict=True):
             said = {one.b: one for one in known}
-            hits = [Hit(distance, found.rows[number], said.get(number)) for number, distance in pairs]
-            out.append(sorted(hits, key=lambda hit: (-min(round(hit.probability, 2), judge.SURE), hit.distance)))
+            out.append(ranked([Hit(distance, found.rows[number], said.get(number)) for number, distance in pairs]))
     return out
+
+
+def ranked(hits: Sequence[Hit]) -> list[Hit]:
+    """Return hits by their probability to the hundredth, those of `judge.SURE` and more, and equals, by distance."""
+    return sorted(hits, key=lambda hit: (-min(round(hit.probability, 2), judge.SURE), hit.distance))
 
 
 class _Looked(NamedTuple):

@@ -109,6 +109,21 @@ def test_a_reader_keeps_its_version_while_others_write(tmp_path: Path) -> None:
     assert store.open_library(str(tmp_path / "library")).table.count_rows() == 12
 
 
+def test_a_reader_sees_nothing_that_is_not_yet_safe(tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    put(library, "one")
+    before = (library / ledger.LEDGER).stat()
+    with store.writing(str(library)) as opened:
+        opened.table.add(rows("two"))  # not yet acknowledged
+        reader = store.open_library(str(library))
+        assert (reader.told, reader.table.count_rows()) == ((), 6)
+        ledger.acknowledge(library, opened.table.version)
+        assert reader.table.count_rows() == 6
+        assert store.open_library(str(library)).table.count_rows() == 12
+    after = (library / ledger.LEDGER).stat()
+    assert after.st_ino == before.st_ino  # the ledger only ever grows by a line
+
+
 def test_all_rows_are_exported(tmp_path: Path) -> None:
     put(tmp_path / "library", "one", "two")
     assert store.export(store.open_library(str(tmp_path / "library")), tmp_path / "out.parquet") == 12
@@ -316,30 +331,46 @@ def test_a_library_whose_only_version_is_damaged_is_said_to_be(tmp_path: Path) -
         store.open_library(str(library))
 
 
+@pytest.mark.parametrize("at", ["before the files go", "after the files went"])
 def test_tidying_that_was_interrupted_is_finished_at_the_next_opening(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
+    """With an index of removed rows LanceDB makes a version more whenever it tidies: the acknowledged one must stay."""
     library = tmp_path / "library"
-    put(library, "one", "two", "three")
+    with store.writing(str(library)) as opened:
+        store.add(opened, rows("many", panels=300))
+        store.refresh(opened, Shelf(exact=600, lists=4))
+        store.add(opened, rows("one", panels=50))
+        store.remove(opened, ["many"])
     with monkeypatch.context() as context:
-        context.setattr(ledger, "shorten", lambda *_: crash())
-        acknowledge = ledger.acknowledge
-        calls: list[int] = []
+        acknowledge, numbers = ledger.acknowledge, []
 
         def once(folder: Path, number: int) -> None:
-            calls.append(number)
-            if len(calls) == 1:
-                acknowledge(folder, number)
+            numbers.append(number)
+            if len(numbers) == 2:
+                raise KeyboardInterrupt
+            acknowledge(folder, number)
 
         context.setattr(ledger, "acknowledge", once)
+        if at == "before the files go":
+            context.setattr(ledger, "tidying", lambda _: crash())
         with pytest.raises(KeyboardInterrupt), store.writing(str(library)) as opened:
             store.compact(opened)
-    assert len(calls) == 2
-    assert not all((library / name).exists() for name in ledger.files_of(ledger.versions(library)))
+    lost = [name for name in ledger.files_of(ledger.versions(library)) if not (library / name).exists()]
+    assert bool(lost) == (at == "after the files went")
     opened = store.open_library(str(library))
-    assert opened.told == ()
-    assert names(library) == ["one", "three", "two"]
+    assert opened.table.version == numbers[0]
+    assert opened.table.count_rows() == 100
+    assert names(library) == ["one"]
     assert store.verify(opened) == []
+    with store.writing(str(library)) as opened:
+        store.compact(opened)
+        assert put_more(opened) == 6
+    assert names(library) == ["one", "two"]
+
+
+def put_more(library: store.Library) -> int:
+    return store.add(library, rows("two"))
 
 
 def test_versions_are_read_from_the_names_of_manifests() -> None:

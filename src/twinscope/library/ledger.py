@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from twinscope.errors import LibraryError
 LEDGER, LOCK, ASIDE = "ledger.jsonl", "lock", "aside"
 HINT = "latest_version_hint.json"
 """A file of LanceDB's that changes in place and that it can do without."""
+TAGS = "_refs"
+"""LanceDB's folder of tags: there while old versions are deleted."""
 
 
 class Version(NamedTuple):
@@ -77,12 +80,13 @@ def mend(folder: Path, table: str) -> list[str]:
         if not known or known[-1].number == 0:
             raise LibraryError(f"{folder} has no whole version ({broken[0]} is damaged); bring it back from a copy")
         told.append(f"{broken[0]} is damaged: the library is as it was {len(broken)} acknowledged changes ago")
+    root = folder / f"{table}.lance"
     if known and known[-1].tidying:
+        shutil.rmtree(root / TAGS, ignore_errors=True)
         gone = tuple(name for name in files_of(known) if not (folder / name).exists())
         known.append(Version(known[-1].number, {}, gone))
     _write(folder, known)
     last = known[-1].number if known else 0
-    root = folder / f"{table}.lance"
     if not known and root.exists():
         _put_aside(folder, root)
         told.append("a library that was never finished was put aside")
@@ -159,7 +163,8 @@ def _data(folder: Path) -> Iterator[Path]:
     for root, _, names in os.walk(folder):
         for name in names:
             path = Path(root, name)
-            if path.relative_to(folder).parts[0].endswith(".lance") and name != HINT and not name.startswith("."):
+            parts = path.relative_to(folder).parts
+            if parts[0].endswith(".lance") and TAGS not in parts and name != HINT and not name.startswith("."):
                 yield path
 
 

@@ -47,6 +47,8 @@ SCHEMA = pa.schema([
 ])  # fmt: skip
 TOLD = ("document", "panel", "crop", "title", "file", "page", "figure", "label", "caption", "kind", "height", "width")
 Points = NDArray[np.float32]
+SAFE = "acknowledged"
+"""The tag of the version that stays while older ones are deleted."""
 KEPT = timedelta(days=36500)
 """The age at which optimising alone would delete a version: never."""
 
@@ -198,15 +200,14 @@ def refresh(library: Library, settings: Shelf) -> bool:
 
 def compact(library: Library, keep_s: float = 0.0) -> None:
     """Join small files and drop removed rows, then delete what only versions older than `keep_s` seconds need."""
-    before = -1
-    while library.table.version != before:  # the index follows in a change of its own
-        before = library.table.version
-        library.table.optimize(cleanup_older_than=KEPT)
+    library.table.optimize(cleanup_older_than=KEPT)
     _acknowledge(library)
     if is_local(library.uri):
         ledger.tidying(Path(library.uri))
     older = timedelta(seconds=max(0.001, keep_s))
+    library.table.tags.create(SAFE, library.table.version)  # optimising may make one more, and must not delete this one
     library.table.optimize(cleanup_older_than=older, delete_unverified=is_local(library.uri))
+    library.table.tags.delete(SAFE)
     if is_local(library.uri):
         _acknowledge(library)
         ledger.shorten(Path(library.uri))
