@@ -21,12 +21,12 @@ import twinscope
 
 PUBLIC = {
     "twinscope.errors": {
-        "BrokenError", "FetchError", "InputError", "ModelError", "RefusedError", "SettingsError", "TwinscopeError",
-        "UsageError", "WorkerError",
+        "BrokenError", "FetchError", "InputError", "LibraryError", "ModelError", "RefusedError", "SettingsError",
+        "TwinscopeError", "UsageError", "WorkerError",
     },
     "twinscope.types": {
-        "Box", "Classes", "Edit", "Figure", "Finding", "InputFile", "Match", "Origin", "Page", "Panel", "Problem",
-        "Provenance", "Record", "Screening",
+        "Box", "Classes", "Earlier", "Edit", "Figure", "Finding", "InputFile", "Match", "Origin", "Page", "Panel",
+        "Problem", "Provenance", "Record", "Screening",
     },
     "twinscope.screen": {"compare", "provenance", "screen"},
     "twinscope.models": {"Card", "Model", "Probe", "cards", "load", "probe_input", "verify"},
