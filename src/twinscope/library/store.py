@@ -6,7 +6,6 @@ acknowledged through `ledger`; on an object store (s3://...) LanceDB's own commi
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -151,22 +150,56 @@ def nearest(library: Library, points: Points, k: int, model: str, settings: Shel
     """Return for each point (n, 128) the `k` panels with the nearest vector of a model, nearest first, in one query.
 
     Distances are Euclidean; 1 is the border. Below `settings.exact` rows the search is exact; above, the index proposes
-    and what it proposes is measured exactly.
+    `settings.refined` times as many vectors as are wanted, and these are measured exactly.
     """
     if not len(points) or not library.table.count_rows():
         return [[] for _ in points]
-    query = library.table.search(np.asarray(points, np.float32)).distance_type("l2").select([*TOLD, "_distance"])
+    numbers, ids, far = _proposed(library, points, k * (6 if settings.crops else 1), model, settings)
+    rows = _taken(library, np.unique(ids), [*TOLD])
+    told = dict(zip(rows.pop("_rowid"), zip(*rows.values(), strict=True), strict=True))
+    out: list[dict[tuple[str, str], Hit]] = [{} for _ in points]
+    for number, row_id, distance in zip(numbers.tolist(), ids.tolist(), far.tolist(), strict=True):
+        hit = Hit(distance, dict(zip(rows, told[row_id], strict=True)))
+        out[number].setdefault(hit.key, hit)  # the nearest come first
+    return [sorted(hits.values(), key=lambda hit: (hit.distance, hit.key))[:k] for hits in out]
+
+
+def _proposed(
+    library: Library, points: Points, count: int, model: str, settings: Shelf
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Points]:
+    """Return the `count` nearest rows of each point: the point's number, the row's id and the distance, in this order.
+
+    LanceDB's own exact measuring reads the vectors query by query; read once for all it takes a third of the time.
+    """
+    index = _index(library)
+    query = library.table.search(np.asarray(points, np.float32)).distance_type("l2").select(["_distance"])
     if library.table.count_rows(f"model != {_quoted(model)}"):
         query = query.where(f"model = {_quoted(model)}", prefilter=True)
-    query = query.nprobes(settings.probed).refine_factor(settings.refined) if _index(library) else query
-    rows = query.limit(k * (6 if settings.crops else 1)).to_arrow().to_pylist()
-    out: list[dict[tuple[str, str], Hit]] = [{} for _ in points]
-    for row in rows:
-        number = row.pop("query_index", 0)
-        hit = Hit(math.sqrt(max(0.0, row.pop("_distance"))), row)
-        if hit.key not in out[number] or hit.distance < out[number][hit.key].distance:
-            out[number][hit.key] = hit
-    return [sorted(hits.values(), key=lambda hit: (hit.distance, hit.key))[:k] for hits in out]
+    if index:
+        query = query.nprobes(settings.probed)
+    found = query.with_row_id(True).limit(count * (settings.refined if index else 1)).to_arrow()
+    ids = found["_rowid"].to_numpy().astype(np.int64)
+    one = "query_index" not in found.column_names
+    numbers = np.zeros(len(ids), np.int64) if one else found["query_index"].to_numpy().astype(np.int64)
+    far = np.sqrt(np.maximum(found["_distance"].to_numpy(), 0)).astype(np.float32)
+    if index and len(ids):
+        unique, at = np.unique(ids, return_inverse=True)
+        rows = _taken(library, unique, ["vector"])
+        order = np.argsort(np.asarray(rows["_rowid"], np.int64))
+        far = np.linalg.norm(np.asarray(rows["vector"], np.float32)[order][at] - points[numbers], axis=1)
+    order = np.lexsort((ids, far, numbers))
+    numbers, ids, far = numbers[order], ids[order], far[order]
+    place = np.arange(len(ids)) - np.searchsorted(numbers, numbers)
+    return numbers[place < count], ids[place < count], far[place < count]
+
+
+def _taken(library: Library, ids: NDArray[np.int64], columns: list[str]) -> dict[str, Any]:
+    """Return columns of rows by their ids, in any order, and "_rowid": lists, but an array of "vector"."""
+    rows = library.table.take_row_ids(ids.tolist()).select(columns).with_row_id().to_arrow()
+    out: dict[str, Any] = {name: rows[name].to_pylist() for name in rows.column_names if name != "vector"}
+    if "vector" in columns:
+        out["vector"] = rows["vector"].combine_chunks().flatten().to_numpy().reshape(len(rows), DIMENSIONS)
+    return out
 
 
 def pictures(library: Library, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
