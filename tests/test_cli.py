@@ -397,7 +397,7 @@ def test_an_interrupt_waits_for_no_process(paper: Path, tmp_path: Path) -> None:
         child = int(process.stdout.readline())
         process.send_signal(signal.SIGINT)
         try:
-            _, err = process.communicate(timeout=15)
+            _, err = process.communicate(timeout=45)
         finally:
             process.kill()
     assert process.returncode == 130
