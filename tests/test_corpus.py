@@ -54,8 +54,8 @@ def test_a_picture_is_kept_small_and_told_as_it_stands(library: str) -> None:
     assert opened.table.count_rows("crop > 0 AND picture IS NULL") == 40
     large = rows["large.png"]
     assert (large["height"], large["width"], large["model"], large["page"]) == (480, 640, embed.MODEL, None)
-    assert corpus.decoded(large["picture"]).shape[:2] == (300, 400)
-    assert np.abs(corpus.decoded(rows["scene2.png"]["picture"]).astype(float) - scene(2)).mean() < 3
+    assert pixels.decoded(large["picture"]).shape[:2] == (300, 400)
+    assert np.abs(pixels.decoded(rows["scene2.png"]["picture"]).astype(float) - scene(2)).mean() < 3
     assert [rows[name]["title"] for name in ("scene3.png", "scene4.png")] == ["On scenes", ""]
     assert np.asarray(large["vector"], np.float32) == pytest.approx(embed.embed([scene(40, (480, 640))])[0], abs=1e-4)
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +19,7 @@ from twinscope import screen
 from twinscope.errors import InputError, UsageError, WorkerError
 from twinscope.report import comparison, html, index, table, terminal
 from twinscope.settings import Settings
-from twinscope.types import Finding, Screening
-
-Progress = Callable[[str, int, int], None]
+from twinscope.types import Finding, Progress, Screening
 
 DONE = "pair.json"
 LEAST_DIGITS = 4

@@ -27,10 +27,7 @@ from twinscope.ingest import files
 from twinscope.library import store
 from twinscope.pixels import Image
 from twinscope.settings import Settings, Shelf
-from twinscope.types import PICTURE_KINDS, Box, Earlier, Origin, Panel, Problem
-
-Progress = Any
-Key = tuple[str, str]
+from twinscope.types import Box, Earlier, Origin, Panel, Problem, Progress
 
 
 class Added(NamedTuple):
@@ -59,7 +56,7 @@ class Hit(NamedTuple):
 
 
 def add(
-    paths: Sequence[Path], uri: str, settings: Settings, progress: Progress = None, titles: Path | None = None
+    paths: Sequence[Path], uri: str, settings: Settings, progress: Progress | None = None, titles: Path | None = None
 ) -> Added:
     """Add documents, pictures and folders to a library, some hundred panels at a time; each such part is safe at once.
 
@@ -90,7 +87,7 @@ def add(
             rows = _rows(part, settings, named)
             counts["panels"] += sum(row["crop"] == 0 for row in rows)
             waiting.append(pa.Table.from_pylist(rows, schema=store.SCHEMA))
-            if sum(len(table) for table in waiting) >= settings.library.batch * (6 if settings.library.crops else 1):
+            if sum(len(table) for table in waiting) >= settings.library.batch * settings.library.vectors:
                 write()
         tell("library", done, len(sources))
     write()
@@ -139,7 +136,7 @@ def _read(
             panels = [
                 (panel, pixels.read_png(case / "panels" / f"{panel.id}.png"))
                 for panel in reading.panels
-                if panel.source.sha256 in fresh and is_picture(panel, settings)
+                if panel.source.sha256 in fresh and candidates.is_compared(panel, settings)
             ]
             yield done, _Part(sorted(fresh), panels)
 
@@ -150,11 +147,6 @@ def _sha256(file: Path) -> str:
         return files.sha256(file)
     except BrokenError:
         return ""
-
-
-def is_picture(panel: Panel, settings: Settings) -> bool:
-    """Say whether a panel is compared with others: a picture, and not too small."""
-    return panel.kind in PICTURE_KINDS and min(panel.size) >= settings.findings.least_side_px
 
 
 def _rows(part: _Part, settings: Settings, titles: dict[str, str]) -> list[dict[str, Any]]:
@@ -175,11 +167,15 @@ def _rows(part: _Part, settings: Settings, titles: dict[str, str]) -> list[dict[
     return rows
 
 
+LEAST_PX = 24
+"""The shorter side of the smallest part that has a vector of its own."""
+
+
 def windows(size: tuple[int, int], shelf: Shelf) -> list[Box]:
     """Return the parts of a panel of a size (height, width) that have a vector: the whole first, corners and middle."""
     height, width = size
     out = [Box(0.0, 0.0, float(width), float(height))]
-    if not shelf.crops or min(size) * shelf.crop < 24:
+    if not shelf.crops or min(size) * shelf.crop < LEAST_PX:
         return out
     h, w = round(height * shelf.crop), round(width * shelf.crop)
     places = [(0, 0), (width - w, 0), (0, height - h), (width - w, height - h), ((width - w) // 2, (height - h) // 2)]
@@ -200,12 +196,10 @@ def nearest(library: store.Library, images: Sequence[Image], k: int, settings: S
            windows((image.shape[0], image.shape[1]), settings.library)]  # fmt: skip
     points = embed.embed([part for _, part in cut], embed.MODEL, settings.threads)
     found = store.nearest(library, points, k, embed.MODEL, settings.library)
-    out: list[dict[Key, store.Hit]] = [{} for _ in images]
+    out: list[list[store.Hit]] = [[] for _ in images]
     for (n, _), hits in zip(cut, found, strict=True):
-        for hit in hits:
-            if hit.key not in out[n] or hit.distance < out[n][hit.key].distance:
-                out[n][hit.key] = hit
-    return [sorted(hits.values(), key=lambda hit: (hit.distance, hit.key))[:k] for hits in out]
+        out[n] += hits
+    return [store.best(hits, k) for hits in out]
 
 
 class Nearby(NamedTuple):
@@ -228,11 +222,11 @@ def nearby(
     kept = store.pictures(library, rows)
     numbers = {key: number for number, key in enumerate(rows)}
     pairs = [[(numbers[hit.key], hit.distance) for hit in hits] for hits in found]
-    return Nearby(list(rows.values()), [decoded(kept[key]) for key in rows], pairs)
+    return Nearby(list(rows.values()), [pixels.decoded(kept[key]) for key in rows], pairs)
 
 
 def search(
-    images: Sequence[Image], library: store.Library, settings: Settings, progress: Progress = None
+    images: Sequence[Image], library: store.Library, settings: Settings, progress: Progress | None = None
 ) -> list[list[Hit]]:
     """Look for pictures (HxW or HxWx3 uint8) in a library: for each the panels found, the most probable first.
 
@@ -272,7 +266,7 @@ def judged(
     others: Sequence[View],
     pairs: Sequence[Sequence[tuple[int, float]]],
     settings: Settings,
-    progress: Progress = None,
+    progress: Progress | None = None,
 ) -> list[list[Judged]]:
     """Judge each view against those of `others` that `pairs` name [(number, distance)]; a counts views, b others."""
     tell = progress or (lambda stage, done, total: None)
@@ -313,22 +307,17 @@ class Queries(NamedTuple):
     problems: tuple[Problem, ...]
 
 
-def queries(path: Path, case: Path, settings: Settings, progress: Progress = None) -> Queries:
+def queries(path: Path, case: Path, settings: Settings, progress: Progress | None = None) -> Queries:
     """Return the panels of a paper that are compared, or a picture as a whole; `case` is a folder to work in."""
     whole = path.suffix.lower() in files.EXTENSIONS and files.EXTENSIONS[path.suffix.lower()] in files.PICTURES
     if whole:
         settings = settings.model_copy(update={"ingest": settings.ingest.model_copy(update={"split": False})})
     reading = ingest.read([path], case, settings, progress)
-    panels = [panel for panel in reading.panels if whole or is_picture(panel, settings)]
+    panels = [panel for panel in reading.panels if whole or candidates.is_compared(panel, settings)]
     place = {panel.id: "" if panel.source.page is None else f", page {panel.source.page}" for panel in panels}
     named = [f"{panel.source.path}{place[panel.id]}{', ' + panel.label if panel.label else ''}" for panel in panels]
     pictures = [pixels.read_png(case / "panels" / f"{panel.id}.png") for panel in panels]
     return Queries(list(zip(named, pictures, strict=True)), reading.problems)
-
-
-def opened(uri: str) -> store.Library:
-    """Open a library for reading; see `store.open_library`."""
-    return store.open_library(uri)
 
 
 def panel(row: dict[str, Any], image: Image, name: str, uri: str) -> Panel:
@@ -345,12 +334,6 @@ def panel(row: dict[str, Any], image: Image, name: str, uri: str) -> Panel:
     )
 
 
-def decoded(picture: bytes) -> Image:
-    """Return the pixels of a kept picture: HxW or HxWx3 RGB uint8."""
-    image = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED)
-    return np.asarray(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-
-
 def told(hit: Hit, settings: Settings) -> dict[str, Any]:
     """Return a hit as a line of a result: the earlier panel, and how near and how probably the same source it is."""
     row: dict[str, Any] = {**hit.row, "distance": round(hit.distance, 4),
@@ -361,7 +344,7 @@ def told(hit: Hit, settings: Settings) -> dict[str, Any]:
     return row
 
 
-def reembed(uri: str, settings: Settings, progress: Progress = None) -> int:
+def reembed(uri: str, settings: Settings, progress: Progress | None = None) -> int:
     """Give panels whose vectors are another model's those of this one, from their kept pictures; return how many.
 
     A document changes as a whole; stopped, the same call goes on.
@@ -392,22 +375,15 @@ def _by_document(rows: list[dict[str, Any]], least: int) -> Iterator[tuple[int, 
 
 def _renewed(row: dict[str, Any], picture: bytes, settings: Settings) -> list[dict[str, Any]]:
     """Return the rows of a panel with new vectors, made from its kept picture."""
-    image = decoded(picture)
+    image = pixels.decoded(picture)
     scale = row["width"] / image.shape[1], row["height"] / image.shape[0]
     boxes = windows((row["height"], row["width"]), settings.library)
     small = [Box(b.x0 / scale[0], b.y0 / scale[1], b.x1 / scale[0], b.y1 / scale[1]) for b in boxes]
     points = embed.embed([_cut(image, box) for box in small], embed.MODEL, settings.threads)
-    return [
-        {
-            **row,
-            "crop": k,
-            "box_px": list(box),
-            "model": embed.MODEL,
-            "vector": point,
-            "picture": None if k else picture,
-        }
-        for k, (box, point) in enumerate(zip(boxes, points, strict=True))
+    new = [
+        {"box_px": list(box), "model": embed.MODEL, "vector": point} for box, point in zip(boxes, points, strict=True)
     ]
+    return [{**row, **one, "crop": k, "picture": None if k else picture} for k, one in enumerate(new)]
 
 
 def _titles(file: Path | None) -> dict[str, str]:

@@ -18,14 +18,13 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from twinscope import __version__
 from twinscope.errors import FetchError, UsageError
-
-Progress = Callable[[str, int, int], None]
+from twinscope.types import Progress
 
 RECORD = "fetched.json"
 ATTEMPTS = 5

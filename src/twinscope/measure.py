@@ -22,8 +22,8 @@ from twinscope.detect.vectors import Trouble
 from twinscope.errors import UsageError
 from twinscope.ingest.files import Source
 from twinscope.settings import Settings
+from twinscope.types import Progress
 
-Progress = Callable[[str, int, int], None]
 Distances = NDArray[np.float64]
 Number = dict[str, float | None]
 

@@ -35,10 +35,19 @@ def grey(image: NDArray[Any]) -> Grey:
 
 def read_png(path: Path) -> Image:
     """Return a picture that twinscope wrote itself: HxW or HxWx3 RGB uint8. Raises FileNotFoundError."""
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    try:
+        return decoded(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not a picture that twinscope wrote; delete the case folder and screen again"
+        ) from error
+
+
+def decoded(data: bytes) -> Image:
+    """Return the pixels of a PNG or JPEG that twinscope wrote itself: HxW or HxWx3 RGB uint8. Raises ValueError."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
-        raise ValueError(f"{path} is not a picture that twinscope wrote; delete the case folder and screen again")
+        raise ValueError("this is not a picture that twinscope wrote")
     return np.asarray(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 

@@ -15,7 +15,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,9 +33,7 @@ from twinscope.detect.features import View
 from twinscope.detect.judge import Judged
 from twinscope.ingest import kinds
 from twinscope.settings import Settings
-from twinscope.types import PICTURE_KINDS, Classes, Finding, Panel, Provenance, Screening
-
-Progress = Callable[[str, int, int], None]
+from twinscope.types import Classes, Finding, Panel, Progress, Provenance, Screening
 
 USED = (embed.MODEL, judge.MODEL, kinds.FOREST, heat.MODEL)
 """The models that a screening uses."""
@@ -66,7 +64,7 @@ def screen(
         cv2.setNumThreads(1)
 
         def wanted(panel: Panel) -> bool:
-            return whole or (panel.kind in PICTURE_KINDS and _large_enough(panel, settings))
+            return whole or candidates.is_compared(panel, settings)
 
         def found(panel: Panel, image: pixels.Image) -> None:
             if wanted(panel):
@@ -107,10 +105,6 @@ def provenance(settings: Settings) -> Provenance:
     return Provenance(
         twinscope=__version__, models=used, settings_sha256=settings.sha256(), seed=settings.seed, command=command
     )
-
-
-def _large_enough(panel: Panel, settings: Settings) -> bool:
-    return min(panel.size) >= settings.findings.least_side_px
 
 
 class _Compared(NamedTuple):
@@ -260,12 +254,13 @@ class _Found(NamedTuple):
 
 def _look_back(shared: _Found, judged: list[Judged], library: str, tell: Progress) -> tuple[_Found, list[Judged]]:
     """Look for the panels in a library; return all with the earlier panels that were found, and with their pairs."""
-    from twinscope import corpus  # it loads LanceDB, which a screening without a library has no need of
+    from twinscope import corpus  # both load LanceDB, which a screening without a library has no need of
+    from twinscope.library import store
 
     settings, count = shared.settings, len(shared.panels)
     images = [pixels.read_png(shared.case / "panels" / f"{panel.id}.png") for panel in shared.panels]
     own = {panel.source.sha256 for panel in shared.panels}
-    near = corpus.nearby(images, corpus.opened(library), settings.library.screened, settings, own)
+    near = corpus.nearby(images, store.open_library(library), settings.library.screened, settings, own)
     views = [features.view(image, settings.features) for image in near.images]
     found = [
         one

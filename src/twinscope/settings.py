@@ -179,6 +179,11 @@ class Shelf(_Stage):
     looked: int = Field(100, ge=1, le=1000, description="panels near a query that `library search` looks at closely")
     screened: int = Field(10, ge=1, le=1000, description="the same in a screening, for each of its panels")
 
+    @property
+    def vectors(self) -> int:
+        """The most vectors that a panel has: of the whole, the corners and the middle."""
+        return 6 if self.crops else 1
+
 
 class Settings(_Stage):
     """All settings of a screening."""

@@ -10,6 +10,7 @@ border; `probability` is calibrated.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -22,6 +23,8 @@ FindingKind = Literal["duplicate", "overlap"]
 Verdict = Literal["benign", "manipulated"]
 EditKind = Literal["erased", "added", "cloned", "tone", "changed"]
 
+Progress = Callable[[str, int, int], None]
+"""Hears of long work: the stage, how many steps are done, and of how many."""
 PICTURE_KINDS: frozenset[str] = frozenset({"micrograph", "blot", "photo", "other"})
 """Kinds of panel that are compared as pictures; graphs and diagrams are kept and not compared."""
 

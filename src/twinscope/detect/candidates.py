@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from twinscope.detect import dense, features, keypoints
 from twinscope.detect.features import Floats, View
 from twinscope.settings import Candidates, Settings
+from twinscope.types import PICTURE_KINDS, Panel
 
 
 class Candidate(NamedTuple):
@@ -79,6 +80,11 @@ def candidates(views: Sequence[View], settings: Settings, distances: Floats | No
     panels = prepare(views, settings, distances)
     with threadpool_limits(1, "blas"):  # small products: the threads of BLAS cost more than they bring
         return [candidate for a in range(len(views)) for candidate in of_panel(a, panels, settings)]
+
+
+def is_compared(panel: Panel, settings: Settings) -> bool:
+    """Say whether a panel is compared with others: a picture, and not too small."""
+    return panel.kind in PICTURE_KINDS and min(panel.size) >= settings.findings.least_side_px
 
 
 def of_panel(a: int, panels: Panels, settings: Settings) -> list[Candidate]:

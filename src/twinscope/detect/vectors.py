@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +23,7 @@ from twinscope.errors import BrokenError, InputError, RefusedError, UsageError
 from twinscope.ingest import files
 from twinscope.ingest.files import Source
 from twinscope.settings import Settings
-
-Progress = Callable[[str, int, int], None]
+from twinscope.types import Progress
 
 DIMENSIONS = 128
 CHUNK = 64

@@ -27,7 +27,7 @@ from twinscope.ingest.job import Job, Note
 from twinscope.ingest.watch import Told
 from twinscope.pixels import Image
 from twinscope.settings import Ingest, Settings
-from twinscope.types import Figure, InputFile, Page, Panel, Problem, Record
+from twinscope.types import Figure, InputFile, Page, Panel, Problem, Progress, Record
 
 __all__ = ["Reading", "read"]
 
@@ -41,7 +41,6 @@ def _version() -> str:
     return digest.hexdigest()[:16]
 
 
-Progress = Callable[[str, int, int], None]
 Found = Callable[[Panel, Image], None]
 
 

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from twinscope.errors import LibraryError
 
@@ -73,7 +73,7 @@ def mend(folder: Path, table: str) -> list[str]:
     """
     known, told = versions(folder), []
     broken = []
-    while known and (bad := _broken(folder, known[-1])):
+    while known and (bad := _broken(folder, known[-1].files)):
         broken.append(bad[0])
         known.pop()
     if broken:
@@ -124,8 +124,7 @@ def tidying(folder: Path) -> None:
 
 def damaged(folder: Path) -> list[str]:
     """Return the files, relative to the folder, that are absent or not what they were when they were acknowledged."""
-    alive = files_of(versions(folder))
-    return [name for name, seal in sorted(alive.items()) if not _whole(folder / name, seal)]
+    return _broken(folder, files_of(versions(folder)))
 
 
 def files_of(known: list[Version]) -> dict[str, tuple[int, str]]:
@@ -168,8 +167,8 @@ def _data(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _broken(folder: Path, version: Version) -> list[str]:
-    return [name for name, seal in sorted(version.files.items()) if not _whole(folder / name, seal)]
+def _broken(folder: Path, files: dict[str, tuple[int, str]]) -> list[str]:
+    return [name for name, seal in sorted(files.items()) if not _whole(folder / name, seal)]
 
 
 def _whole(path: Path, seal: tuple[int, str]) -> bool:
@@ -213,10 +212,7 @@ def _parsed(line: bytes) -> Version:
 def _append(folder: Path, version: Version) -> None:
     path = folder / LEDGER
     new = not path.exists()
-    with path.open("ab") as file:
-        file.write(_line(version))
-        file.flush()
-        os.fsync(file.fileno())
+    _put(path, _line(version), "ab")
     if new:
         _fsync(folder)
 
@@ -227,9 +223,14 @@ def _write(folder: Path, known: list[Version]) -> None:
     if text == (path.read_bytes() if path.is_file() else b""):
         return
     part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    _put(part, text, "wb")
+    part.replace(path)
+    _fsync(folder)
+
+
+def _put(path: Path, text: bytes, mode: Literal["ab", "wb"]) -> None:
+    """Write bytes, and return when they are on the disk."""
+    with path.open(mode) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)
-    _fsync(folder)

@@ -126,11 +126,10 @@ def add(library: Library, rows: pa.Table) -> int:
 
 def documents(library: Library, model: str | None = None) -> list[dict[str, Any]]:
     """Return the documents of a library by file: document, title, file, and how many panels each has."""
-    query = library.table.search().select(["document", "panel", "title", "file", "model"])
     told: dict[str, dict[str, Any]] = {}
     panels: dict[str, set[str]] = {}
     where = "crop = 0" if model is None else f"crop = 0 AND model = {_quoted(model)}"
-    for row in query.where(where).limit(library.table.count_rows() + 1).to_arrow().to_pylist():
+    for row in _rows(library, ["document", "panel", "title", "file"], where).to_arrow().to_pylist():
         told.setdefault(row["document"], {key: row[key] for key in ("document", "title", "file")})
         panels.setdefault(row["document"], set()).add(row["panel"])
     out = [one | {"panels": len(panels[key])} for key, one in told.items()]
@@ -154,14 +153,21 @@ def nearest(library: Library, points: Points, k: int, model: str, settings: Shel
     """
     if not len(points) or not library.table.count_rows():
         return [[] for _ in points]
-    numbers, ids, far = _proposed(library, points, k * (6 if settings.crops else 1), model, settings)
+    numbers, ids, far = _proposed(library, points, k * settings.vectors, model, settings)
     rows = _taken(library, np.unique(ids), [*TOLD])
     told = dict(zip(rows.pop("_rowid"), zip(*rows.values(), strict=True), strict=True))
-    out: list[dict[tuple[str, str], Hit]] = [{} for _ in points]
+    out: list[list[Hit]] = [[] for _ in points]
     for number, row_id, distance in zip(numbers.tolist(), ids.tolist(), far.tolist(), strict=True):
-        hit = Hit(distance, dict(zip(rows, told[row_id], strict=True)))
-        out[number].setdefault(hit.key, hit)  # the nearest come first
-    return [sorted(hits.values(), key=lambda hit: (hit.distance, hit.key))[:k] for hits in out]
+        out[number].append(Hit(distance, dict(zip(rows, told[row_id], strict=True))))
+    return [best(hits, k) for hits in out]
+
+
+def best(hits: Iterable[Hit], k: int) -> list[Hit]:
+    """Return the `k` panels that are nearest, nearest first, each once with its nearest vector."""
+    nearest: dict[tuple[str, str], Hit] = {}
+    for hit in sorted(hits, key=lambda hit: (hit.distance, hit.key)):
+        nearest.setdefault(hit.key, hit)
+    return list(nearest.values())[:k]
 
 
 def _proposed(
@@ -208,9 +214,8 @@ def pictures(library: Library, keys: Iterable[tuple[str, str]]) -> dict[tuple[st
     if not wanted:
         return {}
     names = ", ".join(_quoted(document) for document in sorted({document for document, _ in wanted}))
-    query = library.table.search().where(f"crop = 0 AND document IN ({names})")
-    rows = query.select(["document", "panel", "picture"]).limit(library.table.count_rows()).to_arrow().to_pylist()
-    found = {(row["document"], row["panel"]): row["picture"] for row in rows}
+    rows = _rows(library, ["document", "panel", "picture"], f"crop = 0 AND document IN ({names})")
+    found = {(row["document"], row["panel"]): row["picture"] for row in rows.to_arrow().to_pylist()}
     return {key: found[key] for key in wanted if key in found}
 
 
@@ -250,7 +255,7 @@ def compact(library: Library, keep_s: float = 0.0) -> None:
 def info(library: Library) -> dict[str, Any]:
     """Return what a library holds: documents, panels, vectors by model, its index, and bytes on the disk."""
     table = library.table
-    rows = table.search().select(["document", "model", "crop"]).limit(table.count_rows() + 1).to_arrow()
+    rows = _rows(library, ["document", "model", "crop"]).to_arrow()
     models = rows["model"].to_pylist()
     whole = [crop == 0 for crop in rows["crop"].to_pylist()]
     index = _index(library)
@@ -276,8 +281,7 @@ def verify(library: Library) -> list[str]:
     if wrong:
         return wrong
     seen: set[tuple[Any, ...]] = set()
-    for batch in library.table.search().select(["document", "panel", "crop", "model", "vector"]).limit(
-        library.table.count_rows() + 1).to_batches():  # fmt: skip
+    for batch in _rows(library, ["document", "panel", "crop", "model", "vector"]).to_batches():
         for row in zip(*(batch[name].to_pylist() for name in ("document", "panel", "crop", "model")), strict=True):
             if row in seen:
                 wrong.append(f"panel {row[1]} of document {row[0][:12]} stands there twice (crop {row[2]}, {row[3]})")
@@ -291,7 +295,7 @@ def export(library: Library, output: Path) -> int:
     """Write all rows to a Parquet file, batch by batch; return how many there are."""
     part, count = output.with_name(output.name + ".part"), 0
     with _spoken(str(output)), pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
-        for batch in library.table.search().select(SCHEMA.names).limit(library.table.count_rows() + 1).to_batches():
+        for batch in _rows(library, SCHEMA.names).to_batches():
             writer.write_batch(batch.cast(SCHEMA))
             count += batch.num_rows
     part.replace(output)
@@ -302,8 +306,7 @@ def of_other_models(library: Library, model: str) -> list[dict[str, Any]]:
     """Return the rows of whole panels, with their pictures, that have no vector of a model."""
     where = f"crop = 0 AND model != {_quoted(model)}"
     names = [name for name in SCHEMA.names if name not in ("vector", "picture")]
-    rows = library.table.search().where(where).select(names).limit(library.table.count_rows() + 1).to_arrow()
-    out: list[dict[str, Any]] = rows.to_pylist()
+    out: list[dict[str, Any]] = _rows(library, names, where).to_arrow().to_pylist()
     return out
 
 
@@ -343,9 +346,14 @@ def _held(library: Library, names: Sequence[str]) -> list[dict[str, Any]]:
     where = f"document IN ({', '.join(map(_quoted, names))})"
     if not names or not library.table.count_rows():
         return []
-    query = library.table.search().where(where).select(["document", "model"])
-    rows: list[dict[str, Any]] = query.limit(library.table.count_rows()).to_arrow().to_pylist()
+    rows: list[dict[str, Any]] = _rows(library, ["document", "model"], where).to_arrow().to_pylist()
     return rows
+
+
+def _rows(library: Library, columns: Sequence[str], where: str | None = None) -> Any:
+    """Return LanceDB's query for columns of all rows that a condition holds for; without a limit it gives ten."""
+    query = library.table.search().select(list(columns)).limit(library.table.count_rows() + 1)
+    return query if where is None else query.where(where)
 
 
 def _index(library: Library) -> str | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,8 +25,7 @@ from twinscope.train import evaluate, export, folders, loop, protocol
 from twinscope.train.embedder import SIDE, embed
 from twinscope.train.losses import Contrast
 from twinscope.train.networks import Embedder
-
-Progress = Callable[[str, int, int], None]
+from twinscope.types import Progress
 
 ID = "metric"
 FILES = ("metric.onnx", "metric.json", "curve.csv", "run.json")
