@@ -52,8 +52,9 @@ $(BARE):
 
 demo: $(BASE)
 	@mkdir -p $(DEMO)
-	@$(BIN)/python examples/make.py $(DEMO)/manuscript.pdf
-	@$(BIN)/twinscope screen $(DEMO)/manuscript.pdf -o $(DEMO)/case
+	@$(BIN)/python examples/make.py $(DEMO)/manuscript.pdf $(DEMO)/earlier.pdf
+	@$(BIN)/twinscope library add $(DEMO)/earlier.pdf --library $(DEMO)/library
+	@$(BIN)/twinscope screen $(DEMO)/manuscript.pdf -o $(DEMO)/case --library $(DEMO)/library
 	@report="$$PWD/$(DEMO)/case/report.html"; \
 	if [ "$$(uname)" = Darwin ]; then open "$$report" || true; \
 	elif [ -n "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ] && command -v xdg-open >/dev/null; then xdg-open "$$report" || true; \

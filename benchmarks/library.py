@@ -63,18 +63,62 @@ def windows(seed: int) -> list[np.ndarray]:
     return list(data.cut(rows, rng, 12)[0])
 
 
-def vectors(known: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Return (count, d) float32: the known vectors, then mixtures of three of them, on their sphere."""
+def crops(count: int, kept: Path, threads: int) -> np.ndarray:
+    """Return the vectors (about `count`, d) of random square crops of the training groups, and keep them in a file."""
+    if kept.is_file():
+        return np.asarray(np.load(kept), np.float32)
+    rng = np.random.default_rng(5)
+    rows = data.micrographs("train")
+    out = []
+    for done, row in enumerate(rows):
+        image = data.read_rgb(row["path"])
+        short = min(image.shape[:2])
+        small = []
+        for _ in range(-(-count // len(rows))):
+            side = int(rng.integers(min(96, short), short + 1))
+            y, x = (int(rng.integers(size - side + 1)) for size in image.shape[:2])
+            part = image[y : y + side, x : x + side]
+            if not data.blank(part):
+                small.append(embed.prepare(np.rot90(part, int(rng.integers(4)))))
+        out.append(embed.embed(small, embed.MODEL, threads))
+        if done % 50 == 0:
+            print(f"crops of {done} of {len(rows)} pictures", file=sys.stderr, flush=True)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    np.save(kept, np.concatenate(out))
+    return np.concatenate(out)
+
+
+def vectors(known: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, float]:
+    """Return (count, d) float32: the known vectors, then made ones on their sphere; and how far these were moved.
+
+    A made vector is a known one moved along the difference of two others, so far that its nearest known vector, its own
+    origin left out, is as far away in the median as that of a known one.
+    """
     rng = np.random.default_rng(seed)
     radius = np.linalg.norm(known, axis=1).mean()
+
+    def made(wanted: int, weight: float) -> tuple[np.ndarray, np.ndarray]:
+        origin, a, b = rng.integers(len(known), size=(3, wanted))
+        moved = known[origin] + np.float32(weight) * (known[a] - known[b])
+        return radius * moved / np.linalg.norm(moved, axis=1, keepdims=True), origin
+
+    def nearest(points: np.ndarray, without: np.ndarray) -> float:
+        near = 2 * points @ known.T - (known**2).sum(1)
+        near[np.arange(len(points)), without] = -np.inf
+        return float(np.median(np.sqrt(np.maximum((points**2).sum(1) - near.max(1), 0))))
+
+    probe = rng.permutation(len(known))[:1000]
+    wanted = nearest(known[probe], probe)
+    low, high = 0.0, 2.0
+    for _ in range(12):
+        weight = (low + high) / 2
+        low, high = (weight, high) if nearest(*made(1000, weight)) < wanted else (low, weight)
     out = np.empty((count, known.shape[1]), np.float32)
-    out[: len(known)] = known
+    out[: len(known)] = known[:count]
     for start in range(len(known), count, 100_000):
         stop = min(start + 100_000, count)
-        share = rng.dirichlet((0.7, 0.7, 0.7), stop - start).astype(np.float32)
-        mixed = sum(share[:, [k]] * known[rng.integers(len(known), size=stop - start)] for k in range(3))
-        out[start:stop] = radius * mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
-    return out
+        out[start:stop] = made(stop - start, weight)[0]
+    return out, round(weight, 3)
 
 
 def exact(points: np.ndarray, queries: np.ndarray) -> np.ndarray:

@@ -1,9 +1,10 @@
 """Draw the example manuscript: a paper whose pictures, data and authors are all drawn by this program.
 
-    python examples/make.py OUT.pdf
+    python examples/make.py OUT.pdf [EARLIER.pdf]
 
 writes OUT.pdf and OUT.json, the truth: where every panel lies, which pairs show the same source and how one was turned
-into the other, and which sets only look alike. The same program gives the same bytes.
+into the other, and which sets only look alike. EARLIER.pdf is a short paper that "was published before", one of whose
+panels stands again in the manuscript. The same program gives the same bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import draw
 import numpy as np
 import paper as pdf
 import prose
-from layout import Cell, Figure, Style, article
+from layout import Cell, Figure, Placed, Style, article
 from numpy.typing import NDArray
 
 from twinscope import manipulate
@@ -313,24 +314,65 @@ def build(path: Path) -> dict[str, Any]:
     placed = article(book, style, lambda: prose.paragraph(words, len(figures)), head, figures)
     path.parent.mkdir(parents=True, exist_ok=True)
     pdf.save(book, path, TITLE)
-    panels = [
-        {
-            "id": p.cell.truth["name"], "page": p.page, "box_pt": [round(v, 2) for v in p.box_pt], "kind": p.cell.kind,
-            "figure": p.figure, "letter": p.cell.letter, "size": list(p.pixels.shape[:2]),
-        }
-        for p in placed
-    ]  # fmt: skip
+    pairs = []
     pairs = []
     for a, b, category, edited in PLANTED:
         move = place(looks[b], shapes[b]) @ np.linalg.inv(place(looks[a], shapes[a]))
         pairs.append({"a": a, "b": b, "category": category, "edited": edited, "transform": np.round(move, 6).tolist(),
                       "changes": _boxes(masks[b])})  # fmt: skip
     truth = {
-        "kind": "planted", "pages": len(book.sheets), "panels_truth": panels, "pairs": pairs,
+        "kind": "planted", "pages": len(book.sheets), "panels_truth": _panels(placed), "pairs": pairs,
         "lookalikes": [{"what": what, "panels": list(names)} for what, names in LOOKALIKES],
     }  # fmt: skip
     path.with_suffix(".json").write_text(json.dumps(truth, indent=1) + "\n")
     return truth
+
+
+EARLIER = {
+    "1A": View("cells", (300, 280)),
+    "1B": View("knocked", (256, 254), 0.97, mirror=True, steps=(_gamma(0.8), _jpeg(70))),
+    "1C": View("phase", (300, 280)),
+}
+AGAIN = ("1B", "4F")
+"""The panel of the earlier paper, and the panel of the manuscript that shows the same source."""
+
+
+def build_earlier(path: Path) -> dict[str, Any]:
+    """Write the PDF of the earlier paper and the truth beside it (same name, .json); return the truth."""
+    rng = np.random.default_rng(SEED + 2)
+    drawn = {**fields(rng), "knocked": fields(np.random.default_rng(SEED))["knocked"]}
+    slots = row(list(EARLIER), 13, (160, 136), 9)
+    cells = [_cell(slot, EARLIER[slot.name], drawn, 220.0, rng)[0] for slot in slots]
+    labels = [pdf.Label(cell.box[0], cell.box[1] - 4, cell.letter, 10, bold=True) for cell in cells]
+    caption = (
+        "Figure 1. Fibres on soft ground. (A) Merge of nuclei, bodies and granules, (B) fibres, (C) phase contrast. "
+        "Scale bars, 20 µm."
+    )
+    figure = Figure(slots[-1].box[2] + 2, slots[-1].box[3] + 2, cells, labels, dpi=220.0, quality=92, caption=caption)
+    book, words = pdf.Paper(), np.random.default_rng(SEED + 3)
+    title = "Fibres keep their order on soft ground"
+    style = Style(header="Example of an earlier paper, drawn by a program: no picture in it shows anything real")
+    head = (
+        title,
+        "Lena Vogel, Paul Adeyemi",
+        "An example, drawn by a program. One of its pictures is used again later.",
+    )
+    placed = article(book, style, lambda: prose.paragraph(words, 1), head, [figure])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pdf.save(book, path, title)
+    truth = {"kind": "earlier", "pages": len(book.sheets), "panels_truth": _panels(placed), "again": list(AGAIN)}
+    path.with_suffix(".json").write_text(json.dumps(truth, indent=1) + "\n")
+    return truth
+
+
+def _panels(placed: Sequence[Placed]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": p.cell.truth["name"], "page": p.page, "box_pt": [round(v, 2) for v in p.box_pt], "kind": p.cell.kind,
+            "figure": p.figure, "letter": p.cell.letter, "size": list(p.pixels.shape[:2]),
+        }
+        for p in placed
+    ]  # fmt: skip
 
 
 def _cell(
@@ -367,10 +409,13 @@ def _boxes(mask: NDArray[np.bool_]) -> list[list[int]]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the manuscript named on the command line; return the exit code."""
-    if len(arguments) != 1 or not arguments[0].endswith(".pdf"):
-        print("usage: python examples/make.py OUT.pdf", file=sys.stderr)
+    """Write the manuscript, and the earlier paper where it is named; return the exit code."""
+    if len(arguments) not in (1, 2) or not all(name.endswith(".pdf") for name in arguments):
+        print("usage: python examples/make.py OUT.pdf [EARLIER.pdf]", file=sys.stderr)
         return 2
+    if len(arguments) == 2:
+        told = build_earlier(Path(arguments[1]))
+        print(f"{arguments[1]}: a paper published before, {len(told['panels_truth'])} panels, one of them used again")
     truth = build(Path(arguments[0]))
     print(
         f"{arguments[0]}: {truth['pages']} pages, {len(truth['panels_truth'])} panels, "

@@ -24,6 +24,7 @@ from twinscope.detect.features import View
 from twinscope.detect.judge import Judged
 from twinscope.errors import BrokenError, UsageError
 from twinscope.ingest import files
+from twinscope.ingest.watch import Workers
 from twinscope.library import store
 from twinscope.pixels import Image
 from twinscope.settings import Settings, Shelf
@@ -81,24 +82,26 @@ def add(
                 store.refresh(library, settings.library)
             waiting.clear()
 
-    for done, part in _read(sources, known, settings, counts, problems):
-        if part is not None:
-            counts["documents"] += len(part.inputs)
-            rows = _rows(part, settings, named)
-            counts["panels"] += sum(row["crop"] == 0 for row in rows)
-            waiting.append(pa.Table.from_pylist(rows, schema=store.SCHEMA))
-            if sum(len(table) for table in waiting) >= settings.library.batch * settings.library.vectors:
-                write()
-        tell("library", done, len(sources))
-    write()
+    with Workers() as workers:
+        for done, part in _read(sources, known, settings, workers, counts, problems):
+            if part is not None:
+                counts["documents"] += len(part.inputs)
+                rows = _rows(part, settings, named)
+                counts["panels"] += sum(row["crop"] == 0 for row in rows)
+                waiting.append(pa.Table.from_pylist(rows, schema=store.SCHEMA))
+                if sum(len(table) for table in waiting) >= settings.library.batch * settings.library.vectors:
+                    write()
+            tell("library", done, len(sources))
+        write()
     return Added(problems=tuple(problems), mended=mended, **counts)
 
 
 class _Part(NamedTuple):
-    """Documents that were read: their hashes and names, and their picture panels with their pixels."""
+    """Documents that were read: their hashes, their picture panels with their pixels, and what figures are called."""
 
     inputs: list[str]
     panels: list[tuple[Panel, Image]]
+    figures: dict[str, str]
 
 
 AT_ONCE = 16
@@ -109,6 +112,7 @@ def _read(
     sources: Sequence[files.Source],
     known: set[str],
     settings: Settings,
+    workers: Workers,
     counts: dict[str, int],
     problems: list[Problem],
 ) -> Iterator[tuple[int, _Part | None]]:
@@ -129,7 +133,7 @@ def _read(
             continue
         with tempfile.TemporaryDirectory(prefix="twinscope-") as room:
             case = Path(room)
-            reading = ingest.read(chosen, case, settings)
+            reading = ingest.read(chosen, case, settings, workers=workers)
             problems += reading.problems
             fresh = {one.sha256 for one in reading.inputs if one.status in ("ok", "partial")} - known
             known |= fresh
@@ -138,7 +142,7 @@ def _read(
                 for panel in reading.panels
                 if panel.source.sha256 in fresh and candidates.is_compared(panel, settings)
             ]
-            yield done, _Part(sorted(fresh), panels)
+            yield done, _Part(sorted(fresh), panels, {figure.id: figure.label for figure in reading.figures})
 
 
 def _sha256(file: Path) -> str:
@@ -153,14 +157,14 @@ def _rows(part: _Part, settings: Settings, titles: dict[str, str]) -> list[dict[
     """Return the rows of panels: one for the whole, with its picture, and one for each part."""
     shelf = settings.library
     cut = [(panel, image, k, box) for panel, image in part.panels for k, box in enumerate(windows(panel.size, shelf))]
-    points = embed.embed([_cut(image, box) for _, image, _, box in cut], embed.MODEL, settings.threads)
+    points = embed.embed([cropped(image, box) for _, image, _, box in cut], embed.MODEL, settings.threads)
     rows = []
     for (panel, image, k, box), point in zip(cut, points, strict=True):
         name = panel.source.path
         rows.append({
             "document": panel.source.sha256, "panel": panel.id.partition("-")[2], "crop": k, "box_px": list(box),
             "model": embed.MODEL, "vector": point, "title": titles.get(Path(name).name) or titles.get(name, ""),
-            "file": name, "page": panel.source.page, "figure": panel.figure.partition("-")[2], "label": panel.label,
+            "file": name, "page": panel.source.page, "figure": part.figures[panel.figure], "label": panel.label,
             "caption": panel.caption, "kind": panel.kind, "height": panel.size[0], "width": panel.size[1],
             "picture": pixels.jpeg(pixels.thumbnail(image, shelf.picture_px), shelf.quality) if k == 0 else None,
         })  # fmt: skip
@@ -182,7 +186,8 @@ def windows(size: tuple[int, int], shelf: Shelf) -> list[Box]:
     return out + [Box(float(x), float(y), float(x + w), float(y + h)) for x, y in places]
 
 
-def _cut(image: Image, box: Box) -> Image:
+def cropped(image: Image, box: Box) -> Image:
+    """Return the part of a picture (HxW or HxWx3) within a box."""
     x0, y0, x1, y1 = (round(value) for value in box)
     return image[y0:y1, x0:x1]
 
@@ -192,7 +197,7 @@ def _cut(image: Image, box: Box) -> Image:
 
 def nearest(library: store.Library, images: Sequence[Image], k: int, settings: Settings) -> list[list[store.Hit]]:
     """Return for each picture the `k` panels whose nearest vector is nearest to one of its own; one query for all."""
-    cut = [(n, _cut(image, box)) for n, image in enumerate(images) for box in
+    cut = [(n, cropped(image, box)) for n, image in enumerate(images) for box in
            windows((image.shape[0], image.shape[1]), settings.library)]  # fmt: skip
     points = embed.embed([part for _, part in cut], embed.MODEL, settings.threads)
     found = store.nearest(library, points, k, embed.MODEL, settings.library)
@@ -324,13 +329,19 @@ def panel(row: dict[str, Any], image: Image, name: str, uri: str) -> Panel:
     """Return the record of a panel of a library, whose pixels are its kept picture."""
     return Panel(
         id=name,
-        figure=f"{name}-{row['figure']}",
+        figure=f"{name}-f1",
         kind=row["kind"],
         size=(image.shape[0], image.shape[1]),
         label=row["label"],
         caption=row["caption"],
         source=Origin(path=row["file"], sha256=row["document"], page=row["page"]),
-        earlier=Earlier(library=uri, title=row["title"], panel=row["panel"], size=(row["height"], row["width"])),
+        earlier=Earlier(
+            library=uri,
+            title=row["title"],
+            figure=row["figure"],
+            panel=row["panel"],
+            size=(row["height"], row["width"]),
+        ),
     )
 
 
@@ -379,7 +390,7 @@ def _renewed(row: dict[str, Any], picture: bytes, settings: Settings) -> list[di
     scale = row["width"] / image.shape[1], row["height"] / image.shape[0]
     boxes = windows((row["height"], row["width"]), settings.library)
     small = [Box(b.x0 / scale[0], b.y0 / scale[1], b.x1 / scale[0], b.y1 / scale[1]) for b in boxes]
-    points = embed.embed([_cut(image, box) for box in small], embed.MODEL, settings.threads)
+    points = embed.embed([cropped(image, box) for box in small], embed.MODEL, settings.threads)
     new = [
         {"box_px": list(box), "model": embed.MODEL, "vector": point} for box, point in zip(boxes, points, strict=True)
     ]

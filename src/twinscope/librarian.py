@@ -279,7 +279,7 @@ def _hits(rows: list[dict[str, Any]]) -> list[str]:
         out.append(visible(row["panel"]))
         for hit in row["hits"]:
             page = "" if hit["page"] is None else f", page {hit['page']}"
-            place = f"{_name(hit)}{page}, {hit['label'] or hit['figure'] or hit['panel']}"
+            place = f"{_name(hit)}{page}, {hit['figure'] or 'panel'} {hit['label'] or hit['panel'].rpartition('-')[2]}"
             out.append(f"  {100 * hit['probability']:5.1f} %  distance {hit['distance']:.2f}  {visible(place)}")
     return out
 

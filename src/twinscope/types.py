@@ -111,11 +111,12 @@ class Figure(Record):
 class Earlier(Record):
     """Where a panel of the library comes from: the library, the document's title there, the panel's id and size in it.
 
-    `size` is (height, width) in pixels as published.
+    `figure` is what the document calls its figure ("Figure 2"), `size` (height, width) in pixels as published.
     """
 
     library: str
     title: str = ""
+    figure: str = ""
     panel: str
     size: tuple[int, int]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -118,3 +119,24 @@ def test_the_same_command_gives_the_same_findings(example: Done, tmp_path: Path)
         again = json.loads((case / "screening.json").read_text())
         for key in ("inputs", "pages", "figures", "panels", "findings", "problems"):
             assert again[key] == example.screening[key]
+
+
+def test_a_panel_of_an_earlier_paper_is_found_in_the_library(example: Done, root: Path, tmp_path: Path) -> None:
+    earlier, library, case = tmp_path / "earlier.pdf", tmp_path / "library", tmp_path / "case"
+    make = [sys.executable, root / "examples" / "make.py", tmp_path / "manuscript.pdf", earlier]
+    subprocess.run(make, check=True, capture_output=True)
+    subprocess.run([TWINSCOPE, "library", "add", earlier, "--library", library], check=True, capture_output=True)
+    shutil.copytree(example.case, case)  # nothing of it is read or compared again
+    run = [TWINSCOPE, "screen", example.manuscript, "-o", case, "--library", library]
+    said = subprocess.run(run, check=True, capture_output=True, text=True).stdout
+    told = json.loads((case / "screening.json").read_text())
+    panels = {panel["id"]: panel for panel in told["panels"]}
+    (hit,) = [finding for finding in told["findings"] if panels[finding["b"]]["earlier"]]
+    theirs, ours = json.loads(earlier.with_suffix(".json").read_text())["again"]
+    assert (theirs, names(example)[hit["a"]]) == ("1B", ours)
+    assert panels[hit["b"]]["source"]["path"] == str(earlier)
+    assert panels[hit["b"]]["earlier"]["figure"] == "Figure 1"
+    assert hit["probability"] > 0.9
+    assert hit["steps"][0] == "mirrored left-right"
+    assert f"manuscript.pdf = Figure 1, panel 2 (page {panels[hit['b']]['source']['page']}) in earlier.pdf" in said
+    assert len(told["findings"]) == len(example.screening["findings"]) + 1

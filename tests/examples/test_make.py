@@ -103,6 +103,24 @@ def test_the_same_program_gives_the_same_bytes(example: tuple[Path, dict[str, An
     assert (tmp_path / "again.pdf").read_bytes() == example[0].read_bytes()
 
 
+def test_the_earlier_paper_shows_what_the_manuscript_shows_again(tmp_path: Path) -> None:
+    truth = make.build_earlier(tmp_path / "earlier.pdf")
+    theirs, ours = truth["again"]
+    a, b = make.EARLIER[theirs], make.views()[ours]
+    assert a.field == b.field
+    drawn = make.fields(np.random.default_rng(make.SEED))[a.field]
+    size = (320, 370)
+    seen = [make.show(view, drawn, size, np.random.default_rng(0)).image.astype(np.float32) for view in (a, b)]
+    move = make.place(b, size) @ np.linalg.inv(make.place(a, size))
+    assert agreement(seen[0], seen[1], move) > 0.9
+    assert move[0, 0] < 0  # mirrored
+    kinds = [panel["kind"] for panel in truth["panels_truth"]]
+    assert kinds == ["micrograph"] * 3
+    make.build_earlier(tmp_path / "again.pdf")
+    assert (tmp_path / "again.pdf").read_bytes() == (tmp_path / "earlier.pdf").read_bytes()
+
+
 def test_wrong_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert make.main([]) == 2
+    assert make.main(["a.pdf", "b.png"]) == 2
     assert "usage" in capsys.readouterr().err

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import psutil
 import pytest
 import tifffile
 from numpy.typing import NDArray
@@ -248,12 +251,111 @@ def test_a_page_that_kills_the_worker_costs_only_itself(tmp_path: Path) -> None:
     assert "memory" in got.problems[0].reason
 
 
+INSTEAD = """
+import os, time
+from twinscope.ingest import worker
+
+real = worker.work
+
+def work(job, read, channel):
+    {does}
+    return 0
+
+worker.work = work
+worker.main()
+"""
+
+
+def in_their_place(monkeypatch: pytest.MonkeyPatch, folder: Path, does: str) -> Path:
+    """Have workers do something else than read the document `job` and tell on the file `channel`; return the script."""
+    script = folder / "instead.py"
+    script.write_text(INSTEAD.format(does=does))
+    monkeypatch.setattr(watch, "COMMAND", (sys.executable, str(script)))
+    return script
+
+
+def running(script: Path) -> int:
+    """Return how many processes run a script: what workers are forked from, and the workers."""
+    count = 0
+    for process in psutil.process_iter():
+        try:
+            count += str(script) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            continue  # it has ended
+    return count
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, a minute at most."""
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def test_hanging_worker_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.png").write_bytes(papers.png(micrograph()))
-    monkeypatch.setattr(watch, "COMMAND", (sys.executable, "-c", "import time; time.sleep(60)"))
+    script = in_their_place(monkeypatch, tmp_path, "time.sleep(300)")
     got = read(tmp_path / "case", tmp_path / "a.png", limits={"page_s": 0.5, "restarts": 0})
     assert got.inputs[0].status == "failed"
     assert "longer than 0.5 s" in got.inputs[0].reason
+    assert running(script) == 0
+
+
+@pytest.mark.parametrize(("does", "reason"), [
+    ("os.kill(os.getpid(), 9)", "ran out of memory or was stopped"),
+    ("os.kill(os.getpid(), 24)", "more processor time than the limit"),
+    ("os.kill(os.getpid(), 11)", "process died"),
+    ("os.close(channel); time.sleep(1); os._exit(3)", "gave up"),
+    ("raise ValueError", "gave up"),
+    ("os.kill(os.getppid(), 9); time.sleep(8)", "stopped"),
+])  # fmt: skip
+def test_a_worker_that_dies_says_why_and_the_next_one_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, reason: str
+) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(papers.png(micrograph(ord(name))))
+    chosen = settings.load(flags={"threads": 1, "ingest": {"limits": {"restarts": 0, "page_s": 3}}})
+    in_their_place(
+        monkeypatch, tmp_path, f"if not job.file.endswith('a.png'): return real(job, read, channel)\n    {does}"
+    )
+    got = ingest.read([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "case", chosen)
+    assert [i.status for i in got.inputs] == ["failed", "ok"]
+    assert reason in got.inputs[0].reason
+    assert [p.id for p in got.panels] == ["d2-f1-1"]
+
+
+def test_workers_do_not_outlive_who_started_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").write_bytes(papers.png(micrograph()))
+    script = in_their_place(monkeypatch, tmp_path, "time.sleep(300)")
+    starts = tmp_path / "starts.py"
+    starts.write_text(
+        "import sys\nfrom pathlib import Path\nfrom twinscope import ingest, settings\n"
+        "from twinscope.ingest import watch\nwatch.COMMAND = (sys.executable, sys.argv[1])\n"
+        "ingest.read([Path(sys.argv[2])], Path(sys.argv[3]), settings.Settings())\n"
+    )
+    command = [sys.executable, str(starts), str(script), str(tmp_path / "a.png"), str(tmp_path / "case")]
+    with subprocess.Popen(command) as process:
+        until(lambda: running(script) == 3)  # with the process itself, whose argument it is
+        process.kill()
+    until(lambda: running(script) == 0)
+
+
+def test_many_threads_share_what_starts_workers(tmp_path: Path) -> None:
+    files = [tmp_path / f"{k}.png" for k in range(12)]
+    for k, file in enumerate(files):
+        file.write_bytes(papers.png(micrograph(k)))
+    chosen = settings.load(flags={"threads": 6})
+    with watch.Workers() as workers:
+        first = ingest.read(files[:6], tmp_path / "first", chosen, workers=workers)
+        forker = workers._process
+        second = ingest.read(files, tmp_path / "second", chosen, workers=workers)
+        assert workers._process is forker
+    assert [i.status for i in (*first.inputs, *second.inputs)] == ["ok"] * 18
+    for k, panel in enumerate(second.panels):
+        assert np.array_equal(grey_of(tmp_path / "second", panel.id), micrograph(k))
+    assert forker is not None
+    assert forker.poll() == 0
 
 
 @pytest.mark.parametrize("lie", [
@@ -266,11 +368,9 @@ def test_hanging_worker_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 ])  # fmt: skip
 def test_lying_worker_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: str) -> None:
     (tmp_path / "a.png").write_bytes(papers.png(micrograph()))
-    script = "import sys, json; j = json.loads(sys.stdin.read());"
-    script += "print(open(sys.argv[1]).read().replace('PATH', j['path']).replace('SHA', j['sha256']), flush=True);"
-    script += 'print(\'{"event": "done"}\', flush=True)'
-    (tmp_path / "lie").write_text(lie)
-    monkeypatch.setattr(watch, "COMMAND", (sys.executable, "-c", script, str(tmp_path / "lie")))
+    (tmp_path / "lie").write_text(lie + '\n{"event": "done"}\n')
+    told = f"open({str(tmp_path / 'lie')!r}).read().replace('PATH', job.path).replace('SHA', job.sha256)"
+    in_their_place(monkeypatch, tmp_path, f"os.fdopen(channel, 'w').write({told})")
     got = read(tmp_path / "case", tmp_path / "a.png", limits={"restarts": 0})
     assert got.inputs[0].status == "failed"
     assert got.panels == ()

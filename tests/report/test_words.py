@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from twinscope.report import words
-from twinscope.types import Classes, Edit, InputFile, Problem, Provenance, Screening
+from twinscope.types import Classes, Earlier, Edit, InputFile, Panel, Problem, Provenance, Screening
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,27 @@ def test_panels_of_equal_label_are_told_apart(case: tuple[Path, Screening]) -> N
     assert names["d1-p1-f1-1"] == "Figure 1 A, panel 1"
     assert names["d1-p1-f1-2"] == "Figure 1 A, panel 2"
     assert len(set(names.values())) == len(names)
+
+
+def test_panels_of_the_library_go_by_their_own_figure(case: tuple[Path, Screening]) -> None:
+    _, screening = case
+    first = screening.panels[0]
+
+    def earlier(name: str, figure: str, label: str, panel: str) -> Panel:
+        told = Earlier(library="l", figure=figure, panel=panel, size=(9, 9))
+        source = first.source.model_copy(update={"path": f"{name}.pdf", "page": 7})
+        return first.model_copy(
+            update={"id": name, "figure": f"{name}-f1", "label": label, "source": source, "earlier": told}
+        )
+
+    old = (
+        earlier("e1", "Figure 3", "B", "p7-f2-4"), earlier("e2", "Figure 3", "", "p7-f2-4"),
+        earlier("e3", "", "", "p7-f2-4"), earlier("e4", "", "C", "p7-f2-5"),
+    )  # fmt: skip
+    names = words.panel_names(screening.model_copy(update={"panels": (*screening.panels, *old)}))
+    assert [names[f"e{k}"] for k in (1, 2, 3, 4)] == [
+        "Figure 3 B", "Figure 3, panel 4", "Page 7, panel 4", "Page 7 C, panel 5",
+    ]  # fmt: skip
 
 
 def test_files_are_named_only_where_they_must_be(case: tuple[Path, Screening]) -> None:

@@ -24,7 +24,7 @@ from twinscope.errors import InputError, UsageError
 from twinscope.ingest import files, watch
 from twinscope.ingest.files import Source
 from twinscope.ingest.job import Job, Note
-from twinscope.ingest.watch import Told
+from twinscope.ingest.watch import Told, Workers
 from twinscope.pixels import Image
 from twinscope.settings import Ingest, Settings
 from twinscope.types import Figure, InputFile, Page, Panel, Problem, Progress, Record
@@ -79,12 +79,14 @@ def read(
     settings: Settings,
     progress: Progress | None = None,
     found: Found | None = None,
+    workers: Workers | None = None,
 ) -> Reading:
     """Read documents, pictures, archives and folders; write `panels/` and `pages/` of the case.
 
     progress: hears ("read", pages done, pages). found: gets each panel that was not read before, and its pixels, while
-    the rest is still being read; its id and path are not yet those of the result, and it may be lost again. Returns
-    records in the order of the inputs. What cannot be read is a status of its input and a problem, never an exception;
+    the rest is still being read; its id and path are not yet those of the result, and it may be lost again. workers:
+    starts the processes that read, for who reads many times; one of its own by default. Returns records in the order
+    of the inputs. What cannot be read is a status of its input and a problem, never an exception;
     UsageError only where the case cannot be written.
     """
     cache = case / "cache"
@@ -96,15 +98,16 @@ def read(
                 old.unlink()
     except OSError as error:
         raise UsageError(f"the case folder {case} cannot be written ({error.strerror})") from error
-    with tempfile.TemporaryDirectory(prefix="unpack-", dir=cache) as room:
+    with tempfile.TemporaryDirectory(prefix="unpack-", dir=cache) as room, Workers() as own:
         sources, skipped = files.expand(paths)
         problems = [Problem(path=item.path, reason=item.reason) for item in skipped]
-        inputs = _open_archives(sources, Path(room), settings.ingest)
-        told = _read_all(inputs, cache, settings, progress, found)
+        start = own if workers is None else workers
+        inputs = _open_archives(sources, Path(room), settings.ingest, start)
+        told = _read_all(inputs, cache, settings, start, progress, found)
         return _assemble(inputs, told, case, problems)
 
 
-def _open_archives(sources: Sequence[Source], room: Path, ingest: Ingest) -> list[_Input]:
+def _open_archives(sources: Sequence[Source], room: Path, ingest: Ingest, workers: Workers) -> list[_Input]:
     """Return all inputs in order, each archive followed by what lies in it."""
     inputs: list[_Input] = []
     waiting = list(sources)
@@ -120,7 +123,7 @@ def _open_archives(sources: Sequence[Source], room: Path, ingest: Ingest) -> lis
                 one = one._replace(status="refused", reason=reason)
             else:
                 out = room / str(len(inputs))
-                told = watch.run(_job(one, out, ingest, left))
+                told = watch.run(workers, _job(one, out, ingest, left))
                 members = [note.member for note in told.notes if note.member is not None]
                 left["entries"] -= len(members)
                 left["bytes"] -= sum((out / m.file).stat().st_size for m in members)
@@ -165,7 +168,12 @@ def _job(one: _Input, out: Path, ingest: Ingest, left: dict[str, int]) -> Job:
 
 
 def _read_all(
-    inputs: Sequence[_Input], cache: Path, settings: Settings, progress: Progress | None, found: Found | None
+    inputs: Sequence[_Input],
+    cache: Path,
+    settings: Settings,
+    workers: Workers,
+    progress: Progress | None,
+    found: Found | None,
 ) -> dict[str, Told]:
     """Return what each document gave, by key; each is read once, as many at a time as there are threads."""
     todo = {one.key: one for one in reversed(inputs) if one.key and one.kind != "zip"}
@@ -179,7 +187,10 @@ def _read_all(
                 progress("read", sum(a for a, _ in done.values()), sum(n for _, n in done.values()))
 
     def one_document(one: _Input) -> Told:
-        told = _read_one(one, cache, settings.ingest, lambda at, pages: heard(one.key, at, pages), stop, found)
+        def hear(at: int, pages: int) -> None:
+            heard(one.key, at, pages)
+
+        told = _read_one(one, cache, settings.ingest, workers, hear, stop, found)
         heard(one.key, *(max(1, told.pages or 1),) * 2)
         return told
 
@@ -198,6 +209,7 @@ def _read_one(
     one: _Input,
     cache: Path,
     ingest: Ingest,
+    workers: Workers,
     heard: Callable[[int, int], None],
     stop: threading.Event,
     found: Found | None,
@@ -215,7 +227,7 @@ def _read_one(
             if found is not None:
                 found(panel, pixels.read_png(out / "panels" / f"{panel.id}.png"))
 
-        told = watch.run(_job(one, out, ingest, {"entries": 0, "bytes": 0}), heard, stop, seen)
+        told = watch.run(workers, _job(one, out, ingest, {"entries": 0, "bytes": 0}), heard, stop, seen)
         (out / "notes.jsonl").write_text("".join(n.model_dump_json(exclude_defaults=True) + "\n" for n in told.notes))
         if not told.died:
             ended = _Kept(status=told.status, reason=told.reason, pages=told.pages)

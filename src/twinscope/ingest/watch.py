@@ -1,4 +1,4 @@
-"""Run one worker on one document and survive whatever it does.
+"""Run a worker on a document and survive whatever it does.
 
 The worker's notes come over a pipe, are bounded and validated; its pictures are checked to be plain PNG files of the
 size that it told. It is killed when a page or the document takes too long, and started again at the next page.
@@ -6,6 +6,7 @@ size that it told. It is killed when a page or the document takes too long, and 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import selectors
@@ -13,6 +14,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +44,7 @@ class Told(NamedTuple):
 
 
 def run(
+    workers: Workers,
     job: Job,
     progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
@@ -61,7 +64,7 @@ def run(
     for attempt in range(limits.restarts + 1):
         page: int | None = None
         try:
-            for note in _listen(job, deadline, stop):
+            for note in _listen(workers, job, deadline, stop):
                 if note.event == "start":
                     pages = note.pages
                 elif note.event == "page":
@@ -112,16 +115,86 @@ def _many(problems: list[str]) -> str:
     return f"{len(problems)} problems; the first: {problems[0]}"
 
 
-def _listen(job: Job, deadline: float, stop: threading.Event | None) -> Iterator[Note]:
-    """Yield the notes of one worker. Raises WorkerError when it dies, hangs or says something it must not."""
-    process = _start(job)
-    try:
-        yield from _notes(process, job, deadline, stop)
-    finally:
-        _kill(process)
+class Worker(NamedTuple):
+    """A process that reads a document: its number, and the file that its notes come from."""
+
+    number: int
+    notes: int
 
 
-def _start(job: Job) -> subprocess.Popen[bytes]:
+class Workers:
+    """Starts workers, each forked from a process that has loaded what they need; for many threads.
+
+    A context: at its end all are gone. The process begins with the first worker.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._room = tempfile.TemporaryDirectory(prefix="twinscope-")
+        self._count = 0
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._close()
+        self._room.cleanup()
+
+    def start(self, job: Job) -> Worker:
+        """Return a worker that reads a document. Raises WorkerError where none can be started."""
+        with self._lock:
+            self._count += 1
+            path = Path(self._room.name) / f"notes-{self._count}"
+        os.mkfifo(path)
+        notes = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            number = self._ask({"job": job.model_dump(mode="json"), "notes": str(path)}, begin=True)
+        except BaseException:
+            os.close(notes)
+            raise
+        path.unlink()
+        return Worker(number, notes)
+
+    def end(self, worker: Worker, wait_s: float = 0.0) -> int:
+        """Kill a worker that does not end by itself within a time, s; return its exit status, negative for a signal."""
+        os.close(worker.notes)
+        try:
+            return self._ask({"end": worker.number, "wait_s": wait_s})
+        except WorkerError:  # the process that it was forked from is gone
+            return -signal.SIGKILL
+
+    def _ask(self, request: dict[str, object], begin: bool = False) -> int:
+        with self._lock:
+            if self._process is None and begin:
+                self._process = _forker()
+            if self._process is not None and self._process.stdin is not None and self._process.stdout is not None:
+                try:
+                    self._process.stdin.write(json.dumps(request).encode() + b"\n")
+                    self._process.stdin.flush()
+                    answer = self._process.stdout.readline()
+                    if answer.endswith(b"\n"):
+                        return int(answer)
+                except BrokenPipeError:
+                    pass  # as for an answer that is none
+                self._close()
+        raise WorkerError("the process that reads documents was stopped from outside")
+
+    def _close(self) -> None:
+        """End the process; it ends all workers."""
+        if self._process is None:
+            return
+        try:
+            self._process.communicate(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+        self._process = None
+
+
+def _forker() -> subprocess.Popen[bytes]:
+    """Return the process that workers are forked from."""
     package = str(Path(twinscope.__file__).resolve().parent.parent)
     paths = [package, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     env = {
@@ -133,7 +206,7 @@ def _start(job: Job) -> subprocess.Popen[bytes]:
         "OPENBLAS_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",
     }
-    process = subprocess.Popen(
+    return subprocess.Popen(
         COMMAND,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -141,29 +214,25 @@ def _start(job: Job) -> subprocess.Popen[bytes]:
         env=env,
         start_new_session=True,
     )
-    assert process.stdin is not None
+
+
+def _listen(workers: Workers, job: Job, deadline: float, stop: threading.Event | None) -> Iterator[Note]:
+    """Yield the notes of one worker. Raises WorkerError when it dies, hangs or says something it must not."""
+    worker = workers.start(job)
+    wait_s = 0.0
     try:
-        process.stdin.write(job.model_dump_json().encode())
-        process.stdin.close()
-    except BrokenPipeError:
-        pass
-    return process
+        yield from _notes(worker.notes, job, deadline, stop)
+    except EOFError:
+        wait_s = 5.0
+    finally:
+        status = workers.end(worker, wait_s)
+    if wait_s:
+        raise WorkerError(_death(status))
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        process.kill()
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-
-
-def _notes(process: subprocess.Popen[bytes], job: Job, deadline: float, stop: threading.Event | None) -> Iterator[Note]:
-    assert process.stdout is not None
+def _notes(stream: int, job: Job, deadline: float, stop: threading.Event | None) -> Iterator[Note]:
+    """Yield the notes that come from a file. Raises WorkerError, and EOFError where it ends before they do."""
     limits = job.ingest.limits
-    stream = process.stdout.fileno()
     os.set_blocking(stream, False)
     rest, told = b"", 0
     began = time.monotonic()
@@ -194,11 +263,10 @@ def _notes(process: subprocess.Popen[bytes], job: Job, deadline: float, stop: th
                 yield note
                 if note.event in ("done", "refused", "broken"):
                     return
-    raise WorkerError(_death(process))
+    raise EOFError
 
 
-def _death(process: subprocess.Popen[bytes]) -> str:
-    code = process.wait(5)
+def _death(code: int) -> str:
     if code == -signal.SIGXCPU:
         return "reading took more processor time than the limit and was stopped"
     if code in (-signal.SIGABRT, -signal.SIGTRAP, -signal.SIGILL, -signal.SIGKILL):

@@ -36,7 +36,7 @@ SCHEMA = pa.schema([
     pa.field("title", pa.string()),
     pa.field("file", pa.string()),
     pa.field("page", pa.int32()),
-    pa.field("figure", pa.string()),
+    pa.field("figure", pa.string()),  # as the document calls it, "Figure 2"
     pa.field("label", pa.string()),
     pa.field("caption", pa.string()),
     pa.field("kind", pa.string()),

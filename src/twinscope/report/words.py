@@ -211,7 +211,8 @@ def panel_names(screening: Screening, across: bool = True) -> dict[str, str]:
     keys = {}
     for panel in screening.panels:
         page = f"Page {panel.source.page}" if panel.source.page else file_name(panel.source.path)
-        keys[panel.id] = (panel.source.path, labels.get(panel.figure) or page)
+        figure = visible(panel.earlier.figure).strip() if panel.earlier else labels.get(panel.figure)
+        keys[panel.id] = (panel.source.path, figure or page)
     total, sofar = Counter(keys.values()), Counter[tuple[str, str]]()
     lettered = Counter((keys[panel.id], visible(panel.label).strip()) for panel in screening.panels)
     out = {}
@@ -220,8 +221,11 @@ def panel_names(screening: Screening, across: bool = True) -> dict[str, str]:
         sofar[key] += 1
         alone = lettered[key, label] == 1 if label else total[key] == 1 and not key[1].startswith("Page ")
         name = f"{key[1]} {label}".strip()
-        which = visible(panel.earlier.panel) if panel.earlier else str(sofar[key])
-        out[panel.id] = name if alone and not panel.earlier else f"{name}, panel {which}"
+        which = str(sofar[key])
+        if panel.earlier:  # the other panels of its figure are not here
+            alone = bool(label and panel.earlier.figure)
+            which = visible(panel.earlier.panel).rpartition("-")[2]
+        out[panel.id] = name if alone else f"{name}, panel {which}"
     if not across:
         return out
     files = {panel.id: document(panel) for panel in screening.panels}
