@@ -59,7 +59,10 @@ def pairs(count: int) -> dict[str, Any]:
         points = embed.embed(images, embed.MODEL, 2)
         ready = candidates.prepare(views, SETTINGS, embed.distances(points, points))
         sift = [cv2.SIFT_create(1000).detectAndCompute(image, None) for image in images]
-        timed(steps["sift_magsac"], _magsac, sift)
+        if all(of is not None and len(of) >= 8 for _, of in sift):
+            start = time.perf_counter()
+            if _magsac(sift) is not None:  # with fewer than 8 matches it gives up at once
+                steps["sift_magsac"].append(1000 * (time.perf_counter() - start))
         timed(steps["ssim"], _ssim, images)
         start = time.perf_counter()
         found = timed(steps["candidates"], candidates.of_panel, 0, ready, SETTINGS)
@@ -76,7 +79,7 @@ def pairs(count: int) -> dict[str, Any]:
         timed(steps["tell"], compare.tell, *views, best[0].alignment, seen, answer, SETTINGS.compare)
         steps["all"].append(1000 * (time.perf_counter() - start))
     medians = {name: round(float(np.median(values)), 1) for name, values in steps.items() if values}
-    return {"pairs": count, "aligned": aligned, "ms": medians}
+    return {"pairs": count, "aligned": aligned, "sift_aligned": len(steps["sift_magsac"]), "ms": medians}
 
 
 def _ssim(images: list[np.ndarray]) -> Any:
@@ -89,8 +92,6 @@ def _judged(candidate: candidates.Candidate, measured: list[judge.Measured]) -> 
 
 def _magsac(sift: list[Any]) -> Any:
     (one, first), (two, second) = sift
-    if first is None or second is None or min(len(first), len(second)) < 8:
-        return None
     matches = [m for m, n in cv2.BFMatcher().knnMatch(first, second, k=2) if m.distance < 0.75 * n.distance]
     if len(matches) < 8:
         return None

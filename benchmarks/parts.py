@@ -1,12 +1,13 @@
-"""Measure what the vectors of a panel's parts buy in the library, for queries that show a part of an earlier panel.
+"""Measure what the vectors of a panel's parts buy in the library, where one picture shows a part of the other.
 
     python benchmarks/parts.py --json benchmarks/results/parts.json
 
-The library: panels of the test and validation groups (up to 12 windows of each picture, of three sizes), with their
-vectors of the whole, the four corners and the middle (`corpus.windows`). A query is a square of a panel of a test
-group, its side a share of the panel's, at a random place, turned and worn (`wear` below). Found is a panel whose
-nearest vector is among the nearest of all panels; windows overlap no other of their size. Intervals: bootstrap over
-groups. Needs ../shared and the `train` extra.
+Panels are windows of 320 px of the pictures of the test and validation groups, none of which overlaps another, with
+their vectors of the whole, the four corners and the middle (`corpus.windows`). "inside": the library has the panels and
+a query is a square of one of a test group, its side a share of the panel's, at a random place, turned and worn (`wear`
+below). "around": the library has such squares, one of each panel, and a query is a whole panel, turned and worn. Found
+is a panel whose nearest vector is the nearest of all. Intervals: bootstrap over groups. Needs ../shared and the `train`
+extra.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,12 @@ from twinscope.train import data
 
 SHELF = Settings().library
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
-WAYS = {  # vectors that are looked at: of the query, of the panel
-    "whole against whole": (slice(0, 1), slice(0, 1)),
-    "whole against whole and parts": (slice(0, 1), slice(None)),
-    "whole and parts against whole": (slice(None), slice(0, 1)),
-    "whole and parts against whole and parts": (slice(None), slice(None)),
+WAYS = {  # which vectors of a query (rows) and of a panel (columns) are compared
+    "whole with whole": np.outer([1, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0]),
+    "whole with all": np.outer([1, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]),
+    "all with whole": np.outer([1, 1, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0]),
+    "all, but parts with parts": 1 - np.outer([0, 1, 1, 1, 1, 1], [0, 1, 1, 1, 1, 1]),
+    "all with all": np.ones((6, 6)),
 }
 PLACES = (1, 10, 100)
 
@@ -62,16 +63,23 @@ def vectors(pictures: list[np.ndarray]) -> np.ndarray:
     return points.reshape(len(pictures), SHELF.vectors, -1)
 
 
-def places(queries: np.ndarray, panels: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Return at which place (from 1) each query finds its panel: (n, q, d) and (m, p, d) -> (n,)."""
+def places(queries: np.ndarray, panels: np.ndarray, true: np.ndarray, way: np.ndarray) -> np.ndarray:
+    """Return at which place (from 1) each query finds its panel: (n, 6, d) and (m, 6, d) -> (n,)."""
     flat = panels.reshape(-1, panels.shape[-1])
-    square = (flat**2).sum(1)
     out = np.empty(len(queries), np.int64)
     for k, query in enumerate(queries):
-        near = square - 2 * (query @ flat.T) + (query**2).sum(1, keepdims=True)
-        best = near.min(0).reshape(len(panels), -1).min(1)
+        near = (flat**2).sum(1) - 2 * (query @ flat.T) + (query**2).sum(1, keepdims=True)
+        near = np.where(way[:, None] > 0, near.reshape(len(query), len(panels), -1), np.inf)
+        best = near.min((0, 2))
         out[k] = 1 + (best < best[true[k]]).sum()
     return out
+
+
+def square(panel: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Return a square of a panel at a random place, its side a share of the panel's."""
+    side = round(panel.shape[0] * share)
+    y, x = rng.integers(panel.shape[0] - side + 1, size=2)
+    return panel[y : y + side, x : x + side]
 
 
 def main() -> None:
@@ -81,32 +89,32 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=500, help="of each size")
     given = parser.parse_args()
     rng = np.random.default_rng(0)
-    tests, of = data.cut(data.micrographs("test"), rng, 12)
-    others, _ = data.cut(data.micrographs("val"), rng, 12)
-    began = time.perf_counter()
+    tests, of = data.cut(data.micrographs("test"), rng, 12, (320,))
+    others, _ = data.cut(data.micrographs("val"), rng, 12, (320,))
     panels = vectors([*tests, *others])
-    took = time.perf_counter() - began
-    print(f"{len(panels)} panels in {took:.0f} s", file=sys.stderr, flush=True)
+    print(f"{len(panels)} panels", file=sys.stderr, flush=True)
     out: dict[str, Any] = {
-        "circumstances": common.circumstances(), "panels": len(panels), "queries": given.queries,
-        "vectors_a_panel": SHELF.vectors, "part": SHELF.crop, "shares": {},
+        "circumstances": common.circumstances(), "panels": len(panels), "queries": min(given.queries, len(tests)),
+        "vectors_a_panel": SHELF.vectors, "part": SHELF.crop, "inside": {}, "around": {},
     }  # fmt: skip
     for share in SHARES:
         true = rng.permutation(len(tests))[: given.queries]
-        asked = []
-        for k in true:
-            side = round(tests[k].shape[0] * share)
-            y, x = rng.integers(tests[k].shape[0] - side + 1, size=2)
-            asked.append(wear(tests[k][y : y + side, x : x + side], rng))
-        points = vectors(asked)
         groups = np.array([of[k].group for k in true])
-        out["shares"][f"{share:.1f}"] = {
-            way: {f"ir{n}": _rate(found <= n, groups) for n in PLACES}
-            for way, (mine, theirs) in WAYS.items()
-            for found in [places(points[:, mine], panels[:, theirs], true)]
-        }
-        print(share, json.dumps(out["shares"][f"{share:.1f}"]), file=sys.stderr, flush=True)
+        inside = vectors([wear(square(tests[k], share, rng), rng) for k in true])
+        out["inside"][f"{share:.1f}"] = found(inside, panels, true, groups)
+        around = vectors([wear(tests[k], rng) for k in true])
+        squares = vectors([square(one, share, rng) for one in (*tests, *others)])
+        out["around"][f"{share:.1f}"] = found(around, squares, true, groups)
+        for kind in ("inside", "around"):
+            told = {way: [one["value"] for one in row.values()] for way, row in out[kind][f"{share:.1f}"].items()}
+            print(kind, share, json.dumps(told), file=sys.stderr, flush=True)
     given.json.write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8")
+
+
+def found(queries: np.ndarray, panels: np.ndarray, true: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+    """Return IR@1, 10 and 100 of each way."""
+    at = {name: places(queries, panels, true, way) for name, way in WAYS.items()}
+    return {name: {f"ir{n}": _rate(place <= n, groups) for n in PLACES} for name, place in at.items()}
 
 
 def _rate(right: np.ndarray, groups: np.ndarray) -> dict[str, float]:

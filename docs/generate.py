@@ -1,6 +1,6 @@
 """Write what is made from the code and from results.
 
-cli.md, settings.md, screening.schema.json, metric.md, and the results in the README and in papers/.
+cli.md, settings.md, screening.schema.json, metric.md, and the results in the README, in library.md and in papers/.
 
 python docs/generate.py
 """
@@ -34,7 +34,11 @@ def pages() -> dict[str, str]:
         "cli.md": "\n".join(_cli()) + "\n",
         "settings.md": "\n".join(_settings()) + "\n",
         "screening.schema.json": json.dumps(_schema(), indent=2) + "\n",
-        "../README.md": _readme(),
+        "../README.md": _filled(DOCS.parent / "README.md", _results()),
+        "library.md": _filled(
+            DOCS / "library.md",
+            _run("benchmarks/library_page.py", "section")(_result("library"), _result("parts"), _result("earlier")),
+        ),
         "../papers/cicconet-2019/README.md": _run("papers/cicconet-2019/readme.py", "text")(),
         "../papers/black-2021/README.md": _run("papers/black-2021/readme.py", "text")(),
         **_metric(),
@@ -119,16 +123,16 @@ def _schema() -> dict[str, Any]:
     }
 
 
-def _readme() -> str:
-    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
+def _filled(path: Path, lines: Iterator[str]) -> str:
+    """Return the text of a page with other lines between its marks."""
+    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
-    return "\n".join([before + BEGIN, "", *_results(), END + after])
+    return "\n".join([before + BEGIN, "", *lines, END + after])
 
 
 def _results() -> Iterator[str]:
-    names = ("manuscripts", "extraction", "startup", "explanation")
-    manuscripts, extraction, startup, explanation = (_result(name) for name in names)
+    names = ("manuscripts", "extraction", "startup", "explanation", "comparator")
+    manuscripts, extraction, startup, explanation, comparator = (_result(name) for name in names)
     if manuscripts:
         table = _run("benchmarks/common.py", "markdown_table")
         yield "Whole manuscripts, from the PDF to the findings (`python benchmarks/manuscripts.py`):"
@@ -137,6 +141,9 @@ def _results() -> Iterator[str]:
         yield from (_extraction(extraction), "")
     if explanation:
         yield from (_explanation(explanation), "")
+    if comparator:
+        yield _comparator(comparator)
+        yield ""
     if startup:
         yield f"`twinscope --help` takes {startup['median_s']:.2f} s (`python benchmarks/startup.py`)."
         yield ""
@@ -167,6 +174,18 @@ def _explanation(result: dict[str, Any]) -> str:
         f"edited copy differ, {told('test', 'edited')} as much as by chance lies inside the edit in the edited "
         f"picture, and {told('test', 'other')} at its place in the other one, on test micrographs; on drawn pictures "
         f"{told('drawn', 'edited')} and {told('drawn', 'other')}. In brackets 95 % intervals."
+    )
+
+
+def _comparator(result: dict[str, Any]) -> str:
+    pair, gate, side = result["pair"]["ms"], result["gate"], result["side_px"]
+    return (
+        f"Two panels of {side} px that show one source, keypoints known, are aligned, judged and compared in "
+        f"{pair['all']:.0f} ms: alignment {pair['alignment']:.0f}, heat-map {pair['network']:.0f}, edits told "
+        f"{pair['tell']:.0f}. SIFT with MAGSAC++, which tells of no edit, takes {pair['sift_magsac']:.0f} ms where it "
+        f"aligns at all ({result['pair']['sift_aligned']} of {result['pair']['pairs']} worn and edited pairs; "
+        f"twinscope {result['pair']['aligned']}). One panel against {gate['panels']} others takes {gate['ms']:.0f} ms "
+        f"(`python benchmarks/comparator.py`, {result['circumstances']['device']}, medians)."
     )
 
 

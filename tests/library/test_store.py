@@ -133,6 +133,19 @@ def test_all_rows_are_exported(tmp_path: Path) -> None:
     assert told.sort_by(by_panel).slice(0, 6) == rows("one")
 
 
+def test_an_export_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "library", "one")
+    (tmp_path / "out").mkdir()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_batch", full)
+    with pytest.raises(LibraryError, match="is full"):
+        store.export(store.open_library(str(tmp_path / "library")), tmp_path / "out" / "all.parquet")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_rows_of_a_new_model_take_the_place_of_the_old_ones(tmp_path: Path) -> None:
     put(tmp_path / "library", "one", "two", model="old")
     with store.writing(str(tmp_path / "library")) as opened:

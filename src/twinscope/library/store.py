@@ -294,11 +294,14 @@ def verify(library: Library) -> list[str]:
 def export(library: Library, output: Path) -> int:
     """Write all rows to a Parquet file, batch by batch; return how many there are."""
     part, count = output.with_name(output.name + ".part"), 0
-    with _spoken(str(output)), pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
-        for batch in _rows(library, SCHEMA.names).to_batches():
-            writer.write_batch(batch.cast(SCHEMA))
-            count += batch.num_rows
-    part.replace(output)
+    try:
+        with _spoken(str(output)), pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
+            for batch in _rows(library, SCHEMA.names).to_batches():
+                writer.write_batch(batch.cast(SCHEMA))
+                count += batch.num_rows
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
     return count
 
 
