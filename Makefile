@@ -37,9 +37,9 @@ $(BASE):
 	@touch $@
 
 $(FULL):
-	@echo 'installing the desk, the workshop and the tools into $(VENV) (some minutes and 5 GB, once)'
+	@echo 'installing the desk, the workshop, the cluster and the tools into $(VENV) (some minutes and 5 GB, once)'
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python $(PIP) --editable '.[dev,train]'
+	@$(BIN)/python $(PIP) --editable '.[dev,train,cluster]'
 	@touch $@ $(BASE)
 
 $(BARE):

@@ -64,7 +64,10 @@ def test_every_dependency_is_pinned_and_installed_as_pinned(root: Path) -> None:
     lines = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
     pins = {_key(name): version for name, version in pins.items()}
-    wanted = [*project["dependencies"], *(r for e in ("train", "dev") for r in project["optional-dependencies"][e])]
+    wanted = [
+        *project["dependencies"],
+        *(r for e in ("train", "cluster", "dev") for r in project["optional-dependencies"][e]),
+    ]
     names = [_key(Requirement(line).name) for line in wanted]
     assert [name for name in names if name not in pins] == []
     installed = {_key(d.name): d.version for d in importlib.metadata.distributions()}
@@ -127,15 +130,19 @@ def test_no_file_and_no_function_asks_to_be_two_things(root: Path) -> None:
 def test_what_is_imported_is_a_declared_dependency_of_its_half(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     desk = {_key(Requirement(line).name) for line in project["dependencies"]}
-    workshop = desk | {_key(Requirement(line).name) for line in project["optional-dependencies"]["train"]}
+    extras = {
+        name: desk | {_key(Requirement(line).name) for line in project["optional-dependencies"][name]}
+        for name in ("train", "cluster")
+    }
     dists = importlib.metadata.packages_distributions()
     package = root / "src" / "twinscope"
     undeclared = []
     for path in sorted(package.rglob("*.py")):
-        declared = workshop if path.relative_to(package).parts[0] == "train" else desk
+        place = path.relative_to(package)
+        declared = extras.get(place.stem if place.stem == "cluster" else place.parts[0], desk)
         for name in sorted(_imported(path) - {"twinscope", "__future__"} - sys.stdlib_module_names):
             if not {_key(dist) for dist in dists.get(name, [name])} & declared:
-                undeclared.append(f"{path.relative_to(package)} imports {name}")
+                undeclared.append(f"{place} imports {name}")
     assert undeclared == []
 
 

@@ -101,7 +101,7 @@ def _value(text: str) -> Any:
 
 
 @contextmanager
-def interruptible(place: Path) -> Iterator[None]:
+def interruptible(place: Path | str) -> Iterator[None]:
     """Turn Ctrl-C and a polite kill into one sentence that says how to go on."""
 
     def stop(*_: object) -> None:

@@ -67,7 +67,7 @@ def add(
     began = time.monotonic()
     chosen = settings_of(settings, set_, threads)
     check_inputs([*paths, *([titles] if titles else [])])
-    with interruptible(Path(library)), progress_bars() as progress:
+    with interruptible(library), progress_bars() as progress:
         from twinscope import corpus
 
         added = corpus.add(paths, library, chosen, progress, titles)
@@ -106,7 +106,7 @@ def search(
     check_inputs([path])
     if path.is_dir():
         raise UsageError(f"{path} is a folder; `search` takes a picture or a paper")
-    with interruptible(Path(library)), progress_bars() as progress:
+    with interruptible(library), progress_bars() as progress:
         from twinscope import corpus
         from twinscope.library import store
 
@@ -142,7 +142,7 @@ def remove(
     They are found no more from then on; `twinscope library compact --keep-hours 0` then takes their bytes off the
     disk.
     """
-    with interruptible(Path(library)):
+    with interruptible(library):
         from twinscope.library import store
 
         store.open_library(library)  # a library must be there
@@ -192,7 +192,7 @@ def verify(library: LibraryOption, json_: JsonOption = False) -> None:
     """
     from twinscope.library import store
 
-    with interruptible(Path(library)):
+    with interruptible(library):
         wrong = store.verify(store.open_library(library))
     if json_:
         typer.echo(json.dumps({"library": library, "whole": not wrong, "wrong": wrong}, indent=2))
@@ -218,7 +218,7 @@ def compact(
     from twinscope.library import store
 
     store.open_library(library)
-    with interruptible(Path(library)), store.writing(library) as opened:
+    with interruptible(library), store.writing(library) as opened:
         before = store.info(opened)["bytes"]
         store.compact(opened, 3600 * keep_hours)
         store.refresh(opened, chosen.library)
@@ -260,7 +260,7 @@ def reembed(
     Until then such panels are not found: vectors of two networks are never compared.
     """
     chosen = settings_of(settings, set_, threads)
-    with interruptible(Path(library)), progress_bars() as progress:
+    with interruptible(library), progress_bars() as progress:
         from twinscope import corpus
 
         count = corpus.reembed(library, chosen, progress)

@@ -1,7 +1,8 @@
 """One LanceDB table of earlier panels: add, search, remove, and keep whole.
 
 A row is one vector: of a whole panel (`crop` 0, with its picture) or of a part of one. On a local disk every change is
-acknowledged through `ledger`; on an object store (s3://...) LanceDB's own commits are enough.
+acknowledged through `ledger`; on an object store (s3://...) LanceDB's own commits are enough:
+they are whole or are not.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lancedb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from lancedb.index import IvfPq
 from numpy.typing import NDArray
 
-from twinscope.errors import LibraryError, UsageError
+from twinscope.errors import UsageError
 from twinscope.library import ledger
+from twinscope.library.place import connected, is_local, spoken
 from twinscope.settings import Shelf
 
 TABLE = "panels"
@@ -71,11 +73,6 @@ class Library(NamedTuple):
     told: tuple[str, ...] = ()
 
 
-def is_local(uri: str) -> bool:
-    """Say whether a library lies on a disk of this machine, not on an object store."""
-    return "://" not in uri
-
-
 def open_library(uri: str) -> Library:
     """Open a library for reading, at its last acknowledged version. Raises UsageError where there is none."""
     if not is_local(uri):
@@ -83,9 +80,9 @@ def open_library(uri: str) -> Library:
     folder = Path(uri)
     if not (folder / ledger.LEDGER).is_file():
         raise UsageError(f"{uri} is no library; make one with `twinscope library add PATHS --library {uri}`")
-    with _spoken(uri):
-        with ledger.locked(folder, wait=False) as held:
-            told = ledger.mend(folder, TABLE) if held else []  # while somebody writes there is nothing to mend
+    with spoken(uri):
+        with ledger.locked(folder, wait=False) as alone:
+            told = ledger.mend(folder, TABLE) if alone else []  # while somebody writes there is nothing to mend
         last = ledger.versions(folder)[-1].number
         table = _existing(uri)
         if table.version != last:
@@ -97,12 +94,12 @@ def open_library(uri: str) -> Library:
 def writing(uri: str) -> Iterator[Library]:
     """Open a library for a change, and make it if there is none; alone on a local disk: other writers wait."""
     if not is_local(uri):
-        with _spoken(uri):
+        with spoken(uri):
             yield Library(uri, _made(uri))
         return
     folder = Path(uri)
     _check_folder(folder)
-    with _spoken(uri):
+    with spoken(uri):
         folder.mkdir(parents=True, exist_ok=True)
         with ledger.locked(folder):
             told = ledger.mend(folder, TABLE)
@@ -114,14 +111,21 @@ def add(library: Library, rows: pa.Table) -> int:
 
     `library` is open for writing. When this returns, the rows are on the disk.
     """
-    rows = rows.cast(SCHEMA)
-    known = {(row["document"], row["model"]) for row in _held(library, rows["document"].unique().to_pylist())}
-    fresh = [k for k, key in enumerate(zip(rows["document"].to_pylist(), rows["model"].to_pylist(), strict=True))
-             if key not in known]  # fmt: skip
-    if fresh:
-        library.table.add(rows.take(fresh))
-        _acknowledge(library)
-    return len(fresh)
+    rows = _fresh(library, rows)
+    return append(library, rows) if len(rows) else 0
+
+
+def append(library: Library, rows: pa.Table) -> int:
+    """Add rows of documents of which the caller knows that the library does not hold them; return how many are new.
+
+    `library` is open for writing. On an object store others may write at the same time: of those who added the same
+    document, the first keeps it, and the others take their rows out again.
+    """
+    before = library.table.version
+    library.table.add(rows.cast(SCHEMA))
+    _acknowledge(library)
+    alone = library.table.version == before + 1
+    return len(rows) - (0 if alone or is_local(library.uri) else _withdrawn(library, rows))
 
 
 def documents(library: Library, model: str | None = None) -> list[dict[str, Any]]:
@@ -134,6 +138,13 @@ def documents(library: Library, model: str | None = None) -> list[dict[str, Any]
         panels.setdefault(row["document"], set()).add(row["panel"])
     out = [one | {"panels": len(panels[key])} for key, one in told.items()]
     return sorted(out, key=lambda one: (one["file"], one["document"]))
+
+
+def held(library: Library, model: str) -> set[str]:
+    """Return the hashes of the documents that have vectors of a model."""
+    where = f"crop = 0 AND model = {_quoted(model)}"
+    batches = _rows(library, ["document"], where).to_batches()
+    return {name for batch in batches for name in pc.unique(batch["document"]).to_pylist()}
 
 
 def remove(library: Library, wanted: Sequence[str]) -> int:
@@ -237,19 +248,23 @@ def refresh(library: Library, settings: Shelf) -> bool:
 
 
 def compact(library: Library, keep_s: float = 0.0) -> None:
-    """Join small files and drop removed rows, then delete what only versions older than `keep_s` seconds need."""
+    """Join small files and drop removed rows, then delete what only versions older than `keep_s` seconds need.
+
+    On an object store the newest version is the safe one: it needs no tag, which would stay if the process ended here.
+    """
+    older = timedelta(seconds=max(0.001, keep_s))
+    if not is_local(library.uri):
+        library.table.optimize(cleanup_older_than=older, delete_unverified=False)
+        return
     library.table.optimize(cleanup_older_than=KEPT)
     _acknowledge(library)
-    if is_local(library.uri):
-        ledger.tidying(Path(library.uri))
-    older = timedelta(seconds=max(0.001, keep_s))
+    ledger.tidying(Path(library.uri))
     library.table.tags.create(SAFE, library.table.version)  # optimising may make one more, and must not delete this one
-    library.table.optimize(cleanup_older_than=older, delete_unverified=is_local(library.uri))
+    library.table.optimize(cleanup_older_than=older, delete_unverified=True)
     library.table.tags.delete(SAFE)
-    if is_local(library.uri):
-        _acknowledge(library)
-        ledger.shorten(Path(library.uri))
-        shutil.rmtree(Path(library.uri) / ledger.ASIDE, ignore_errors=True)
+    _acknowledge(library)
+    ledger.shorten(Path(library.uri))
+    shutil.rmtree(Path(library.uri) / ledger.ASIDE, ignore_errors=True)
 
 
 def info(library: Library) -> dict[str, Any]:
@@ -295,7 +310,7 @@ def export(library: Library, output: Path) -> int:
     """Write all rows to a Parquet file, batch by batch; return how many there are."""
     part, count = output.with_name(output.name + ".part"), 0
     try:
-        with _spoken(str(output)), pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
+        with spoken(str(output)), pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
             for batch in _rows(library, SCHEMA.names).to_batches():
                 writer.write_batch(batch.cast(SCHEMA))
                 count += batch.num_rows
@@ -314,9 +329,14 @@ def of_other_models(library: Library, model: str) -> list[dict[str, Any]]:
 
 
 def replace(library: Library, rows: pa.Table, model: str) -> None:
-    """Put rows of a model in the place of all rows of their documents; the two changes are acknowledged as one."""
+    """Put rows of a model in the place of all rows of their documents; the two changes are acknowledged as one.
+
+    A document that has rows of the model keeps those: it was added anew, or the work was interrupted between the two.
+    """
     names = ", ".join(map(_quoted, rows["document"].unique().to_pylist()))
-    library.table.add(rows.cast(SCHEMA))
+    fresh = _fresh(library, rows)
+    if len(fresh):
+        library.table.add(fresh)
     library.table.delete(f"document IN ({names}) AND model != {_quoted(model)}")
     _acknowledge(library)
 
@@ -325,17 +345,17 @@ def replace(library: Library, rows: pa.Table, model: str) -> None:
 
 
 def _existing(uri: str) -> Any:
-    db = lancedb.connect(uri)
-    if TABLE not in db.list_tables().tables:
+    db, names = connected(uri)
+    if TABLE not in names:
         raise UsageError(f"{uri} is no library; make one with `twinscope library add PATHS --library {uri}`")
     return db.open_table(TABLE)
 
 
 def _made(uri: str) -> Any:
-    db = lancedb.connect(uri)
-    if TABLE in db.list_tables().tables:
+    db, names = connected(uri)
+    if TABLE in names:
         return db.open_table(TABLE)
-    table = db.create_table(TABLE, schema=SCHEMA)
+    table = db.create_table(TABLE, schema=SCHEMA, exist_ok=not is_local(uri))  # another may make it at the same time
     _acknowledge(Library(uri, table))
     return table
 
@@ -345,11 +365,38 @@ def _acknowledge(library: Library) -> None:
         ledger.acknowledge(Path(library.uri), int(library.table.version))
 
 
+def _fresh(library: Library, rows: pa.Table) -> pa.Table:
+    """Return the rows of documents that the library does not hold under their model."""
+    rows = rows.cast(SCHEMA)
+    known = {(row["document"], row["model"]) for row in _held(library, rows["document"].unique().to_pylist())}
+    keys = zip(rows["document"].to_pylist(), rows["model"].to_pylist(), strict=True)
+    return rows.filter(pa.array([key not in known for key in keys], pa.bool_()))
+
+
+def _withdrawn(library: Library, rows: pa.Table) -> int:
+    """Take out again what was just added of documents that others had added before; return how many rows went."""
+    before = _existing(library.uri)
+    before.checkout(library.table.version - 1)
+    names = rows["document"].unique().to_pylist()
+    models = set(rows["model"].unique().to_pylist())
+    theirs = [row for row in _held(Library(library.uri, before), names) if row["model"] in models]
+    twice = {row["document"] for row in theirs}
+    if not twice:
+        return 0
+    first = {row["_rowid"] for row in theirs}
+    now = [row for row in _held(library, sorted(twice)) if row["model"] in models]
+    ours = [row["_rowid"] for row in now if row["_rowid"] not in first]
+    library.table.delete(
+        f"document IN ({', '.join(map(_quoted, sorted(twice)))}) AND _rowid IN ({', '.join(map(str, ours))})"
+    )
+    return len(ours)
+
+
 def _held(library: Library, names: Sequence[str]) -> list[dict[str, Any]]:
     where = f"document IN ({', '.join(map(_quoted, names))})"
     if not names or not library.table.count_rows():
         return []
-    rows: list[dict[str, Any]] = _rows(library, ["document", "model"], where).to_arrow().to_pylist()
+    rows: list[dict[str, Any]] = _rows(library, ["document", "model"], where).with_row_id(True).to_arrow().to_pylist()
     return rows
 
 
@@ -378,18 +425,3 @@ def _check_folder(folder: Path) -> None:
     ours = (ledger.LEDGER, ledger.LOCK, f"{TABLE}.lance")
     if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in ours):
         raise UsageError(f"{folder} holds files that are not of a library; name a new or empty folder")
-
-
-@contextmanager
-def _spoken(uri: str) -> Iterator[None]:
-    """Turn what LanceDB and the disk raise into one sentence."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        full = "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
-        if full:
-            raise LibraryError(
-                f"the disk of {uri} is full: the change was not made and the library is as it was; free space and run "
-                f"the same command again"
-            ) from error
-        raise LibraryError(f"{uri} cannot be read or written ({str(error).splitlines()[0][:200]})") from error
