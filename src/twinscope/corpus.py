@@ -7,8 +7,9 @@ search    every panel's vectors in one query (stage 1); the nearest are looked a
 from __future__ import annotations
 
 import csv
+import functools
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from twinscope.detect.judge import Judged
 from twinscope.errors import BrokenError, UsageError
 from twinscope.ingest import files
 from twinscope.ingest.watch import Workers
-from twinscope.library import store
+from twinscope.library import cluster, store
 from twinscope.pixels import Image
 from twinscope.settings import Settings, Shelf
 from twinscope.types import Box, Earlier, Origin, Panel, Problem, Progress
@@ -57,92 +58,160 @@ class Hit(NamedTuple):
 
 
 def add(
-    paths: Sequence[Path], uri: str, settings: Settings, progress: Progress | None = None, titles: Path | None = None
+    paths: Sequence[Path],
+    uri: str,
+    settings: Settings,
+    progress: Progress | None = None,
+    titles: Path | None = None,
+    address: str | None = None,
 ) -> Added:
     """Add documents, pictures and folders to a library, some hundred panels at a time; each such part is safe at once.
 
     A document that is there, by the hash of its bytes, is not read again. titles: a CSV file with the columns file and
-    title. What cannot be read is a problem, never an exception. Raises UsageError, LibraryError.
+    title. address: of a cluster whose cores share the work, see `library.cluster`; its machines must see the documents
+    under the same paths. What cannot be read is a problem, never an exception. Raises UsageError, LibraryError.
     """
     tell = progress or (lambda stage, done, total: None)
     named = _titles(titles)
     sources, skipped = files.expand(paths)
-    problems = [Problem(path=one.path, reason=one.reason) for one in skipped]
-    with store.writing(uri) as library:
-        known = {one["document"] for one in store.documents(library, embed.MODEL)}
-        mended = library.told
-    counts = dict.fromkeys(("documents", "known", "panels", "vectors"), 0)
-    waiting: list[pa.Table] = []
+    problems = tuple(Problem(path=one.path, reason=one.reason) for one in skipped)
     tell("library", 0, len(sources))
+    if address is not None:
+        return _added_by_many(sources, uri, settings, tell, named, address, problems)
+    with store.writing(uri) as library:
+        known, mended = store.held(library, embed.MODEL), library.told
 
-    def write() -> None:
-        if waiting:
-            with store.writing(uri) as library:
-                counts["vectors"] += store.add(library, pa.concat_tables(waiting))
-                store.refresh(library, settings.library)
-            waiting.clear()
+    def claim(names: Sequence[str]) -> set[str]:
+        free = set(names) - known
+        known.update(free)
+        return free
 
-    with Workers() as workers:
-        for done, part in _read(sources, known, settings, workers, counts, problems):
-            if part is not None:
-                counts["documents"] += len(part.inputs)
-                rows = _rows(part, settings, named)
-                counts["panels"] += sum(row["crop"] == 0 for row in rows)
-                waiting.append(pa.Table.from_pylist(rows, schema=store.SCHEMA))
-                if sum(len(table) for table in waiting) >= settings.library.batch * settings.library.vectors:
-                    write()
-            tell("library", done, len(sources))
-        write()
-    return Added(problems=tuple(problems), mended=mended, **counts)
+    def write(rows: pa.Table) -> int:
+        with store.writing(uri) as library:
+            count = store.add(library, rows)
+            store.refresh(library, settings.library)
+        return count
+
+    added = take_in(sources, claim, write, settings, named, lambda done: tell("library", done, len(sources)))
+    return added._replace(problems=problems + added.problems, mended=mended)
 
 
-class _Part(NamedTuple):
-    """Documents that were read: their hashes, their picture panels with their pixels, and what figures are called."""
+def _added_by_many(
+    sources: Sequence[files.Source],
+    uri: str,
+    settings: Settings,
+    tell: Progress,
+    titles: dict[str, str],
+    address: str,
+    problems: tuple[Problem, ...],
+) -> Added:
+    """Add documents with the cores of a cluster, each of which takes in a group of files after the other."""
+    size = max(1, min(settings.library.batch, len(sources) // GROUPS))
+    items = [sources[start : start + size] for start in range(0, len(sources), size)]
+    work = functools.partial(take_in, settings=settings.model_copy(update={"threads": 1}), titles=titles)
+    done: list[int] = []
 
-    inputs: list[str]
-    panels: list[tuple[Panel, Image]]
-    figures: dict[str, str]
+    def heard(number: int) -> None:
+        done.append(len(items[number]))
+        tell("library", sum(done), len(sources))
+
+    outcome = cluster.run(items, work, uri, embed.MODEL, settings.library, address, heard)
+    parts: list[Added] = [outcome.results[number] for number in sorted(outcome.results)]
+    problems += tuple(problem for part in parts for problem in part.problems)
+    if outcome.stopped:
+        problems += (Problem(path=uri, reason=outcome.stopped),)
+    return Added(
+        documents=sum(part.documents for part in parts),
+        known=sum(part.known for part in parts),
+        panels=sum(part.panels for part in parts),
+        vectors=sum(part.vectors for part in parts),
+        problems=problems,
+        mended=outcome.mended,
+    )
+
+
+GROUPS = 16
+"""Groups of files that are dealt out to a cluster, at least: the smaller, the less some wait for the last."""
 
 
 AT_ONCE = 16
 """Files that are read at a time."""
 
 
-def _read(
+def take_in(
     sources: Sequence[files.Source],
-    known: set[str],
+    claim: cluster.Claim,
+    write: cluster.Write,
     settings: Settings,
-    workers: Workers,
-    counts: dict[str, int],
-    problems: list[Problem],
-) -> Iterator[tuple[int, _Part | None]]:
-    """Yield how many sources are done, and what those that were new gave."""
-    begun: set[str] = set()
-    for start in range(0, len(sources), AT_ONCE):
-        chosen = []
-        for source in sources[start : start + AT_ONCE]:
-            sha256 = _sha256(source.file)
-            if sha256 in known or sha256 in begun:
-                counts["known"] += 1
-            else:
-                chosen.append(Path(source.path))
-                begun.add(sha256 or source.path)
-        done = min(start + AT_ONCE, len(sources))
-        if not chosen:
-            yield done, None
-            continue
-        with tempfile.TemporaryDirectory(prefix="twinscope-") as room:
-            case = Path(room)
-            reading = ingest.read(chosen, case, settings, workers=workers)
-            problems += reading.problems
-            fresh = {one.sha256 for one in reading.inputs if one.status in ("ok", "partial")} - known
-            known |= fresh
-            panels = [
-                (panel, pixels.read_png(case / "panels" / f"{panel.id}.png"))
-                for panel in reading.panels
-                if panel.source.sha256 in fresh and candidates.is_compared(panel, settings)
-            ]
-            yield done, _Part(sorted(fresh), panels, {figure.id: figure.label for figure in reading.figures})
+    titles: dict[str, str],
+    tell: Callable[[int], None] | None = None,
+) -> Added:
+    """Read documents and write their rows, `settings.library.batch` panels or more at a time; tell what became of them.
+
+    claim: says which documents, by their hashes, are to be read here. write: writes rows, and returns how many are new.
+    tell: hears how many sources are done.
+    """
+    counts = dict.fromkeys(("documents", "known", "panels", "vectors"), 0)
+    problems: list[Problem] = []
+    waiting: list[pa.Table] = []
+    with Workers() as workers:
+        for start in range(0, len(sources), AT_ONCE):
+            part = _read(sources[start : start + AT_ONCE], claim, settings, workers)
+            counts["documents"] += part.documents
+            counts["known"] += part.known
+            problems += part.problems
+            rows = _rows(part, settings, titles)
+            counts["panels"] += sum(row["crop"] == 0 for row in rows)
+            waiting.append(pa.Table.from_pylist(rows, schema=store.SCHEMA))
+            last = start + AT_ONCE >= len(sources)
+            count = sum(len(table) for table in waiting)
+            if count and (last or count >= settings.library.batch * settings.library.vectors):
+                counts["vectors"] += write(pa.concat_tables(waiting))
+                waiting.clear()
+            if tell is not None:
+                tell(min(start + AT_ONCE, len(sources)))
+    return Added(problems=tuple(problems), mended=(), **counts)
+
+
+class _Part(NamedTuple):
+    """What some files gave: how many documents are new and how many were known, picture panels with their pixels, what
+    figures are called, and what could not be read.
+    """
+
+    documents: int
+    known: int
+    panels: list[tuple[Panel, Image]]
+    figures: dict[str, str]
+    problems: tuple[Problem, ...]
+
+
+def _read(sources: Sequence[files.Source], claim: cluster.Claim, settings: Settings, workers: Workers) -> _Part:
+    """Read those documents that nobody holds or reads; of the same bytes twice the first counts."""
+    names = [_sha256(source.file) or source.path for source in sources]
+    free, first = claim(names), dict(zip(reversed(names), reversed(sources), strict=True))
+    chosen = [first[name] for name in dict.fromkeys(names) if name in free]
+    known = len(sources) - len(chosen)
+    if not chosen:
+        return _Part(0, known, [], {}, ())
+    with tempfile.TemporaryDirectory(prefix="twinscope-") as room:
+        case = Path(room)
+        reading = ingest.read([Path(source.path) for source in chosen], case, settings, workers=workers)
+        documents = [one for one in reading.inputs if one.status in ("ok", "partial") and one.kind != "zip"]
+        within = sorted({one.sha256 for one in documents} - free)  # in archives
+        fresh = {one.sha256 for one in documents} & (free | (claim(within) if within else set()))
+        panels = {
+            (panel.source.sha256, _name(panel)): panel
+            for panel in reversed(reading.panels)
+            if panel.source.sha256 in fresh and candidates.is_compared(panel, settings)
+        }
+        pictures = [(one, pixels.read_png(case / "panels" / f"{one.id}.png")) for one in reversed(panels.values())]
+    known += sum(one.sha256 not in fresh for one in documents)
+    return _Part(len(fresh), known, pictures, {one.id: one.label for one in reading.figures}, reading.problems)
+
+
+def _name(panel: Panel) -> str:
+    """Return the id of a panel within its document."""
+    return panel.id.partition("-")[2]
 
 
 def _sha256(file: Path) -> str:
@@ -162,7 +231,7 @@ def _rows(part: _Part, settings: Settings, titles: dict[str, str]) -> list[dict[
     for (panel, image, k, box), point in zip(cut, points, strict=True):
         name = panel.source.path
         rows.append({
-            "document": panel.source.sha256, "panel": panel.id.partition("-")[2], "crop": k, "box_px": list(box),
+            "document": panel.source.sha256, "panel": _name(panel), "crop": k, "box_px": list(box),
             "model": embed.MODEL, "vector": point, "title": titles.get(Path(name).name) or titles.get(name, ""),
             "file": name, "page": panel.source.page, "figure": part.figures[panel.figure], "label": panel.label,
             "caption": panel.caption, "kind": panel.kind, "height": panel.size[0], "width": panel.size[1],

@@ -54,6 +54,12 @@ def add(
     titles: Annotated[
         Path | None, typer.Option("--titles", metavar="CSV", help="A file with the columns file and title.")
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster", metavar="ADDRESS", help="Share the work by Ray: local, auto, HOST:PORT or ray://HOST:PORT."
+        ),
+    ] = None,
     settings: SettingsOption = None,
     set_: SetOption = None,
     threads: ThreadsOption = None,
@@ -62,7 +68,8 @@ def add(
     """Add papers and pictures to a library; it is made if there is none.
 
     Each picture panel is kept with its vectors, a small picture and where it stands. A file that is there, by the hash
-    of its bytes, is not read again: run the same command again after an interruption. Several may add at once.
+    of its bytes, is not read again: run the same command again after an interruption. Several may add at once. With
+    --cluster all cores of a Ray cluster but one read and embed; see docs/scale.md.
     """
     began = time.monotonic()
     chosen = settings_of(settings, set_, threads)
@@ -70,7 +77,7 @@ def add(
     with interruptible(library), progress_bars() as progress:
         from twinscope import corpus
 
-        added = corpus.add(paths, library, chosen, progress, titles)
+        added = corpus.add(paths, library, chosen, progress, titles, cluster)
     told = {"library": library, **added._asdict(), "seconds": round(time.monotonic() - began, 3)}
     told["problems"] = [one.model_dump(mode="json") for one in added.problems]
     told["mended"] = list(added.mended)

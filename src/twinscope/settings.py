@@ -176,6 +176,7 @@ class Shelf(_Stage):
     bytes_a_vector: int = Field(16, ge=1, le=128, description="of the product quantisation, 8 bits each")
     refined: int = Field(10, ge=1, description="so many times the wanted vectors are measured exactly")
     unindexed: float = Field(0.1, gt=0, lt=1, description="share of vectors outside the index that has it refreshed")
+    stalled_s: float = Field(1800.0, gt=0, description="a run on a cluster ends if nothing gets further for so long, s")
     looked: int = Field(100, ge=1, le=1000, description="panels near a query that `library search` looks at closely")
     screened: int = Field(10, ge=1, le=1000, description="the same in a screening, for each of its panels")
 

@@ -8,7 +8,7 @@ they are whole or are not.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -48,6 +48,8 @@ SCHEMA = pa.schema([
 ])  # fmt: skip
 TOLD = ("document", "panel", "crop", "title", "file", "page", "figure", "label", "caption", "kind", "height", "width")
 Points = NDArray[np.float32]
+INDEX = "vector_idx"
+"""The name of the index of the vectors."""
 SAFE = "acknowledged"
 """The tag of the version that stays while older ones are deleted."""
 KEPT = timedelta(days=36500)
@@ -230,21 +232,30 @@ def pictures(library: Library, keys: Iterable[tuple[str, str]]) -> dict[tuple[st
     return {key: found[key] for key in wanted if key in found}
 
 
-def refresh(library: Library, settings: Shelf) -> bool:
-    """Build the index of a large library, or bring new rows into it; return whether anything was done."""
+def refresh(library: Library, settings: Shelf, build: Callable[[Library, Shelf], None] | None = None) -> bool:
+    """Build the index of a large library, or bring new rows into it; return whether anything was done.
+
+    build: another way to build it, for libraries that outgrow one machine. It is taken, too, where the index that there
+    is knows less than half of the rows.
+    """
     rows, index = library.table.count_rows(), _index(library)
     if rows < settings.exact:
         return False
-    if index is None:
-        lists, parts = settings.lists, settings.bytes_a_vector
-        config = IvfPq(distance_type="l2", num_partitions=lists, num_sub_vectors=parts)
-        library.table.create_index("vector", config=config)
-    elif library.table.index_stats(index).num_unindexed_rows > settings.unindexed * rows:
+    outside = rows if index is None else library.table.index_stats(index).num_unindexed_rows
+    if index is None or (build is not None and 2 * outside > rows):
+        (build or _build)(library, settings)
+    elif outside > settings.unindexed * rows:
         library.table.optimize(cleanup_older_than=KEPT)
     else:
         return False
     _acknowledge(library)
     return True
+
+
+def _build(library: Library, settings: Shelf) -> None:
+    lists, parts = settings.lists, settings.bytes_a_vector
+    config = IvfPq(distance_type="l2", num_partitions=lists, num_sub_vectors=parts)
+    library.table.create_index("vector", config=config, name=INDEX)
 
 
 def compact(library: Library, keep_s: float = 0.0) -> None:
