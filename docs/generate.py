@@ -1,6 +1,6 @@
 """Write what is made from the code and from results.
 
-cli.md, settings.md, screening.schema.json, metric.md, and the results in the README, in library.md and in papers/.
+cli.md, settings.md, screening.schema.json, metric.md, and the results in README.md, library.md, scale.md and papers/
 
 python docs/generate.py
 """
@@ -35,6 +35,7 @@ def pages() -> dict[str, str]:
         "settings.md": "\n".join(_settings()) + "\n",
         "screening.schema.json": json.dumps(_schema(), indent=2) + "\n",
         "../README.md": _filled(DOCS.parent / "README.md", _results()),
+        "scale.md": _filled(DOCS / "scale.md", _run("benchmarks/scale_page.py", "section")(_result("cluster"))),
         "library.md": _filled(
             DOCS / "library.md",
             _run("benchmarks/library_page.py", "section")(_result("library"), _result("parts"), _result("earlier")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -224,3 +225,29 @@ def test_a_titles_file_without_its_columns_is_refused(tmp_path: Path) -> None:
     (tmp_path / "titles.csv").write_text("path\nx\n")
     with pytest.raises(UsageError, match="lacks a column; it needs file and title"):
         corpus.add([], str(tmp_path / "library"), SETTINGS, titles=tmp_path / "titles.csv")
+
+
+def test_equal_pictures_of_an_archive_are_one_document(tmp_path: Path) -> None:
+    folder = written(tmp_path / "pictures", a=scene(1), b=scene(1), c=scene(2))
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for path in sorted(folder.iterdir()):
+            archive.write(path, path.name)
+    uri = str(tmp_path / "library")
+    added = corpus.add([tmp_path / "all.zip"], uri, SETTINGS)
+    assert (added.documents, added.panels, added.vectors) == (2, 2, 12)
+    assert store.verify(store.open_library(uri)) == []
+    assert [one["file"].rpartition("/")[2] for one in store.documents(store.open_library(uri))] == ["a.png", "c.png"]
+    added = corpus.add([tmp_path / "all.zip"], uri, SETTINGS)
+    assert (added.documents, added.known, added.vectors) == (0, 3, 0)
+
+
+def test_a_paper_that_was_added_again_under_the_new_network_is_not_doubled(library: str, tmp_path: Path) -> None:
+    uri = str(tmp_path / "library")
+    rows = store.open_library(library).table.search().limit(100).to_arrow().select(store.SCHEMA.names)
+    at = rows.schema.get_field_index("model")
+    with store.writing(uri) as opened:
+        store.add(opened, rows.set_column(at, store.SCHEMA.field("model"), pa.array(["embedder-old"] * len(rows))))
+        store.add(opened, rows)
+    assert corpus.reembed(uri, SETTINGS) == 8
+    opened = store.open_library(uri)
+    assert (store.info(opened)["models"], store.verify(opened)) == ({embed.MODEL: 48}, [])
