@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import logging
 import os
 import shutil
 import sys
@@ -213,6 +214,7 @@ def main() -> None:
                    "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
                    "AWS_DEFAULT_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}  # fmt: skip
     warnings.filterwarnings("ignore", "lance.*fork")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     import boto3
     from moto.server import ThreadedMotoServer
     from ray.cluster_utils import Cluster

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -31,6 +32,7 @@ from ray.cluster_utils import Cluster
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:lance is not fork-safe:UserWarning"),  # Ray's processes are new programs
+    pytest.mark.filterwarnings("ignore:unclosed file.*ray_client_server:ResourceWarning"),  # Ray's own
     pytest.mark.filterwarnings("ignore:lancedb fork support is experimental:RuntimeWarning"),
 ]
 Run = Callable[..., tuple[int, str, str]]
@@ -49,7 +51,9 @@ def two_nodes(endpoint: str) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in there.items():
             patch.setenv(name, value)
-        nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False, **NODE})
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            head = {"num_cpus": 2, "include_dashboard": False, "ray_client_server_port": free.getsockname()[1], **NODE}
+        nodes = Cluster(initialize_head=True, head_node_args=head)
         nodes.add_node(num_cpus=1, **NODE)
         yield nodes
         nodes.shutdown()
@@ -192,10 +196,13 @@ def test_a_run_that_was_ended_is_a_problem_with_its_exit_code(
 
 @pytest.mark.parametrize("place", ["folder", "store"])
 def test_lance_ray_builds_the_index(two_nodes: Cluster, bucket: str, tmp_path: Path, place: str) -> None:
+    """Into a folder as a machine of the cluster, and into an object store from outside, by Ray's client."""
+    port = two_nodes.head_node._ray_params.ray_client_server_port
+    address = two_nodes.address if place == "folder" else f"ray://127.0.0.1:{port}"
     shelf = Shelf(exact=600, lists=4, probed=4, bytes_a_vector=16, refined=20)
     uri = str(tmp_path / "library") if place == "folder" else f"{bucket}/library"
     work = partial(crew.draw, panels=30)
-    outcome = cluster.run(crew.groups(40), work, uri, crew.MODEL, shelf, two_nodes.address)
+    outcome = cluster.run(crew.groups(40), work, uri, crew.MODEL, shelf, address)
     assert sum(outcome.results.values()) == 2400
     opened = store.open_library(uri)
     assert store.info(opened)["index"] == {"name": store.INDEX, "unindexed": 0}
