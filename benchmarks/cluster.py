@@ -170,7 +170,7 @@ def index(count: int, folder: Path, address: str) -> dict[str, float]:
             store.append(library, pa.table(arrays, schema=store.SCHEMA))
         with cluster._connected(ray, str(folder), address):
             began = time.perf_counter()
-            cluster.build(library, shelf, 2)
+            cluster.build(ray, library, shelf, 2)
             many = time.perf_counter() - began
         began = time.perf_counter()
         store._build(library, shelf)

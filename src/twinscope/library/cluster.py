@@ -12,6 +12,7 @@ stop, it has lost one batch. The writer embeds nothing; how much it can write a 
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import pickle
@@ -69,13 +70,13 @@ def run(
     ray = _ray()
     with _connected(ray, uri, address):
         workers = _workers(ray)
-        writer = _started(ray, Writer, uri, model, there=is_local(uri))
+        writer = _started(ray, Writer, uri, model)
         mended = tuple(_told(ray, writer.mended.remote()))
-        dealer = _started(ray, Dealer, work, writer, workers, there=False)
+        dealer = _started(ray, Dealer, work, writer, workers)
         results, stopped = _watched(ray, items, dealer, writer, shelf.stalled_s, heard)
         if not stopped and items:
             with store.writing(uri) as library:
-                store.refresh(library, shelf, lambda library, shelf: build(library, shelf, workers))
+                store.refresh(library, shelf, lambda library, shelf: build(ray, library, shelf, workers))
     return Outcome(results, mended, stopped)
 
 
@@ -180,19 +181,24 @@ class Worker:
         return out
 
 
-def build(library: store.Library, shelf: Shelf, workers: int) -> None:
+def build(ray: Any, library: store.Library, shelf: Shelf, workers: int) -> None:
     """Build the index with all workers: lance-ray trains the lists and the codebook once, has each worker sort a share
-    of the files in, and commits all at once.
+    of the files in, and commits all at once. It has a process of its own: pylance minds the forks of this one.
     """
+    rows = library.table.count_rows()
+    task = ray.remote(_built).options(num_cpus=0, scheduling_strategy=_here(ray), max_retries=0)
+    _told(ray, task.remote(library.table.uri, rows, shelf, workers))
+    library.table.checkout_latest()
+
+
+def _built(uri: str, rows: int, shelf: Shelf, workers: int) -> None:
     import lance_ray
 
-    rows = library.table.count_rows()
     lance_ray.create_index(
-        uri=library.table.uri, column="vector", index_type="IVF_PQ", name=store.INDEX, metric="l2",
-        num_partitions=shelf.lists, num_sub_vectors=shelf.bytes_a_vector, num_workers=workers,
-        sample_rate=max(2, min(256, rows // max(256, shelf.lists))), ray_remote_args={"num_cpus": 1},
+        uri=uri, column="vector", index_type="IVF_PQ", name=store.INDEX, metric="l2", num_partitions=shelf.lists,
+        num_sub_vectors=shelf.bytes_a_vector, num_workers=workers, ray_remote_args={"num_cpus": 1},
+        sample_rate=max(2, min(256, rows // max(256, shelf.lists))),
     )  # fmt: skip
-    library.table.checkout_latest()
 
 
 # ---------------------------------------------------------------------------------------------------- Ray
@@ -202,8 +208,10 @@ def _ray() -> Any:
     """Return Ray, told to keep quiet: nothing about its use leaves the machine."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        import lance_ray  # noqa: F401
         import ray
+
+        if importlib.util.find_spec("lance_ray") is None:
+            raise ImportError("lance_ray")
     except ImportError as error:
         raise UsageError(
             "--cluster needs Ray and lance-ray; get them with `pip install 'twinscope[cluster]'`"
@@ -245,13 +253,16 @@ def _workers(ray: Any) -> int:
     return cores - 1
 
 
-def _started(ray: Any, kind: type, *given: Any, there: bool) -> Any:
-    """Start a process on the machine of this one, or, unless it must be there, on another if that is full."""
+def _started(ray: Any, kind: type, *given: Any) -> Any:
+    """Start a process on the machine of this one: a library's folder is there, and nobody else's end ends it."""
+    options = {"num_cpus": 0, "scheduling_strategy": _here(ray), "max_restarts": 0}
+    return ray.remote(kind).options(**options, max_concurrency=kind.THREADS).remote(*given)  # type: ignore[attr-defined]
+
+
+def _here(ray: Any) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=not there)
-    options = {"num_cpus": 0, "scheduling_strategy": here, "max_restarts": 0, "max_concurrency": kind.THREADS}  # type: ignore[attr-defined]
-    return ray.remote(kind).options(**options).remote(*given)
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def _told(ray: Any, asked: Any) -> Any:
