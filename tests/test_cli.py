@@ -319,6 +319,7 @@ def test_every_stage_has_a_name_for_the_person_who_waits() -> None:
         "cli.py",
         "detect/vectors.py",
         "measure.py",
+        "segments.py",
         "train/metric.py",
         "batch.py",
     )

@@ -43,6 +43,9 @@ STAGES = {
     "training": "reading training pictures",
     "validation": "reading validation pictures",
     "train": "training, steps",
+    "labelled": "looking at labelled places",
+    "forest": "growing the forest",
+    "segment": "segmenting pictures",
 }
 """What a stage's name means to the person who waits; an unknown stage is shown as it is."""
 

@@ -23,6 +23,7 @@ from twinscope.errors import BrokenError, RefusedError
 
 Image = NDArray[np.uint8]
 Grey = NDArray[np.float32]
+Labels = NDArray[np.int64]
 
 
 def grey(image: NDArray[Any]) -> Grey:
@@ -58,6 +59,43 @@ def write_png(path: Path, image: Image) -> None:
     if not ok:
         raise ValueError(f"cannot encode {path} as PNG")
     path.write_bytes(data.tobytes())
+
+
+def write_labels(path: Path, labels: NDArray[np.uint16]) -> None:
+    """Write a label image (HxW uint16) as a 16-bit PNG, the same bytes for the same labels."""
+    ok, data = cv2.imencode(".png", labels, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    if not ok:
+        raise ValueError(f"cannot encode {path} as PNG")
+    path.write_bytes(data.tobytes())
+
+
+def read_labels(path: Path, kind: str, most_px: int) -> Labels:
+    """Return a mask as the whole numbers that stand in the file: HxW. PNG, BMP, GIF (the palette's index) or TIFF.
+
+    Raises RefusedError for colours, for JPEG and WebP, which change numbers, and beyond `most_px` pixels; BrokenError
+    for a damaged file.
+    """
+    if kind not in ("png", "bmp", "gif", "tiff"):
+        raise RefusedError(f"{kind.upper()} does not keep numbers; save masks as PNG or TIFF")
+    try:
+        if kind == "tiff":
+            import tifffile  # slow to load
+
+            with tifffile.TiffFile(path) as tiff:
+                _check_tiff(tiff.pages[0], most_px)
+                values = tiff.pages[0].asarray(maxworkers=1)
+        else:
+            with PIL.Image.open(path, formats=[kind.upper()]) as opened:
+                if opened.width * opened.height > most_px:
+                    raise RefusedError(f"{opened.width} x {opened.height} px are over the limit of {most_px} px")
+                values = np.asarray(opened)
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, KeyError, TypeError) as error:
+        raise BrokenError(f"the file is damaged ({_first_line(error)})") from error
+    if values.ndim == 3 and values.shape[2] in (3, 4) and not np.ptp(values[..., :3], axis=2).any():
+        values = values[..., 0]
+    if values.ndim != 2 or values.dtype.kind not in "buif":
+        raise RefusedError("it has colours; a mask has one channel of whole numbers")
+    return np.asarray(values, np.int64)
 
 
 def write_tiff(path: Path, values: Grey) -> None:

@@ -186,6 +186,23 @@ class Shelf(_Stage):
         return 6 if self.crops else 1
 
 
+class Segment(_Stage):
+    """How `twinscope segment` learns from labelled places, and cuts pictures into what was labelled and the rest."""
+
+    plain: bool = Field(True, description="simple channels (grey, smooth, slope, spread) beside the network's maps")
+    trees: int = Field(20, ge=1, le=500, description="trees of the forest")
+    leaf: int = Field(60, ge=1, description="least labelled places in a leaf, where there are 30,000 places and more")
+    share: float = Field(0.5, gt=0, le=1, description="labelled places that are kept, where there are many")
+    most: int = Field(60_000, ge=100, description="places that the forest learns from, at most")
+    tile_px: int = Field(512, ge=64, multiple_of=16, description="side of a tile's kept part")
+    overlap_px: int = Field(48, ge=48, multiple_of=16, description="what a tile sees beyond it, on every side")
+    threshold: float = Field(0.5, gt=0, lt=1, description="probability above which a pixel belongs to an object")
+    least_px: int = Field(30, ge=1, description="least area of an object, px")
+    neck: float = Field(
+        0.8, ge=0, lt=1, description="touching objects are cut where they are narrower than this share; 0: not"
+    )
+
+
 class Settings(_Stage):
     """All settings of a screening."""
 
@@ -199,6 +216,7 @@ class Settings(_Stage):
     compare: Compare = Compare()
     findings: Findings = Findings()
     library: Shelf = Shelf()
+    segment: Segment = Segment()
     seed: int = Field(0, description="of every random draw")
     threads: int = Field(2, ge=1, le=64, description="processor threads")
 

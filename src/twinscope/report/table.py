@@ -1,11 +1,13 @@
-"""findings.csv: one line for each finding, safe to open in a spreadsheet."""
+"""Tables as CSV, safe to open in a spreadsheet: findings.csv, a line a finding, and the areas of what was segmented."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from twinscope.report.groups import groups
 from twinscope.types import CLASSES, Box, Finding, Panel, Screening
@@ -49,6 +51,20 @@ def write(screening: Screening, case: Path) -> Path:
     path = case / "findings.csv"
     path.write_text("\ufeff" + text.getvalue(), encoding="utf-8", newline="")
     return path
+
+
+AREAS = ("image", "label", "area_px", "x_px", "y_px", "probability")
+
+
+def write_areas(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write the objects of segmented pictures (rows with `image` and `areas`) as CSV, as `write` does: a row each."""
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(AREAS)
+    for row in rows:
+        name = harmless(str(row["image"]))
+        table.writerows([name, *(area[key] for key in AREAS[1:])] for area in row["areas"])
+    path.write_text("\ufeff" + text.getvalue(), encoding="utf-8", newline="")
 
 
 def _edit_cells(finding: Finding) -> list[str]:
