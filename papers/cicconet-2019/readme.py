@@ -9,6 +9,8 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- results: begin; made by docs/generate.py from results/accuracy.json -->", "<!-- results: end -->"
+SEGMENTED = "<!-- segmentation: begin; made by docs/generate.py from results/segmentation.json -->"
+SEGMENTED_END = "<!-- segmentation: end -->"
 PUBLISHED = {"SN": (".853731", ".861574"), "SN[G]": (".748010", ".848148")}
 FIGURES = {
     "deformations": "Deformations of two drawn pictures (figure 2 of both papers)",
@@ -27,7 +29,12 @@ def text() -> str:
     _, after = rest.split(END)
     path = HERE / "results" / "accuracy.json"
     results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    return "\n".join([before + BEGIN, "", *table(results), "", END + after])
+    page = "\n".join([before + BEGIN, "", *table(results), "", END + after])
+    before, rest = page.split(SEGMENTED)
+    _, after = rest.split(SEGMENTED_END)
+    path = HERE / "results" / "segmentation.json"
+    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return "\n".join([before + SEGMENTED, "", *segmentation(results), "", SEGMENTED_END + after])
 
 
 def table(results: Mapping[str, Any] | None) -> Iterator[str]:
@@ -66,6 +73,94 @@ def figures(folder: Path) -> Iterator[str]:
         what = next(text for end, text in FIGURES.items() if path.stem.endswith(end))
         network = path.stem.removesuffix(next(end for end in FIGURES if path.stem.endswith(end))).rstrip("-")
         yield from ("", f"![{what}{': ' + NAMES[network] if network else ''}](figures/{path.name})")
+
+
+THEIRS = {
+    "U-Net": (".61621280", ".88191967"), "SN + RF": (".61537368", ".88659722"),
+    "SN[G] + RF": (".61940216", ".88730750"),
+}  # fmt: skip
+"""IoU and pixel accuracy of nuclei, as published (74 training and 19 test images of 360x360)."""
+ROWS = ("Otsu", "U-Net", "SN + RF", "SN[G] + RF", "shipped + RF", "plain + RF", "shipped + plain + RF")
+TASKS = {
+    "nuclei": "nuclei, 360x360, split by image as in the paper",
+    "fields": "the same images, split by field: no tile of a tested field is learned from",
+    "drawn": "drawn cells, 256x256, another modality: as grey as the ground, told by their grain",
+}
+PLOT = "figures/segmentation/few-annotations.png"
+
+
+def segmentation(results: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield the table of segmentation, its other tasks, and IoU by the number of annotated images."""
+    if results is None:
+        yield from ("Nothing has been measured here yet: `run.sh` does it.",)
+        return
+    for name, what in TASKS.items():
+        task = results["tasks"][name]
+        yield from (
+            f"**{what[0].upper()}{what[1:]}** ({task['training']} to learn from, {task['test']} to test on)",
+            "",
+        )
+        yield from _whole(task, name == "nuclei")
+        if name != "drawn":
+            seen, count = task["seen"], task["test"]
+            yield f"The feature networks learned from {seen['pictures']} of the {count} test images themselves, and"
+            yield f"{seen['fields']} lie in fields of which they saw a tile (without masks, as all they learned from)."
+            yield ""
+    yield from ("**IoU by the number of annotated images** (nuclei, split by image)", "")
+    yield from _few(results["tasks"]["nuclei"])
+    if (HERE / PLOT).is_file():
+        yield from (f"![IoU against the number of annotated images]({PLOT})", "")
+    yield from _how(results)
+
+
+def _whole(task: Mapping[str, Any], published: bool) -> Iterator[str]:
+    """Yield a table with IoU and pixel accuracy of all training images, and IoU with five."""
+    yield "| | IoU, all | pixel accuracy, all | IoU, five images | training, s | a test image, s |"
+    yield "|---|---|---|---|---:|---:|"
+    for name, (iou, pa) in THEIRS.items() if published else ():
+        yield f"| {name}, published | {iou} | {pa} |  |  |  |"
+    for name in ROWS:
+        row = task["rows"].get(name, {})
+        every, five = row.get(str(task["training"])), row.get("5")
+        if every is None and five is None:
+            yield f"| {name}, here | not measured |  |  |  |  |"
+            continue
+        cells = [_cell(every[key]) if every else "not measured" for key in ("iou", "pa")]
+        cells.append(_cell(five["iou"]) if five else "not measured")
+        cells += [f"{every[key]:.{digits}f}" if every else "" for key, digits in (("train_s", 0), ("apply_s", 2))]
+        yield f"| {name}, here | " + " | ".join(cells) + " |"
+    yield ""
+
+
+def _few(task: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a table of IoU by the number of training images; the number of draws in brackets."""
+    sizes = sorted({int(size) for row in task["rows"].values() for size in row})
+    yield "| | " + " | ".join(str(size) for size in sizes) + " |"
+    yield "|---|" + "---|" * len(sizes)
+    for name in ROWS:
+        row = task["rows"].get(name, {})
+        cells = [
+            f"{row[str(size)]['iou']['mean']:.3f} ({row[str(size)]['draws']})".replace("0.", ".", 1)
+            if str(size) in row else "" for size in sizes
+        ]  # fmt: skip
+        yield f"| {name} | " + " | ".join(cells) + " |"
+    yield from ("", "In brackets how many training sets were drawn.", "")
+
+
+def _how(results: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how it was measured."""
+    net, trees, where = results["unet"], results["forest"], results["circumstances"]
+    yield "IoU and pixel accuracy are means over the test images, the intervals (95 %) a bootstrap over them."
+    yield f"Forests: {trees['trees']} trees, at least {trees['leaf']} places in a leaf (fewer with few images), of at"
+    yield f"most {trees['most']:,} places of 2x2 px; no augmentation. “plain” are 14 simple channels (grey, smooth,"
+    yield "slope, spread), alone or beside the maps of the shipped network; not in the paper."
+    yield f"U-Net: {net['depth']} down-samplings, {net['channels']} channels at the top, {net['steps']} steps of"
+    yield f"{net['batch']} windows of {net['side']} px from {net['copies']} augmented copies of each image."
+    for name, training in results["networks"].items():
+        if "step" in training:
+            batch = training["plan"]["batch"]
+            yield f"The network of {name}: {training['step']:,} steps of {batch} triplets (the papers: 20,000 of 128)."
+    yield f"{where['device']}, one thread, processor time; commit {where['commit']}, {where['date']}."
 
 
 def _cell(part: Mapping[str, Any]) -> str:

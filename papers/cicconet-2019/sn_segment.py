@@ -81,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8")
     if given.figure is not None:
+        given.figure.parent.mkdir(parents=True, exist_ok=True)
         draw(out, given.figure)
     return 0
 

@@ -51,11 +51,11 @@ def train(
         typer.Option("--scribbles", help="Masks are scribbles: 0 is not labelled, 1 background, 2 and more objects."),
     ] = False,
     network: Annotated[
-        str,
+        Path | None,
         typer.Option(
-            "--network", metavar="NAME", help="Whose maps: shipped, or the path of an .onnx graph of maps and its card."
+            "--network", metavar="FILE", help="An .onnx of maps of your own, its card beside it.  [the shipped maps]"
         ),
-    ] = "shipped",
+    ] = None,
     settings: SettingsOption = None,
     set_: SetOption = None,
     threads: ThreadsOption = None,
@@ -70,11 +70,14 @@ def train(
     began = time.monotonic()
     chosen = settings_of(settings, set_, threads)
     check_inputs([images, masks])
+    _check_graph(network)
     _check_model(output)
     with interruptible(output.parent), progress_bars() as progress:
         from twinscope import segments
+        from twinscope.detect import maps
 
-        card = segments.train(images, masks, output, chosen, network, scribbles, progress)
+        whose = maps.SHIPPED if network is None else str(network)
+        card = segments.train(images, masks, output, chosen, whose, scribbles, progress)
     told = {"output": str(output), **card, "seconds": round(time.monotonic() - began, 3)}
     if json_:
         typer.echo(json.dumps(told, indent=2))
@@ -110,6 +113,7 @@ def apply(
     began = time.monotonic()
     chosen = settings_of(settings, set_, threads)
     check_inputs([model, *images])
+    _check_graph(network)
     _check_folder(output)
     with interruptible(output), progress_bars() as progress:
         from twinscope import segments
@@ -145,6 +149,12 @@ def _lines(told: dict[str, Any]) -> list[str]:
     done = f", {told['again']} of them done before" if told["again"] else ""
     head = f"{count(len(rows) and len(told['pictures']), 'picture')}{done}; {count(objects, 'object')}"
     return [*map(visible, [*rows, *shown]), f"{head}; {told['seconds']:.1f} s", visible(f"folder: {told['output']}")]
+
+
+def _check_graph(path: Path | None) -> None:
+    """Refuse what is no graph."""
+    if path is not None and (path.suffix != ".onnx" or not path.is_file()):
+        raise UsageError(f"{path} is no .onnx graph of maps; name one that lies beside its card")
 
 
 def _check_model(path: Path) -> None:

@@ -73,16 +73,16 @@ def _named(folder: Path) -> dict[str, Source]:
 
 
 def train(
-    images: Path, masks: Path, output: Path, settings: Settings, network: str = "shipped", scribbles: bool = False,
+    images: Path, masks: Path, output: Path, settings: Settings, network: str = maps.SHIPPED, scribbles: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train a forest on the pictures of a folder and their masks, write it, and return its card.
 
-    network: a key of `maps.NETWORKS`, or the path of a graph of maps. progress: hears ("labelled", done, total) and
+    network: a model's id, or the path of a graph of maps. progress: hears ("labelled", done, total) and
     ("forest", 0 or 1, 1). Raises UsageError for what cannot be learned from, ModelError as `maps.features`.
     """
     tell = progress or (lambda stage, done, total: None)
-    chosen, stage = maps.NETWORKS.get(network, network), settings.segment
+    stage = settings.segment
     found, bare = pairs(images, masks, scribbles)
     parts: list[segment.Places] = []
     digest = hashlib.sha256()
@@ -94,7 +94,7 @@ def train(
         digest.update(image.tobytes() + mask.tobytes())
         try:
             most = -(-stage.most // len(found))
-            parts.append(segment.sample(image, mask, chosen, stage, most, rng, scribbles, settings.threads))
+            parts.append(segment.sample(image, mask, network, stage, most, rng, scribbles, settings.threads))
         except UsageError as error:
             raise UsageError(f"{pair.image.path}: {error}") from error
     tell("labelled", len(found), len(found))
@@ -106,7 +106,7 @@ def train(
     tell("forest", 0, 1)
     least = segment.leaf(stage, len(told))
     grown = forest.grow(values, told, stage.trees, least, settings.seed, settings.threads)
-    card = _card(chosen, stage, settings) | {
+    card = _card(network, stage, settings) | {
         "pictures": len(found), "without_mask": bare, "places": len(told), "objects": round(float(told.mean()), 4),
         "leaf": least, "scribbles": scribbles, "features": int(values.shape[1]), "nodes": len(grown.feature),
         "data_sha256": digest.hexdigest(),

@@ -6,4 +6,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [*(str(ROOT / "papers" / name) for name in ("cicconet-2019", "black-2021")), str(ROOT / "benchmarks")]
+sys.path[:0] = [
+    *(str(ROOT / "papers" / name) for name in ("cicconet-2019", "black-2021")),
+    str(ROOT / "benchmarks"),
+    str(ROOT / "examples"),
+]

@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from twinscope.train import unet  # noqa: E402
+import torch
+
+from twinscope.train import unet
 
 SMALL = unet.Plan(steps=12, batch=2, side=64, channels=8, depth=2)
 

@@ -20,8 +20,8 @@ from twinscope.settings import Segment
 
 Floats = NDArray[np.float32]
 
-NETWORKS = {"shipped": "maps-1", "sn": "maps-sn"}
-"""Whose maps: of the network that twinscope uses, or of SN (cicconet-2019) as it was trained here."""
+SHIPPED = "maps-1"
+"""The maps of the network that twinscope uses. Others come as a graph with its card, see `train.export_maps`."""
 STRIDE = 16
 """Sides that a graph takes are multiples of this."""
 GRID = 2

@@ -40,14 +40,14 @@ class Maps(nn.Module):
         super().__init__()
         self.blocks = network.blocks
 
-    def forward(self, planes: Tensor) -> Tensor:
+    def forward(self, planes: Tensor) -> tuple[Tensor]:
         """Return the maps of planes (n, 1, h, w): grey, standardised over the picture (running moments, one branch)."""
         x, out = planes, []
         for step, block in enumerate(self.blocks):
             x = block(x, 0)
             if step:
                 out.append(F.interpolate(x, scale_factor=float(2**step), mode="bilinear", align_corners=False))
-        return torch.cat(out, 1)
+        return (torch.cat(out, 1),)
 
 
 def main(arguments: list[str] | None = None) -> None:
