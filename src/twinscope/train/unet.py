@@ -32,7 +32,7 @@ Rng = np.random.Generator
 class Plan(NamedTuple):
     """How a training goes: `steps` of `batch` windows of `side` px, from `copies` versions of each picture."""
 
-    steps: int = 300
+    steps: int = 150
     batch: int = 4
     side: int = 176
     copies: int = 40
