@@ -3,10 +3,10 @@
     python benchmarks/library.py --json benchmarks/results/library.json [--vectors 1000000] [--folder .cache/library]
 
 Vectors: those of windows of the micrographs (test and validation groups) and of 40,000 random crops of the training
-groups by the shipped network, and, up to the number wanted, made ones on the same sphere, as far from each other as
-these are (see `vectors`). Queries: 500 of the windows under the `figure` manipulations. Exact answers come from a plain
-product of matrices. One process, two threads. FAISS (flat; IVF 1024, PQ 16 and exact distances of the first 10 k, as
-the library is set) runs if `faiss-cpu` is installed. The rate of adding is that of `twinscope library add` from picture
+groups by the shipped network, and, up to the number wanted, made ones on the same sphere, as far away as other
+specimens are (see `vectors`). Queries: 500 of the windows under the `figure` manipulations. Exact answers come from a
+plain product of matrices. One process, two threads. FAISS (flat; IVF 1024, PQ 16 and exact distances of the first
+10 k, as the library is set) runs if `faiss-cpu` is installed. The rate of adding is that of `twinscope library add` from picture
 files: panels found, embedded and on the disk.
 """
 
@@ -89,36 +89,37 @@ def crops(count: int, kept: Path, threads: int) -> np.ndarray:
     return np.concatenate(out)
 
 
-def vectors(known: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, float]:
-    """Return (count, d) float32: the known vectors, then made ones on their sphere; and how far these were moved.
+def vectors(windows: np.ndarray, crops: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, float]:
+    """Return (count, d) float32: the vectors of windows and crops, then made ones on their sphere; and how far these
+    were moved.
 
-    A made vector is a known one moved along the difference of two others, so far that its nearest known vector, its own
-    origin left out, is as far away in the median as that of a known one.
+    A made vector is that of a crop moved along the difference of two others, so far that what is nearest to it among
+    the crops, its own origin included, is as far away in the median as what is nearest to a window among them: they
+    show other specimens.
     """
     rng = np.random.default_rng(seed)
-    radius = np.linalg.norm(known, axis=1).mean()
+    radius = np.linalg.norm(crops, axis=1).mean()
 
-    def made(wanted: int, weight: float) -> tuple[np.ndarray, np.ndarray]:
-        origin, a, b = rng.integers(len(known), size=(3, wanted))
-        moved = known[origin] + np.float32(weight) * (known[a] - known[b])
-        return radius * moved / np.linalg.norm(moved, axis=1, keepdims=True), origin
+    def made(wanted: int, weight: float) -> np.ndarray:
+        origin, a, b = rng.integers(len(crops), size=(3, wanted))
+        moved = crops[origin] + np.float32(weight) * (crops[a] - crops[b])
+        return np.asarray(radius * moved / np.linalg.norm(moved, axis=1, keepdims=True), np.float32)
 
-    def nearest(points: np.ndarray, without: np.ndarray) -> float:
-        near = 2 * points @ known.T - (known**2).sum(1)
-        near[np.arange(len(points)), without] = -np.inf
+    def nearest(points: np.ndarray) -> float:
+        near = 2 * points @ crops.T - (crops**2).sum(1)
         return float(np.median(np.sqrt(np.maximum((points**2).sum(1) - near.max(1), 0))))
 
-    probe = rng.permutation(len(known))[:1000]
-    wanted = nearest(known[probe], probe)
+    wanted = nearest(windows[rng.permutation(len(windows))[:1000]])
     low, high = 0.0, 2.0
     for _ in range(12):
         weight = (low + high) / 2
-        low, high = (weight, high) if nearest(*made(1000, weight)) < wanted else (low, weight)
+        low, high = (weight, high) if nearest(made(1000, weight)) < wanted else (low, weight)
+    known = np.concatenate([windows, crops])
     out = np.empty((count, known.shape[1]), np.float32)
     out[: len(known)] = known[:count]
     for start in range(len(known), count, 100_000):
         stop = min(start + 100_000, count)
-        out[start:stop] = made(stop - start, weight)[0]
+        out[start:stop] = made(stop - start, weight)
     return out, round(weight, 3)
 
 
@@ -236,7 +237,7 @@ def faiss_peers(points: np.ndarray, queries: np.ndarray, truth: np.ndarray, whol
     return out
 
 
-def added(parts: list[np.ndarray], count: int = 200) -> dict[str, float]:
+def added(parts: list[np.ndarray], count: int = 500) -> dict[str, float]:
     """Return how many panels a second go from picture files into a new library."""
     with tempfile.TemporaryDirectory() as room:
         folder = Path(room) / "pictures"
@@ -264,14 +265,14 @@ def main() -> None:
     parts = windows(1)
     rng = np.random.default_rng(2)
     chosen = rng.permutation(len(parts))[:QUERIES]
-    known = np.concatenate([embed.embed(parts, embed.MODEL, 2), crops(40_000, given.folder.with_name("crops.npy"), 2)])
+    known = embed.embed(parts, embed.MODEL, 2), crops(40_000, given.folder.with_name("crops.npy"), 2)
     changed = [m.figure(parts[k].astype(np.float32) / 255, rng).image for k in chosen]
     queries = embed.embed([np.uint8(np.clip(255 * image + 0.5, 0, 255)) for image in changed], embed.MODEL, 2)
-    points, moved = vectors(known, given.vectors, 3)
+    points, moved = vectors(*known, given.vectors, 3)
     whole, plain = timed(lambda: exact(points, queries), 1)
     out: dict[str, Any] = {
-        "circumstances": common.circumstances(), "vectors": len(points), "of_windows": len(known), "moved": moved,
-        "queries": QUERIES,
+        "circumstances": common.circumstances(), "vectors": len(points),
+        "of_windows": sum(map(len, known)), "moved": moved, "queries": QUERIES,
         "exact": {"ir1": share(whole, chosen), "batch_s": round(plain, 2)}, "added": added(parts),
     }  # fmt: skip
     print(json.dumps(out), flush=True)
