@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 
+import ir_choice
 import ir_figures
 import ir_index
 import ir_looked
@@ -25,7 +26,7 @@ import ir_tables
 import torch
 from PIL import Image
 
-from twinscope.train import drawn, hashing, loop, search, stock
+from twinscope.train import drawn, hashing, loop, protocol, search, stock
 
 HERE = Path(__file__).resolve().parents[2] / "papers" / "black-2021" / "retrieval"
 
@@ -433,3 +434,19 @@ def test_features_are_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(network, "features", None)
     again = hashing.views(network, batches, tmp_path / "kept.npz")
     assert np.array_equal(again.features, first.features)
+
+
+def test_the_choice_is_made_on_validation(small: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder, out = small
+    found, _ = im.methods(folder / "runs", folder / "cache", None)
+    desk = next(one for one in found if one.name == "embedder-1")
+    pictures = np.stack([np.stack([one[::2, ::2][:112, :112]] * 3) for one in some(2)])
+    windows = [protocol.data.Window(k, k, 0, "drawn", "drawn", (0, 0, 1, 1)) for k in range(4)]
+    numbers = ir_choice.judged(desk, protocol.Classes(pictures, windows))
+    assert numbers == {"ir1": 1.0, "best_accuracy": 1.0, "tpr_1e-3": 1.0}
+    rows = [row for row in out["table1"] if row["name"] in ir_choice.NAMES]
+    chosen = {**out, "table1": rows, "desk": {name: {"v02": numbers} for name in ir_choice.NAMES}}
+    page = list(ir_readme.choices(chosen))
+    assert page[-1].endswith("| 1.000 / 1.000 / 1.000 |")
+    assert sum(line.startswith("| embedder-1 (ships) |") for line in page) == 1
+    assert list(ir_readme.choices(None)) == []

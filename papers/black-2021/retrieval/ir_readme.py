@@ -27,7 +27,9 @@ def text() -> str:
     _, after = rest.split(END)
     path = HERE / "results" / "retrieval.json"
     results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    return "\n".join([before + BEGIN, "", *tables(results), "", END + after])
+    choice = HERE / "results" / "choice.json"
+    chosen = json.loads(choice.read_text(encoding="utf-8")) if choice.is_file() else None
+    return "\n".join([before + BEGIN, "", *tables(results), *choices(chosen), "", END + after])
 
 
 def tables(results: Mapping[str, Any] | None) -> Iterator[str]:
@@ -59,6 +61,24 @@ def tables(results: Mapping[str, Any] | None) -> Iterator[str]:
             yield "| " + " | ".join(cells) + " |"
     yield from ("", "### Figure 4: recall to k = 100", "", "![recall by k](figures/recall.png)", "")
     yield from _circumstances(results)
+
+
+def choices(chosen: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield what validation says of the two networks that the desk could ship."""
+    if chosen is None:
+        return
+    yield from ("", "### Which network the desk ships: validation", "")
+    originals = f"{chosen['originals']} originals of {chosen['groups']} val groups"
+    yield f"{originals} among {chosen['distractors']:,} distractors;"
+    yield "then classes of the val groups as figures show them (IR@1 / best accuracy / true positives at FPR 1e-3)."
+    views = list(next(iter(chosen["desk"].values())))
+    yield from ("", f"| | IR@1 | {' | '.join(f'IR@1, {name}' for name in SETS.values())} | {' | '.join(views)} |")
+    yield "|---|" + "---|" * (1 + len(SETS) + len(views))
+    for row in chosen["table1"]:
+        cells = [_cell(row["average"]["1"]), *(_cell(row["sets"][key]["1"]) for key in SETS)]
+        for numbers in chosen["desk"][row["name"]].values():
+            cells.append(_short(" / ".join(f"{value:.3f}" for value in numbers.values())))
+        yield f"| {NAMES[row['name']].strip('*')} | " + " | ".join(cells) + " |"
 
 
 def _head() -> Iterator[str]:
