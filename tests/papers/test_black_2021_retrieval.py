@@ -42,9 +42,11 @@ SHELF = ip.shelf_of([some(1)[0], np.repeat(some(2)[-1][:200, :, None], 3, 2)])
 
 
 def test_a_distractor_is_made_of_its_number_alone() -> None:
-    shard = [one for lot in ip.shard(SHELF, 7, 3, 10, lot=4) for one in lot]
+    shard = [one for lot in ip.shard(SHELF, 7, 3, 0, 10, lot=4) for one in lot]
     assert len(shard) == 10
     assert all(one.shape[:2] == (224, 224) and one.dtype == np.uint8 for one in shard)
+    later = [one for lot in ip.shard(SHELF, 7, 3, 8, 2) for one in lot]
+    assert [np.array_equal(a, b) for a, b in zip(shard[8:], later, strict=True)] == [True, True]
     for number in (0, 4, 9):
         assert np.array_equal(ip.distractor(SHELF, 7, 3, number), shard[number])
     others = [ip.distractor(SHELF, 8, 3, 0), ip.distractor(SHELF, 7, 4, 0), shard[1]]
@@ -63,7 +65,7 @@ def test_a_share_of_distractors_is_manipulated(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(ip.changes, "edited", told("edited", lambda image: (image, None, ())))
     monkeypatch.setattr(ip.wear, "worn_down", told("worn", lambda image: image))
-    for _ in ip.shard(SHELF, 1, 0, 300):
+    for _ in ip.shard(SHELF, 1, 0, 0, 300):
         pass
     assert 0.7 * 300 * 0.2 * 2 / 3 < count["edited"] < 1.4 * 300 * 0.2 * 2 / 3
     assert 0.7 * 300 * 0.2 * 2 / 3 < count["worn"] < 1.4 * 300 * 0.2 * 2 / 3
@@ -124,9 +126,11 @@ def test_recalls_by_hand() -> None:
     assert len(row["curves"]["both"]) == 100
 
 
-def test_shards_are_sized() -> None:
-    assert ir_tables.sizes(25_000) == [10_000, 10_000, 5_000]
-    assert ir_tables.sizes(0) == []
+def test_shards_are_made_in_parts() -> None:
+    found = ir_tables.parts(11_500)
+    assert len(found) == 12
+    assert [tuple(one) for one in found[8:]] == [(0, 8000, 1000), (0, 9000, 1000), (1, 0, 1000), (1, 1000, 500)]
+    assert ir_tables.parts(0) == []
 
 
 # ---------------------------------------------------------------------------------------------------- equation 3
@@ -277,6 +281,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
         patch.setattr(ip, "shelf", lambda split: SHELF)
         patch.setattr(ip, "asked", lambda *_: asked)
         patch.setattr(ir_tables, "SHARD", 10)
+        patch.setattr(ir_tables, "PART", 5)
         for distractors in ("12", "25"):
             told = [
                 "--json",
@@ -302,10 +307,11 @@ def test_the_whole_table(small: tuple[Path, dict[str, Any]]) -> None:
     assert out["looked"]["queries"] == 1
     assert out["training"]["step"] == 4
     kept = sorted(path.name for path in folder.glob("cache/*/embedder-1-*/0*.npy"))
-    assert kept == ["00000-10.npy", "00001-10.npy", "00001-2.npy", "00002-5.npy"]
-    one = np.load(next(folder.glob("cache/*/embedder-1-*/00000-10.npy")))
-    assert one.shape == (10, 640)
-    again = im.pooled([ip.distractor(SHELF, 7, 0, k) for k in range(10)])
+    assert kept == [f"{name}.npy" for name in ("00000-0000-5", "00000-0005-5", "00001-0000-2", "00001-0000-5",
+                                               "00001-0005-5", "00002-0000-5")]  # fmt: skip
+    one = np.load(next(folder.glob("cache/*/embedder-1-*/00000-0005-5.npy")))
+    assert one.shape == (5, 640)
+    again = im.pooled([ip.distractor(SHELF, 7, 0, k) for k in range(5, 10)])
     assert np.abs(one.astype(np.float32) - again.astype(np.float32)).max() < 0.05 * np.abs(again).max()
 
 

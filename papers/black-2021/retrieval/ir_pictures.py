@@ -115,7 +115,7 @@ def asked(split: str, count: int, seed: int) -> Asked:
     return Asked(originals, queries, groups, changes.near(split, count, seed))
 
 
-def shard(source: Shelf, seed: int, number: int, size: int, lot: int = 64) -> Iterator[list[Bytes]]:
-    """Yield the distractors of a shard in lots."""
-    for start in range(0, size, lot):
-        yield [distractor(source, seed, number, k) for k in range(start, min(size, start + lot))]
+def shard(source: Shelf, seed: int, number: int, first: int, size: int, lot: int = 64) -> Iterator[list[Bytes]]:
+    """Yield `size` distractors of a shard, from `first` on, in lots."""
+    for start in range(first, first + size, lot):
+        yield [distractor(source, seed, number, k) for k in range(start, min(first + size, start + lot))]

@@ -4,7 +4,8 @@
 
 Every query is asked of every method: is its original among the k nearest of all originals and distractors? Originals
 that may share content with the right one are left out. Vectors of distractors are kept in --cache by family, weights
-and shard: stopped, it goes on with the next shard; pictures of a shard are made once for all families that lack it.
+and shard, a thousand a file: stopped, it goes on with the next thousand; their pictures are made once for all families
+that lack them.
 Methods that are not there are named in `missing`. Of equals half count as nearer. Intervals: 95 %, a bootstrap over
 groups.
 """
@@ -17,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -37,7 +38,8 @@ import ir_pictures as ip
 from twinscope.train import evaluate
 
 Floats = NDArray[np.float32]
-SHARD = 10_000
+SHARD, PART = 10_000, 1_000
+"""Distractors of a shard, and those of it that are made and kept together."""
 KS = (1, 10, 100)
 CURVE = 100
 LEARNED = 50_000
@@ -61,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{name}: {why}", flush=True)
     asked = asked_of(given.split, given.queries, given.seed, cache)
     families = list({one.family.name: one.family for one in there}.values())
-    shards = sizes(given.distractors)
+    shards = parts(given.distractors)
     seconds = filled(families, shards, given.split, given.seed, cache)
     if given.shards_only:
         return 0
@@ -108,44 +110,54 @@ def asked_of(split: str, count: int, seed: int, cache: Path) -> ip.Asked:
 # ---------------------------------------------------------------------------------------------------- shards
 
 
-def sizes(distractors: int) -> list[int]:
-    """Return how many distractors each shard has: 10,000, the last one what is left."""
-    return [min(SHARD, distractors - start) for start in range(0, distractors, SHARD)]
+class Part(NamedTuple):
+    """Distractors that are made and kept together: `size` of a shard, from number `first` on."""
+
+    shard: int
+    first: int
+    size: int
 
 
-def kept(cache: Path, family: im.Family, shard: int, size: int) -> Path:
-    """Return where the numbers of a family and shard are kept."""
-    return cache / f"{family.name}-{family.key}" / f"{shard:05d}-{size}.npy"
+def parts(distractors: int) -> list[Part]:
+    """Return the parts of so many distractors; the last one has what is left."""
+    starts = range(0, distractors, PART)
+    return [Part(*divmod(start, SHARD), min(PART, distractors - start)) for start in starts]
 
 
-def filled(families: Sequence[im.Family], shards: Sequence[int], split: str, seed: int, cache: Path) -> float:
-    """Make the numbers that are not there yet, shard by shard; return the seconds that it took."""
+def kept(cache: Path, family: im.Family, part: Part) -> Path:
+    """Return where the numbers of a family and part are kept."""
+    return cache / f"{family.name}-{family.key}" / f"{part.shard:05d}-{part.first:04d}-{part.size}.npy"
+
+
+def filled(families: Sequence[im.Family], shards: Sequence[Part], split: str, seed: int, cache: Path) -> float:
+    """Make the numbers that are not there yet, part by part; return the seconds that it took."""
     started, source = time.monotonic(), None
-    for shard, size in enumerate(shards):
-        lacking = [one for one in families if not kept(cache, one, shard, size).exists()]
+    for number, one_part in enumerate(shards, 1):
+        lacking = [one for one in families if not kept(cache, one, one_part).exists()]
         if not lacking:
             continue
         source = source or ip.shelf(split)
         rows: dict[str, list[im.Numbers]] = {one.name: [] for one in lacking}
         begun = time.monotonic()
-        for lot in ip.shard(source, seed, shard, size):
+        for lot in ip.shard(source, seed, *one_part):
             for one in lacking:
                 rows[one.name].append(one.look(lot))
         for one in lacking:
-            path = kept(cache, one, shard, size)
+            path = kept(cache, one, one_part)
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part.npy")
             np.save(part, np.concatenate(rows[one.name]))
             part.replace(path)
         taken = time.monotonic() - begun
-        print(f"shard {shard + 1} of {len(shards)}: {size} distractors, {1000 * taken / size:.1f} ms each", flush=True)
+        each = 1000 * taken / one_part.size
+        print(f"part {number} of {len(shards)}: {one_part.size} distractors, {each:.1f} ms each", flush=True)
     return time.monotonic() - started
 
 
-def lots(method: im.Method, shards: Sequence[int], cache: Path) -> Iterator[Floats]:
-    """Yield the vectors of the distractors, shard by shard."""
-    for shard, size in enumerate(shards):
-        yield method.vectors(np.load(kept(cache, method.family, shard, size)))
+def lots(method: im.Method, shards: Sequence[Part], cache: Path) -> Iterator[Floats]:
+    """Yield the vectors of the distractors, part by part."""
+    for part in shards:
+        yield method.vectors(np.load(kept(cache, method.family, part)))
 
 
 def looked_at(family: im.Family, pictures: NDArray[np.uint8], lot: int = 64) -> im.Numbers:
@@ -222,34 +234,49 @@ def quantised(vectors: Vectors, near: NDArray[np.bool_], every: Floats, seed: in
 
 
 def results(
-    there: Sequence[im.Method], asked: ip.Asked, shards: Sequence[int], cache: Path, given: argparse.Namespace
+    there: Sequence[im.Method], asked: ip.Asked, shards: Sequence[Part], cache: Path, given: argparse.Namespace
 ) -> dict[str, Any]:
     """Return table 1, the curves of figure 4, and the circumstances."""
+    many = sum(part.size for part in shards)
     rows: list[dict[str, Any]] = []
     looked: dict[str, Any] = {}
+    ours: dict[str, NDArray[np.float64]] = {}
     for method in there:
         vectors = Vectors(method, asked, cache)
         found = ranks(method, vectors, asked.near, lambda one=method: lots(one, shards, cache))  # type: ignore[misc]
         rows.append(row(method.name, method.about, found, asked.groups))
         print(method.name, rows[-1]["average"]["1"]["mean"], flush=True)
-        if method.name != "ours":
-            continue
-        every = np.concatenate([vectors.originals, *lots(method, shards, cache)])
-        about = "1024 lists, 10 looked through, 16 bytes a vector"
-        rows.append(row("ours-pq", about, quantised(vectors, asked.near, every, given.seed), asked.groups))
-        if given.looked:
-            near = ir_looked.shortlists(vectors.originals, vectors.queries, every, asked.near, given.looked)
-            shelf = ir_looked.Made(given.split, given.seed, SHARD, asked)
-            seen = ir_looked.anew(near, found, asked, shelf, cache / f"looked-{method.family.key}-{sum(shards)}.jsonl")
-            some = {name: found[name][list(near[name])] for name in near}
-            groups = {name: asked.groups[list(near[name])] for name in near}
-            looked = {"stage 1": subset("ours", some, groups), "stage 1+2": subset("both stages", seen.ranks, groups),
-                      "seconds": seen.seconds, "queries": given.looked, "near": ir_looked.NEAR}  # fmt: skip
+        if method.name == "ours":
+            ours = found
+            every = np.concatenate([vectors.originals, *lots(method, shards, cache)])
+            about = "1024 lists, 10 looked through, 16 bytes a vector"
+            rows.append(row("ours-pq", about, quantised(vectors, asked.near, every, given.seed), asked.groups))
+    if ours and given.looked:
+        method = next(one for one in there if one.name == "ours")
+        looked = both(method, Vectors(method, asked, cache), ours, asked, shards, cache, given)
     return {
         "circumstances": common.circumstances(), "split": given.split, "seed": given.seed,
-        "originals": len(asked.originals), "groups": len(set(asked.groups.tolist())), "distractors": sum(shards),
+        "originals": len(asked.originals), "groups": len(set(asked.groups.tolist())), "distractors": many,
         "pictures": common.digest(PICTURES), "table1": rows, "looked": looked,
         "training": ir_looked.training(given.runs / given.run),
+    }  # fmt: skip
+
+
+def both(
+    method: im.Method, vectors: Vectors, found: Mapping[str, NDArray[np.float64]], asked: ip.Asked,
+    shards: Sequence[Part], cache: Path, given: argparse.Namespace,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the row of both stages, and that of stage 1 alone for the same queries."""
+    every = np.concatenate([vectors.originals, *lots(method, shards, cache)])
+    near = ir_looked.shortlists(vectors.originals, vectors.queries, every, asked.near, given.looked)
+    made = ir_looked.Made(given.split, given.seed, SHARD, asked)
+    path = cache / f"looked-{method.family.key}-{len(every)}.jsonl"
+    seen = ir_looked.anew(near, found, asked, made, path)
+    some = {name: found[name][list(near[name])] for name in near}
+    groups = {name: asked.groups[list(near[name])] for name in near}
+    return {
+        "stage 1": subset("ours", some, groups), "stage 1+2": subset("both stages", seen.ranks, groups),
+        "seconds": seen.seconds, "queries": given.looked, "near": ir_looked.NEAR,
     }  # fmt: skip
 
 
