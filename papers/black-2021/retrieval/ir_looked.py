@@ -39,7 +39,7 @@ VIEWS = 3000
 
 
 class Seen(NamedTuple):
-    """The ranks after stage 2 of each set's queries, and the seconds that a query took on the average."""
+    """The ranks after stage 2 of each set's queries, and the median of the seconds that a query took."""
 
     ranks: dict[str, NDArray[np.float64]]
     seconds: float
@@ -116,7 +116,7 @@ def anew(
                 print(f"stage 2: {number} of {sum(len(part) for part in near.values())} queries", flush=True)
     ranks = {name: np.array([known[name, k]["rank"] for k in part]) for name, part in near.items()}
     looked = [line["seconds"] for line in known.values() if line["before"] <= NEAR]
-    return Seen(ranks, round(float(np.mean(looked)), 2) if looked else 0.0)
+    return Seen(ranks, round(float(np.median(looked)), 2) if looked else 0.0)
 
 
 def reranked(query: ip.Bytes, shortlist: Sequence[tuple[int, float]], made: Made) -> list[int]:

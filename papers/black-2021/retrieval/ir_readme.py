@@ -48,7 +48,7 @@ def tables(results: Mapping[str, Any] | None) -> Iterator[str]:
     if looked:
         yield from ("", "### Table 1: both stages", "")
         yield f"The first {looked['queries']} queries of each set; the nearest {looked['near']} are ranked anew,"
-        yield f"{looked['seconds']:.1f} s a query on one thread."
+        yield f"{looked['seconds']:.1f} s a query (the median, one thread, a machine with other work)."
         yield from ("", *_head(), _row("ours, stage 1, the same queries", looked["stage 1"]))
         yield _row(NAMES["both stages"], looked["stage 1+2"])
     yield from ("", "### Reach", "", "| | reach | average IR@1 | |", "|---|---|---|---|")
