@@ -42,6 +42,7 @@ def pages() -> dict[str, str]:
         ),
         "../papers/cicconet-2019/README.md": _run("papers/cicconet-2019/readme.py", "text")(),
         "../papers/black-2021/README.md": _run("papers/black-2021/readme.py", "text")(),
+        "../papers/black-2021/retrieval/README.md": _run("papers/black-2021/retrieval/ir_readme.py", "text")(),
         **_metric(),
     }
 

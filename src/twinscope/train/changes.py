@@ -379,6 +379,14 @@ def sources(split: str, count: int, seed: int) -> list[int]:
     return [windows[number % len(windows)].group for number in range(count)]
 
 
+def near(split: str, count: int, seed: int) -> NDArray[np.bool_]:
+    """Return which originals of `evaluation` are one, or may share content: (count, count) bool."""
+    _, windows = _windows(split, seed)
+    same, unsure = data.relations(windows)
+    number = np.arange(count) % len(windows)
+    return np.asarray((same | unsure)[np.ix_(number, number)])
+
+
 def _levels(image: Float) -> Float:
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.float32) / np.float32(255)
 

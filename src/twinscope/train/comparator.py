@@ -64,6 +64,8 @@ class Plan(NamedTuple):
 
 Look = Callable[[nn.Module], dict[str, float]]
 Loss = Callable[[nn.Module, Any, bool], Tensor]
+Rate = Callable[[Plan, int, float], float]
+Optimiser = Callable[[list[nn.Parameter], float], torch.optim.Optimizer]
 
 
 def train(
@@ -73,11 +75,14 @@ def train(
     folder: Path,
     look: Look,
     loss: Loss | None = None,
+    optimiser_of: Optimiser = torch.optim.Adam,
+    rate_of: Rate | None = None,
 ) -> Path:
     """Train to the end of the plan, going on from `folder`/last.pt where there is one; return the best checkpoint.
 
     network: an Aligner in the stage "flow", a Comparator in "joint". batches: at each step what `icn_losses.pairs`
-    takes, or what `loss` does, if given: (network, batch, bf16) -> loss. Every `plan.every` steps `look` judges (a dict
+    takes, or what `loss` does, if given: (network, batch, bf16) -> loss. rate_of: the learning rate of (plan, step,
+    progress), `rate` if none is given. Every `plan.every` steps `look` judges (a dict
     with "score", the larger the better), a row is added to curve.csv, and last.pt, and best.pt if it is the best, are
     written. Raises FloatingPointError where the loss is no number any more, UsageError where last.pt is of another
     plan.
@@ -86,7 +91,7 @@ def train(
     torch.set_num_threads(plan.threads)
     network.to(memory_format=torch.channels_last)
     learning = [p for p in network.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(learning, plan.rate)
+    optimiser = optimiser_of(learning, plan.rate)
     state: dict[str, Any] = {"step": 0, "best": -math.inf, "seconds": 0.0, "loss": 0.0}
     if (folder / "last.pt").exists():
         state |= _resume(folder / "last.pt", network, optimiser, plan)
@@ -99,7 +104,7 @@ def train(
         progress = min(1.0, max(step / plan.steps, (time.monotonic() - start) / (60 * plan.minutes)))
         network.train()
         lost = loss(network, batch, plan.bf16) if loss else objective(network, icn_losses.pairs(batch), plan.bf16)
-        value = loop.descend(network, optimiser, lost, rate(plan, step, progress), plan.clip)
+        value = loop.descend(network, optimiser, lost, (rate_of or rate)(plan, step, progress), plan.clip)
         state["loss"] = value if state["loss"] == 0 else (1 - share) * state["loss"] + share * value
         state |= {"step": step, "seconds": time.monotonic() - start}
         looked = step % plan.every == 0 or progress == 1

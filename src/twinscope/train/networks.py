@@ -85,8 +85,11 @@ class Embedder(nn.Module):
 
     def place(self, middle: Tensor, last: Tensor) -> Tensor:
         """Return the points on the unit sphere that pooled maps stand for."""
-        pooled = [self._gem(middle), self._gem(last), last.mean((2, 3))]
-        return F.normalize(self.head(torch.cat(pooled, 1)), dim=1)
+        return F.normalize(self.head(self.pooled(middle, last)), dim=1)
+
+    def pooled(self, middle: Tensor, last: Tensor) -> Tensor:
+        """Return the pooled maps, (n, 640): what the linear layer sees."""
+        return torch.cat([self._gem(middle), self._gem(last), last.mean((2, 3))], 1)
 
     def _gem(self, maps: Tensor) -> Tensor:
         return maps.clamp(min=1e-4).pow(self.power).mean((2, 3)).pow(1 / self.power)
