@@ -133,6 +133,16 @@ def test_all_rows_are_exported(tmp_path: Path) -> None:
     assert told.sort_by(by_panel).slice(0, 6) == rows("one")
 
 
+def test_vectors_of_another_model_that_come_later_are_not_compared(tmp_path: Path) -> None:
+    with store.writing(str(tmp_path / "library")) as opened:
+        store.add(opened, rows("one"))
+        asked = np.array([rows("two", model="old")["vector"][0].as_py()], np.float32)
+        before = store.nearest(opened, asked, 10, "m-1", Shelf())[0]
+        store.add(opened, rows("two", model="old"))
+        assert store.nearest(opened, asked, 10, "m-1", Shelf())[0] == before
+        assert {hit.row["document"] for hit in store.nearest(opened, asked, 10, "old", Shelf())[0]} == {"two"}
+
+
 def test_an_export_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "library", "one")
     (tmp_path / "out").mkdir()

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -192,7 +193,7 @@ def _proposed(
     """
     index = _index(library)
     query = library.table.search(np.asarray(points, np.float32)).distance_type("l2").select(["_distance"])
-    if library.table.count_rows(f"model != {_quoted(model)}"):
+    if _is_mixed(library.table, library.table.version, model):
         query = query.where(f"model = {_quoted(model)}", prefilter=True)
     if index:
         query = query.nprobes(settings.probed)
@@ -210,6 +211,12 @@ def _proposed(
     numbers, ids, far = numbers[order], ids[order], far[order]
     place = np.arange(len(ids)) - np.searchsorted(numbers, numbers)
     return numbers[place < count], ids[place < count], far[place < count]
+
+
+@lru_cache(maxsize=8)
+def _is_mixed(table: Any, version: int, model: str) -> bool:
+    """Say whether a version of a table has vectors of another model, too; asking that takes longer than a query."""
+    return bool(table.count_rows(f"model != {_quoted(model)}"))
 
 
 def _taken(library: Library, ids: NDArray[np.int64], columns: list[str]) -> dict[str, Any]:
