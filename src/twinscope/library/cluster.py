@@ -6,7 +6,8 @@
     writer    one process: says which documents are new, and writes a batch at a time through `store.writing`
 
 One writer, because then a folder is written under its lock and its ledger as ever, no document is there twice, and
-what a library holds is read once and not before each batch. A worker goes on when its rows are safe: if all machines
+what a library holds is read once and not before each batch. Items and results travel pickled, as everything in Ray
+does; they come from these processes alone, never from a file. A worker goes on when its rows are safe: if all machines
 stop, it has lost one batch. The writer embeds nothing; how much it can write a second is in docs/scale.md.
 """
 

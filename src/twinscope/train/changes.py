@@ -280,7 +280,7 @@ class Batches(Dataset[Changes]):
         labels = rng.permutation((np.arange(self.pairs) + step) % 3)
         out = []
         for k, label in enumerate(labels):
-            others = [parts[j] for j in rng.permutation(np.flatnonzero(~same[k] & ~unsure[k]))[:3]]
+            others = data.strangers(k, parts, same, unsure, rng)
             near = lookalike(self.source, self.fresh.fields, windows[k], rng) if rng.random() < 0.5 else None
             others = others if near is None else [near, *others[:2]]
             kind = self._kind(int(label), rng)

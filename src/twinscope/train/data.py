@@ -209,6 +209,11 @@ def relations(windows: list[Window]) -> tuple[NDArray[np.bool_], NDArray[np.bool
     return same, unsure & ~same
 
 
+def strangers(k: int, parts: list[Bytes], same: NDArray[np.bool_], unsure: NDArray[np.bool_], rng: Rng) -> list[Bytes]:
+    """Return up to three of the windows that surely show something else than window `k`, in random order."""
+    return [parts[j] for j in rng.permutation(np.flatnonzero(~same[k] & ~unsure[k]))[:3]]
+
+
 def places(windows: list[Window]) -> NDArray[np.int64]:
     """Return a number for each window, equal where windows of other draws may share content: its image or its group."""
     apart = [w.source in NEIGHBOURS_ARE_APART for w in windows]

@@ -190,7 +190,7 @@ class Worn(Dataset[Batch]):
         same, unsure = data.relations(windows)
         views = []
         for k, part in enumerate(parts):
-            others = [parts[j] for j in rng.permutation(np.flatnonzero(~same[k] & ~unsure[k]))[:3]]
+            others = data.strangers(k, parts, same, unsure, rng)
             views += four(part, others, rng, self.side)
         each = np.ones((VIEWS, VIEWS), np.bool_)
         return Batch(np.stack(views), np.kron(same, each), np.kron(unsure, each))
