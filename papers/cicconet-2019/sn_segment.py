@@ -181,7 +181,7 @@ def forested(
     out = []
     for image, _ in task.test:
         small = forest.vote(grown, look(image, network, stage))
-        out.append(segment.enlarged(small, image.shape[:2]) > 0.5)
+        out.append(segment.guided(segment.enlarged(small, image.shape[:2]), image, stage) > 0.5)
     return out, took
 
 
@@ -235,7 +235,7 @@ def part(method: str, task: str, size: int, number: int, given: argparse.Namespa
 
 def results(given: argparse.Namespace) -> dict[str, Any]:
     """Return what is in the cache, the circumstances, and what the networks saw of the tested pictures."""
-    forests = Segment().model_dump(include={"trees", "leaf", "share", "most"})
+    forests = Segment().model_dump(include={"trees", "leaf", "share", "most", "edge_px", "edge"})
     out: dict[str, Any] = {"circumstances": common.circumstances(), "unet": plan(given)._asdict(), "forest": forests}
     out["tasks"] = {}
     for name, make in TASKS.items():

@@ -191,11 +191,15 @@ class Segment(_Stage):
 
     plain: bool = Field(True, description="simple channels (grey, smooth, slope, spread) beside the network's maps")
     trees: int = Field(20, ge=1, le=500, description="trees of the forest")
-    leaf: int = Field(60, ge=1, description="least labelled places in a leaf, where there are 30,000 places and more")
+    leaf: int = Field(20, ge=1, description="least labelled places in a leaf, where there are 30,000 places and more")
     share: float = Field(0.5, gt=0, le=1, description="labelled places that are kept, where there are many")
     most: int = Field(60_000, ge=100, description="places that the forest learns from, at most")
     tile_px: int = Field(512, ge=64, multiple_of=16, description="side of a tile's kept part")
     overlap_px: int = Field(48, ge=48, multiple_of=16, description="what a tile sees beyond it, on every side")
+    edge_px: int = Field(
+        3, ge=0, le=50, description="reach within which a border moves to an edge of the picture; 0: none"
+    )
+    edge: float = Field(0.01, gt=0, description="variance of grey (of the picture's spread, squared) that is an edge")
     threshold: float = Field(0.5, gt=0, lt=1, description="probability above which a pixel belongs to an object")
     least_px: int = Field(30, ge=1, description="least area of an object, px")
     neck: float = Field(

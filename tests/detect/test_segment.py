@@ -235,7 +235,31 @@ def test_places_of_a_few_strokes_are_all_kept() -> None:
     told[5, :30], told[9, :10] = 0, 1
     places = segment.drawn(np.zeros((2, 50, 50), np.float32), told, Segment(), 1000, np.random.default_rng(0))
     assert (len(places.objects), places.objects.sum()) == (40, 10)
-    assert [segment.leaf(Segment(), n) for n in (10, 5000, 10**6)] == [1, 10, 60]
+    assert [segment.leaf(Segment(), n) for n in (10, 5000, 10**6)] == [1, 10, 20]
+
+
+def test_a_border_moves_to_the_edge_of_the_picture() -> None:
+    image = np.full((60, 80), 60, np.uint8)
+    image[:, 41:] = 180  # not where places of 2x2 px have a border
+    small = np.zeros((30, 40), np.float32)
+    small[:, 20:] = 1
+    rough = segment.enlarged(small, image.shape)
+    assert (rough[30] > 0.5).argmax() == 40
+    fine = segment.guided(rough, image, Segment())
+    assert (fine[30] > 0.5).argmax() == 41
+    assert np.array_equal(segment.guided(rough, image, Segment(edge_px=0)), rough)
+
+
+def test_without_an_edge_probabilities_are_smoothed_and_stay_probabilities() -> None:
+    image = np.full((40, 40), 90, np.uint8)
+    rough = np.zeros((40, 40), np.float32)
+    rough[20, 20] = 1
+    smooth = segment.guided(rough, image, Segment(edge_px=1))
+    weights = np.array([1, 2, 3, 2, 1]) / 9  # the mean of a mean of three
+    assert np.allclose(smooth[18:23, 18:23], np.outer(weights, weights), atol=1e-6)
+    noisy = np.asarray(np.random.default_rng(1).integers(0, 256, (40, 40)), np.uint8)
+    out = segment.guided(np.asarray(noisy / 255, np.float32), noisy, Segment())
+    assert 0 <= out.min() <= out.max() <= 1
 
 
 def test_a_mask_of_another_size_is_refused() -> None:

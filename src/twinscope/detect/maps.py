@@ -114,17 +114,21 @@ def plain(image: NDArray[np.uint8]) -> Floats:
     last is what grey it has of the spread between the 1st and the 99th percentile, so that what is dim keeps its place.
     """
     values = grey(image)
-    spread = float(values.std()) + 1e-3
-    level = np.asarray((values - np.float32(values.mean())) / np.float32(spread), np.float32)
-    low, high = np.percentile(values[::2, ::2], (1, 99))
+    level = np.asarray((values - np.float32(values.mean())) / np.float32(float(values.std()) + 1e-3), np.float32)
     channels = [level]
     for width in (1.0, 2.0, 4.0, 8.0):
         smooth = cv2.GaussianBlur(level, (0, 0), width)
         across, along = cv2.Sobel(smooth, -1, 1, 0), cv2.Sobel(smooth, -1, 0, 1)
         square = cv2.GaussianBlur(level * level, (0, 0), width)
         channels += [smooth, np.hypot(across, along), np.sqrt(np.maximum(square - smooth * smooth, 0))]
-    channels.append((values - np.float32(low)) / np.float32(max(high - low, 0.01)))
+    channels.append(spread(values))
     return np.stack([halved(np.asarray(one, np.float32)) for one in channels])
+
+
+def spread(values: Floats) -> Floats:
+    """Return a grey picture (H, W) with 0 at its 1st percentile and 1 at its 99th."""
+    low, high = np.percentile(values[::2, ::2], (1, 99))
+    return np.asarray((values - np.float32(low)) / np.float32(max(high - low, 0.01)), np.float32)
 
 
 def halved(values: Floats) -> Floats:
