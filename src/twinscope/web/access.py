@@ -166,12 +166,12 @@ def wants_json(request: Request) -> bool:
 # ---- who it is --------------------------------------------------------------------------------------------------
 
 
-def who(request: Request) -> User | None:
-    """Return who sends a request, None where that is not known."""
+def who(request: Request, used: bool = True) -> User | None:
+    """Return who sends a request, None where that is not known. used: the session counts as used by it."""
     options: Options = request.app.state.options
     if request.url.path.startswith("/api/") and bearer(request):
         return _of_key(options, bearer(request))
-    session = request.app.state.door.sessions.find(request.cookies.get(cookie(request), ""))
+    session = request.app.state.door.sessions.find(request.cookies.get(cookie(request), ""), used)
     if session is None:
         return None
     if options.users is None:

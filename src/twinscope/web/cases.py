@@ -238,10 +238,17 @@ def enqueue(
     return int(added.lastrowid or 0)
 
 
-def next_job(db: sqlite3.Connection) -> Job | None:
-    """Take the job that has waited longest, which is then running; None where none waits."""
+def next_job(db: sqlite3.Connection, kind: JobKind) -> Job | None:
+    """Take the job of a kind that has waited longest, which is then running; None where none waits.
+
+    A case has one job running at a time; its others wait, and those behind them do not.
+    """
     with writing(db):
-        row = db.execute("SELECT * FROM jobs WHERE state = 'queued' ORDER BY id LIMIT 1").fetchone()
+        row = db.execute(
+            "SELECT * FROM jobs WHERE state = 'queued' AND kind = ?"
+            " AND case_id NOT IN (SELECT case_id FROM jobs WHERE state = 'running') ORDER BY id LIMIT 1",
+            (kind,),
+        ).fetchone()
         if row is not None:
             db.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (row["id"],))
     return _job(row).model_copy(update={"state": "running"}) if row else None

@@ -43,15 +43,16 @@ class Sessions:
             self._held[_hash(number)] = Session(name, stamp, now, now)
         return number
 
-    def find(self, number: str) -> Session | None:
-        """Return the session of an id, which is used by that; None where there is none or it has ended."""
+    def find(self, number: str, used: bool = True) -> Session | None:
+        """Return the session of an id, None where there is none or it has ended. used: it counts as used by that."""
         key, now = _hash(number), self.clock()
         with self._lock:
             found = self._held.get(key)
             if found is None or not self._stands(found, now):
                 self._held.pop(key, None)
                 return None
-            self._held[key] = found._replace(used=now)
+            if used:
+                self._held[key] = found._replace(used=now)
         return found
 
     def end(self, number: str) -> None:
