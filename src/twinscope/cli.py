@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twinscope import __version__, librarian, outliner, workbench
+from twinscope import __version__, librarian, outliner, serving, workbench
 from twinscope.console import (
     EXIT_FAILED,
     EXIT_FOUND,
@@ -197,6 +197,7 @@ def _compare_batch(file: Path, case: Path, settings: Settings, fail_above: float
         raise typer.Exit(EXIT_PROBLEMS)
 
 
+app.command("serve")(serving.serve)
 app.command("embed")(workbench.embed)
 app.command("evaluate")(workbench.evaluate)
 app.command("calibrate")(workbench.calibrate)
