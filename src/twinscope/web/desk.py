@@ -40,7 +40,7 @@ def home(request: Request, user: UserIs) -> Response:
             done = look.decided(db, case.id) if seen and seen.findings else {}
             count = sum(1 for one in seen.findings if (d := done.get(one.key)) and d.decision) if seen else 0
             rows.append({"case": case, "job": jobs.get(case.id), "look": seen, "decided": count})
-    limit = f"{request.app.state.options.desk.upload_bytes // 1_000_000} MB"
+    limit = f"{request.app.state.options.desk.upload_bytes >> 20} MB"
     return page.render(request, "desk/home.html", user=user, rows=rows, folder=folder, limit=limit)
 
 
@@ -290,12 +290,12 @@ def _undo(request: Request, case: Case, user: User) -> tuple[str, str]:
         if not own:
             return "There is nothing of yours to take back in this case.", ""
         last = own[-1]
-        about = {name: getattr(last.entry, name) for name in ("finding", "shown", "pair")}
+        about: dict[str, Any] = {name: getattr(last.entry, name) for name in ("finding", "shown", "pair")}
         ledger.append(db, Entry(case_id=case.id, act="undo", undoes=last.seq, **about, **_who(user)))
     return f"Your last {words_of[last.entry.act]} (no. {last.seq}) is taken back.", last.entry.finding
 
 
-def _who(user: User) -> dict[str, str]:
+def _who(user: User) -> dict[str, Any]:
     return {"who": user.name, "at": cases.now(), "twinscope": __version__}
 
 

@@ -51,7 +51,7 @@ def points(case: Path, finding: Finding, panels: dict[str, Panel], settings: Set
             return {"a": [], "b": [], "says": "The picture of a panel is not stored in the case."}
         views.append(features.view(image, settings.features))
     transform = np.array(finding.transform, np.float64)
-    a, b = align.matched(*views, transform, settings.align)
+    a, b = align.matched(views[0], views[1], transform, settings.align)
     shown = min(len(a), MOST_POINTS)
     says = f"{words.count(len(a), 'point')} of both pictures match" + (
         f"; the strongest {shown} are shown." if shown < len(a) else "."
