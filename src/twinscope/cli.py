@@ -58,6 +58,8 @@ app.add_typer(librarian.library_app, name="library")
 app.add_typer(workbench.train_app, name="train")
 app.add_typer(workbench.data_app, name="data")
 app.add_typer(outliner.segment_app, name="segment")
+app.add_typer(serving.users_app, name="users")
+app.add_typer(serving.audit_app, name="audit")
 
 CaseOption = Annotated[
     Path,

@@ -5,16 +5,19 @@ They are part of the command line in `cli.py`; nothing heavy is imported at the 
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import socket
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinscope.console import SetOption, SettingsOption, ThreadsOption, say, settings_of
+from twinscope.console import EXIT_PROBLEMS, JsonOption, SetOption, SettingsOption, ThreadsOption, say, settings_of
 from twinscope.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,10 +27,17 @@ if TYPE_CHECKING:
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
+FolderArgument = Annotated[
+    Path | None, typer.Argument(metavar="CASES", help="Folder of the cases; ~/twinscope-cases if none is named.")
+]
+
+
+def _home() -> Path:
+    return Path.home() / "twinscope-cases"
+
+
 def serve(
-    folder: Annotated[
-        Path | None, typer.Argument(metavar="CASES", help="Folder of the cases; ~/twinscope-cases if none is named.")
-    ] = None,
+    folder: FolderArgument = None,
     port: Annotated[
         int | None,
         typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 8765 by default, 0: any free."),
@@ -78,7 +88,7 @@ def serve(
     chosen = settings_of(settings, set_, threads)
     if users is None and host not in LOCAL:
         raise UsageError(f"without --users the desk listens at 127.0.0.1 alone, not at {host}; see docs/serve.md")
-    place = folder or Path.home() / "twinscope-cases"
+    place = folder or _home()
     desk = _desk(port=port, jobs_at_once=jobs, upload_bytes=None if upload_mb is None else upload_mb * 2**20)
     listening = _listen(host, desk.port)
     bound = listening.getsockname()[1]
@@ -134,9 +144,14 @@ def _serve(folder: Path, options: Options, listening: socket.socket, proxy: str 
     from twinscope.web import app as desk
 
     made = desk.create(folder, options)
+    made.state.jobs.claim()
     entry = options.address + ("/" if options.users else f"/?token={options.token}")
 
     class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            made.state.jobs.stopping.set()  # pages that listen are let go, so that the end waits for none of them
+            super().handle_exit(sig, frame)
+
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
@@ -148,10 +163,159 @@ def _serve(folder: Path, options: Options, listening: socket.socket, proxy: str 
         made, log_level="warning", access_log=False, server_header=False, date_header=False, lifespan="on",
         proxy_headers=proxy is not None, forwarded_allow_ips=proxy, timeout_graceful_shutdown=3,
     )  # fmt: skip
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {one: signal.signal(one, signal.default_int_handler) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
         Server(config).run(sockets=[listening])
     except KeyboardInterrupt:
-        say(f"the desk is closed; open it again with `twinscope serve {folder}`")
+        say(f"the desk is closed; `twinscope serve {folder}` opens it again, and what was under way goes on")
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+# --- users ------------------------------------------------------------------------------------------------------
+
+users_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="""Say who may sign in to a desk for a team: `twinscope serve --users FILE`.
+
+FILE is made by the first `add`. A desk that is open reads it again when it changes. It holds hashes of passwords and
+keys, and is for its owner alone.""",
+)
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The file of users.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The user.")]
+
+
+def _password() -> str:
+    """Return the password from a prompt, asked twice; or the first line of standard input, if that is no terminal."""
+    if sys.stdin.isatty():
+        return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+@users_app.command("add")
+def users_add(
+    file: FileArgument,
+    name: NameArgument,
+    admin: Annotated[bool, typer.Option("--admin", help="An admin sees all cases.")] = False,
+) -> None:
+    """Add a user; the password is asked for, or read from standard input."""
+    from twinscope.web import users
+
+    users.add(file, name, "admin" if admin else "reviewer", _password())
+    typer.echo(f"{name} may sign in now, as {'an admin' if admin else 'a reviewer'}")
+
+
+@users_app.command("remove")
+def users_remove(file: FileArgument, name: NameArgument) -> None:
+    """Take a user out; sessions and keys of the user end at once."""
+    from twinscope.web import users
+
+    users.remove(file, name)
+    typer.echo(f"{name} is taken out; the decisions of {name} stay")
+
+
+@users_app.command("password")
+def users_password(file: FileArgument, name: NameArgument) -> None:
+    """Give a user another password; sessions of the user end at once."""
+    from twinscope.web import users
+
+    users.set_password(file, name, _password())
+    typer.echo(f"{name} has another password")
+
+
+@users_app.command("role")
+def users_role(
+    file: FileArgument,
+    name: NameArgument,
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="reviewer or admin.")],
+) -> None:
+    """Make a user a reviewer or an admin."""
+    from twinscope.web import users
+
+    if role not in ("reviewer", "admin"):
+        raise UsageError(f"{role} is no role; take reviewer or admin")
+    users.set_role(file, name, "admin" if role == "admin" else "reviewer")
+    typer.echo(f"{name} is {role} now")
+
+
+@users_app.command("list")
+def users_list(file: FileArgument, json_: JsonOption = False) -> None:
+    """List the users, their roles and the labels of their keys."""
+    from twinscope.web import users
+
+    people = [
+        {"name": one.name, "role": one.role, "keys": [key.label for key in one.keys]}
+        for one in users.read(file).values()
+    ]
+    if json_:
+        typer.echo(json.dumps(people, indent=2))
+        return
+    for one in people:
+        keys = f"  keys: {', '.join(one['keys'])}" if one["keys"] else ""
+        typer.echo(f"{one['name']:24} {one['role']:8}{keys}".rstrip())
+
+
+@users_app.command("key")
+def users_key(
+    file: FileArgument,
+    name: NameArgument,
+    label: Annotated[str, typer.Option("--label", metavar="TEXT", help="What the key is for.")] = "default",
+    remove: Annotated[bool, typer.Option("--remove", help="Take the key of this label away.")] = False,
+) -> None:
+    """Make a key by which a program uses the REST API for a user; it is printed once, and kept nowhere."""
+    from twinscope.web import users
+
+    if remove:
+        users.remove_key(file, name, label)
+        say(f"the key {label} of {name} is taken away")
+        return
+    typer.echo(users.add_key(file, name, label))
+
+
+# --- the record of decisions ------------------------------------------------------------------------------------
+
+audit_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check the record of decisions of a desk.")
+
+
+@audit_app.command("verify")
+def audit_verify(
+    folder: FolderArgument = None,
+    noted: Annotated[
+        str | None, typer.Option("--noted", metavar="SEQ:HASH", help="An end that was noted before, as this prints it.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Check that no decision was changed, and none is missing.
+
+    Each entry holds the hash of the one before, so that any change shows. What was cut off the end shows only against
+    an end that was noted elsewhere: note the one that this prints. Exit code 3 where something is wrong.
+    """
+    place = folder or _home()
+    known = _noted(noted)
+    from twinscope.web import cases, ledger
+
+    if not (place / cases.DATABASE).is_file():
+        raise UsageError(f"{place} is no folder of a desk; name the one that `twinscope serve` uses")
+    with cases.connected(place) as db:
+        chain = ledger.verify(db, known)
+    if json_:
+        told = {"folder": str(place), "whole": not chain.troubles, "entries": chain.entries, "head": chain.head}
+        typer.echo(json.dumps({**told, "wrong": list(chain.troubles)}, indent=2))
+    else:
+        told_end = f"{chain.entries}:{chain.head}"
+        state = "is not whole" if chain.troubles else "is whole"
+        typer.echo("\n".join([*chain.troubles, f"the record of {place} {state}", f"its end, to note: {told_end}"]))
+    if chain.troubles:
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
+def _noted(text: str | None) -> tuple[int, str] | None:
+    """Return a noted end as number and hash. Raises UsageError for what is none."""
+    if text is None:
+        return None
+    number, _, mark = text.partition(":")
+    if not (number.isdecimal() and number.isascii() and re.fullmatch("[0-9a-f]{64}", mark)):
+        raise UsageError(f"--noted {text} is not of the form SEQ:HASH, with the 64 digits of the hash")
+    return int(number), mark

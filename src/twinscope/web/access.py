@@ -141,6 +141,9 @@ def bearer(request: Request) -> str:
 
 
 def _secure(request: Request, headers: MutableHeaders, options: Options) -> None:
+    if request.url.path.startswith("/static/"):  # a query is a stamp that changes when the file does
+        stamped = "public, max-age=31536000, immutable" if request.url.query else "no-cache"
+        headers.setdefault("Cache-Control", stamped)
     for name, value in HEADERS.items():
         headers.setdefault(name, value)
     if options.proxy:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 
 from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from twinscope import __version__
 from twinscope.errors import TwinscopeError
-from twinscope.web import access, cases
+from twinscope.web import access, api, callbacks, cases, desk, events, intake, jobs, uploads
 from twinscope.web.options import Options
 
 __all__ = ["Options", "create"]
@@ -46,9 +46,11 @@ def create(folder: Path, options: Options) -> FastAPI:
     app.state.folder = folder
     app.state.options = options
     app.state.door = access.door(options)
-    app.include_router(access.router)
-    if importlib.util.find_spec("twinscope.web.desk"):
-        app.include_router(importlib.import_module("twinscope.web.desk").router)
+    app.state.callbacks = callbacks.Callbacks(folder, options)
+    app.state.jobs = jobs.Jobs(folder, options, app.state.callbacks)
+    app.state.filing = threading.Lock()  # the files of a case get their numbers one after the other
+    for part in (access, intake, events, api, desk):
+        app.include_router(part.router)
     app.add_api_route("/health", _health, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=str(files("twinscope.web").joinpath("static"))))
     # around the error pages, too, which stand outside of all middleware that can be added
@@ -58,7 +60,13 @@ def create(folder: Path, options: Options) -> FastAPI:
 
 @asynccontextmanager
 async def _alive(app: FastAPI) -> AsyncIterator[None]:
-    yield
+    uploads.clear(app.state.folder)
+    app.state.jobs.start()
+    try:
+        yield
+    finally:
+        app.state.callbacks.stop()
+        await run_in_threadpool(app.state.jobs.stop)
 
 
 async def _health() -> Response:

@@ -66,7 +66,7 @@ async def _stream(request: Request, user: User, case_id: str | None) -> AsyncIte
     state = request.app.state
     known: dict[str, Job] | None = None
     yield "retry: 2000\n\n"
-    while not state.jobs.stopping and access.who(request, used=False) == user:
+    while not state.jobs.stopping.is_set() and access.who(request, used=False) == user:
         heard = await run_in_threadpool(_look, state.folder, user, case_id, known)
         if heard is None:
             return
@@ -80,7 +80,7 @@ async def _stream(request: Request, user: User, case_id: str | None) -> AsyncIte
 
 async def _nap(jobs: Any, seconds: float) -> None:
     until = asyncio.get_running_loop().time() + seconds
-    while not jobs.stopping and (left := until - asyncio.get_running_loop().time()) > 0:
+    while not jobs.stopping.is_set() and (left := until - asyncio.get_running_loop().time()) > 0:
         await asyncio.sleep(min(NAP_S, left))
 
 

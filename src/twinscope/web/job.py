@@ -84,15 +84,16 @@ def _interrupted(*_: object) -> None:
 
 def _teller(answers: TextIO, pause_s: float) -> Progress:
     """Return a progress that tells the first and the last step of each stage, and others no more often than a pause."""
-    last = {"stage": "", "at": 0.0}
+    last_stage, last_at = "", 0.0
     lock = threading.Lock()
 
     def tell(stage: str, done: int, total: int) -> None:
+        nonlocal last_stage, last_at
         with lock:
             now = time.monotonic()
-            if stage == last["stage"] and done < total and now - float(last["at"]) < pause_s:
+            if stage == last_stage and done < total and now - last_at < pause_s:
                 return
-            last.update(stage=stage, at=now)
+            last_stage, last_at = stage, now
             _say(answers, {"stage": stage, "done": done, "total": total})
 
     return tell

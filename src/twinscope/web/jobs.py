@@ -45,7 +45,7 @@ class Jobs:
     def __init__(self, folder: Path, options: Options, ended: Ended | None = None) -> None:
         self.folder = folder
         self.options = options
-        self.stopping = False
+        self.stopping = threading.Event()
         self._ended = ended
         self._running: dict[int, subprocess.Popen[str] | None] = {}
         self._changed = threading.Condition()
@@ -69,7 +69,9 @@ class Jobs:
         self.claim()
         with cases.connected(self.folder) as db:
             cases.requeue_unfinished(db)
-        lanes: list[cases.JobKind] = ["screen"] * self.options.desk.jobs_at_once + ["pair"]
+        lanes: list[cases.JobKind] = ["pair"]
+        for _ in range(self.options.desk.jobs_at_once):
+            lanes.append("screen")
         self._threads = [threading.Thread(target=self._work, args=(kind,), name=f"{kind} jobs") for kind in lanes]
         for thread in self._threads:
             thread.start()
@@ -82,7 +84,7 @@ class Jobs:
     def stop(self) -> None:
         """End all processes; their jobs stay in the queue for the next start."""
         with self._changed:
-            self.stopping = True
+            self.stopping.set()
             self._changed.notify_all()
             running = list(self._running.values())
         _end_all(running, self.options.desk.grace_s / 2)
@@ -110,7 +112,7 @@ class Jobs:
         """Do one job after the other until the desk stops."""
         while True:
             with self._changed:
-                if self.stopping:
+                if self.stopping.is_set():
                     return
                 try:
                     with cases.connected(self.folder) as db:
@@ -149,7 +151,7 @@ class Jobs:
         (case / "cache").mkdir(parents=True, exist_ok=True)
         with (case / "cache" / LOG).open("w+", encoding="utf-8", errors="replace") as log:
             with self._changed:
-                if self.stopping:
+                if self.stopping.is_set():
                     return
                 process = self._running[job.id] = _begin(case, log)
             try:
@@ -160,7 +162,7 @@ class Jobs:
                 _close(process)
             log.seek(0)
             lines = log.read()[-4000:].strip().splitlines()
-        if self.stopping and "findings" not in said:
+        if self.stopping.is_set() and "findings" not in said:
             return  # it still runs by the database's word, and so begins again at the next start
         state: cases.JobState = "done" if code == 0 and "findings" in said else "failed"
         with cases.connected(self.folder) as db:
