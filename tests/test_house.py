@@ -25,7 +25,7 @@ PUBLIC = {
         "TwinscopeError", "UsageError", "WorkerError",
     },
     "twinscope.types": {
-        "Box", "Classes", "Earlier", "Edit", "Figure", "Finding", "InputFile", "Match", "Origin", "Page", "Panel",
+        "Box", "Classes", "Correction", "Earlier", "Edit", "Figure", "Finding", "InputFile", "Match", "Origin", "Page", "Panel",
         "Problem", "Provenance", "Record", "Screening",
     },
     "twinscope.screen": {"compare", "provenance", "screen"},

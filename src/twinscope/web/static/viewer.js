@@ -177,7 +177,7 @@ export function viewer(box, base) {
       const knob = draw("g", { class: "pin knob" }, draw("circle", { r: 1 }));
       handle.append(knob);
       made.svg.append(handle);
-      const output = range("Slider", 0, 100, 100 * state.at, (value, said) => { state.at = value / 100; said.textContent = `${Math.round(value)} % of a`; made.place(); });
+      const output = range("Slider", 0, 100, 100 * state.at, (value, said) => { state.at = value / 100; said.textContent = `${Math.round(value)} % of a`; made.place?.(); });
       made.place = () => {
         const view = state.views[made.key];
         const x = view.x + state.at * view.w;
