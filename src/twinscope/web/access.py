@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import secrets
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -230,10 +231,14 @@ Owned = Annotated[cases.Case, Depends(own)]
 
 
 def cookie(request: Request) -> str:
-    """Return the name of the session's cookie: cookies do not know ports, so each folder has a name of its own."""
-    state = request.app.state
-    mark = users.key_hash(str(state.folder))[:8]
-    return f"__Host-twinscope-{mark}" if state.options.proxy else f"twinscope-{mark}"
+    """Return the name of the session's cookie."""
+    return cookie_name(request.app.state.folder, request.app.state.options)
+
+
+def cookie_name(folder: Path, options: Options) -> str:
+    """Return the name of the session's cookie of a desk: cookies do not know ports, so each folder has its own."""
+    mark = users.key_hash(str(folder))[:8]
+    return f"__Host-twinscope-{mark}" if options.proxy else f"twinscope-{mark}"
 
 
 def _welcome(request: Request, place: str, name: str, stamp: str) -> Response:

@@ -262,8 +262,11 @@ def given(name: str) -> str:
 
 def safe(name: str) -> str:
     """Return a name for the disk: letters, digits, `.`, `_` and `-` alone, 80 at most, its ending kept."""
-    plain = unicodedata.normalize("NFKD", given(name)).encode("ascii", "ignore").decode()
-    stem, suffix = PurePosixPath(plain).stem, PurePosixPath(plain).suffix
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_-") or "file"
-    suffix = re.sub(r"[^A-Za-z0-9]+", "", suffix)[:10]
+    whole = PurePosixPath(given(name))
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", _plain(whole.stem)).strip("_-") or "file"
+    suffix = re.sub(r"[^A-Za-z0-9]+", "", _plain(whole.suffix))[:10]
     return f"{stem[:69]}.{suffix}" if suffix else stem[:80]
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
