@@ -26,7 +26,9 @@ from twinscope.report.html import Decided, Said
 from twinscope.types import Finding, Panel, Screening
 
 WIDTH, MARGIN = A4[0], 16 * mm
-ROOM = WIDTH - 2 * MARGIN
+PAD = 6
+"""What reportlab leaves free around the text of a page, pt."""
+ROOM = WIDTH - 2 * MARGIN - 2 * PAD
 PICTURE_H = 62 * mm
 INK, SOFT, LINE, WASH = (HexColor(value) for value in ("#1b2025", "#555d65", "#c9c6be", "#e4eff4"))
 QUALITY = 85
@@ -177,9 +179,9 @@ def _pictures(finding: Finding, shown: list[Panel], case: Path) -> Table | None:
     there = [panel for panel in shown if (case / "panels" / f"{panel.id}.png").is_file()]
     if len(there) < 2:
         return None
-    cells = comparison.cells(there, finding, case)
+    cells = comparison.cells(there, finding if finding.changes else finding.model_copy(update={"heatmap_b": None}), case)
     gap = 4 * mm
-    across = (ROOM - gap * (len(cells) - 1)) / len(cells)
+    across = ROOM / len(cells) - gap
     row = []
     for cell in cells:
         scale = min(across / cell.width, PICTURE_H / cell.height)
@@ -187,7 +189,7 @@ def _pictures(finding: Finding, shown: list[Panel], case: Path) -> Table | None:
     labels = ["a", "b", "what differs, in the frame of b; yellow differs"][: len(cells)]
     rows = [row, [_text(label, 8, soft=True) for label in labels]]
     pad = [(side, (0, 0), (-1, -1), 0) for side in ("LEFTPADDING", "TOPPADDING", "BOTTOMPADDING")]
-    return Table(rows, [across + gap] * len(cells), style=[("VALIGN", (0, 0), (-1, 0), "MIDDLE"), *pad])
+    return Table(rows, [across + gap] * len(cells), style=[("VALIGN", (0, 0), (-1, 0), "MIDDLE"), ("VALIGN", (0, 1), (-1, 1), "TOP"), *pad])
 
 
 def _jpeg(image: Image.Image) -> io.BytesIO:
