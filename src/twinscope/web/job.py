@@ -24,6 +24,8 @@ from twinscope.settings import Settings
 from twinscope.types import Progress, Record, Screening
 from twinscope.web import hands
 
+ROOM = "work"
+"""Where a case is screened, below it: until that is done, the case shows what it showed before."""
 MOST_HITS = 12
 """Panels of the library that are told for one of a case."""
 LOCK_S = 15.0
@@ -118,7 +120,7 @@ def _alone(case: Path) -> Iterator[None]:
                     raise WorkerError("another process works on this case; try again when it has ended") from None
                 time.sleep(0.1)
         for pattern in ("unpack-*", "reading-*"):
-            for left in cache.glob(pattern):
+            for left in (case / ROOM / "cache").glob(pattern):
                 shutil.rmtree(left, ignore_errors=True)
         yield
 
@@ -130,10 +132,26 @@ def _screen(case: Path, asked: Asked, tell: Progress) -> int:
     os.chdir(case / "uploads")  # so that a screening names its inputs by their names alone
     paths = [Path(name) for name in asked.files]
     boxes = hands.boxes(case).corrections
-    screening = screen(paths, case, asked.settings, tell, library=asked.library, corrections=boxes)
+    screening = screen(paths, case / ROOM, asked.settings, tell, library=asked.library, corrections=boxes)
+    _publish(case)
     hands.tidy(case, screening)
     _report(case, screening, tell)
     return len(screening.findings)
+
+
+def _publish(case: Path) -> None:
+    """Put a new screening in the place of the one before, which was to be seen until now."""
+    room, old = case / ROOM, case / ROOM / "old"
+    shutil.rmtree(old, ignore_errors=True)
+    old.mkdir()
+    for kept in (case / "heatmaps").glob("h*.png"):  # of pairs that were compared by hand
+        shutil.copyfile(kept, room / "heatmaps" / kept.name)
+    for name in ("panels", "pages", "heatmaps"):
+        if (case / name).exists():
+            (case / name).rename(old / name)
+        (room / name).rename(case / name)
+    (room / "screening.json").replace(case / "screening.json")
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _pair(case: Path, asked: Asked, tell: Progress) -> int:
