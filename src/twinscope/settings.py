@@ -246,6 +246,7 @@ class Desk(_Stage):
     upload_idle_s: float = Field(60.0, gt=0, description="an upload that brings nothing for so long is given up, s")
     form_bytes: int = Field(2**20, ge=1024, description="of what a form or a request without files may bring")
     jobs_at_once: int = Field(1, ge=1, le=64, description="screenings that run at the same time")
+    page_dpi: float = Field(110.0, ge=20, le=200, description="of the pages on which boxes are shown and corrected")
     nice: int = Field(10, ge=0, le=19, description="how far screenings stand back behind all else on the machine")
     grace_s: float = Field(2.0, ge=0, description="time that a cancelled screening has to end by itself, s")
     progress_s: float = Field(0.5, ge=0, description="least time between two notes of how far a screening is, s")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
@@ -21,6 +21,27 @@ from twinscope.report import edits, overlay, pictures, why, words
 from twinscope.report.groups import groups, ordered
 from twinscope.report.page import environment
 from twinscope.types import PICTURE_KINDS, Box, Figure, Finding, Page, Panel, Screening
+
+
+class Said(NamedTuple):
+    """What a person has said about a finding: a decision in words ("" for a note), the note, who, when, its number."""
+
+    decision: str
+    note: str
+    who: str
+    at: str
+    seq: int
+
+
+class Decided(NamedTuple):
+    """What people have said about the findings of a screening, by finding id, the last decision last.
+
+    `record` says where in the desk's record this stands: the number and the hash of its last entry.
+    """
+
+    said: dict[str, tuple[Said, ...]]
+    record: tuple[int, str]
+
 
 BUDGET = 23_000_000
 """Characters that all pictures of a report may take together; they share it by kind."""
@@ -128,8 +149,8 @@ def write(screening: Screening, case: Path) -> Path:
     return path
 
 
-def render(screening: Screening, case: Path) -> str:
-    """Return the report as HTML text."""
+def render(screening: Screening, case: Path, decided: Decided | None = None) -> str:
+    """Return the report as HTML text, with what people have decided where that is given."""
     made = environment()
     equip(made)
     pool = _Pool(case, _shares(screening))
@@ -148,6 +169,7 @@ def render(screening: Screening, case: Path) -> str:
         compared=sum(whole or panel.kind in PICTURE_KINDS for panel in screening.panels),
         cannot_tell=words.CANNOT_TELL,
         command=words.visible(_command(screening)),
+        decided=decided,
     )
 
 

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from twinscope import __version__
 from twinscope.errors import TwinscopeError
-from twinscope.web import access, api, callbacks, cases, desk, events, intake, jobs, uploads
+from twinscope.web import access, api, callbacks, cases, desk, events, export, intake, jobs, panels, uploads
 from twinscope.web.options import Options
 
 __all__ = ["Options", "create"]
@@ -49,7 +49,7 @@ def create(folder: Path, options: Options) -> FastAPI:
     app.state.callbacks = callbacks.Callbacks(folder, options)
     app.state.jobs = jobs.Jobs(folder, options, app.state.callbacks)
     app.state.filing = threading.Lock()  # the files of a case get their numbers one after the other
-    for part in (access, intake, events, api, desk):
+    for part in (access, intake, events, api, desk, panels, export):
         app.include_router(part.router)
     app.add_api_route("/health", _health, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=str(files("twinscope.web").joinpath("static"))))

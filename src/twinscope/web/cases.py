@@ -23,7 +23,7 @@ from twinscope.web.ledger import writing
 DATABASE = "desk.sqlite"
 UPLOADS = "uploads"
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
-JobKind = Literal["screen", "pair"]
+JobKind = Literal["screen", "pair", "library"]
 WAITING: tuple[JobState, ...] = ("queued", "running")
 
 SCHEMA = """
@@ -239,15 +239,16 @@ def enqueue(
 
 
 def next_job(db: sqlite3.Connection, kind: JobKind) -> Job | None:
-    """Take the job of a kind that has waited longest, which is then running; None where none waits.
+    """Take the job that has waited longest, which is then running; None where none waits.
 
-    A case has one job running at a time; its others wait, and those behind them do not.
+    kind: screenings are taken by themselves, whatever else a reviewer waits for together. A case has one job running
+    at a time; its others wait, and those behind them do not.
     """
     with writing(db):
         row = db.execute(
-            "SELECT * FROM jobs WHERE state = 'queued' AND kind = ?"
+            "SELECT * FROM jobs WHERE state = 'queued' AND (kind = 'screen') = ?"
             " AND case_id NOT IN (SELECT case_id FROM jobs WHERE state = 'running') ORDER BY id LIMIT 1",
-            (kind,),
+            (kind == "screen",),
         ).fetchone()
         if row is not None:
             db.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (row["id"],))

@@ -14,7 +14,7 @@ from twinscope import __version__
 from twinscope.report import html, words
 from twinscope.report import page as report_page
 from twinscope.types import PICTURE_KINDS, Page
-from twinscope.web import access, cases, ledger, look, page, pictures
+from twinscope.web import access, cases, ledger, look, page, pictures, users
 from twinscope.web.access import User
 from twinscope.web.cases import Case
 from twinscope.web.ledger import Control, Decision, Entry, Kept
@@ -23,6 +23,7 @@ from twinscope.web.look import Found, Look
 router = APIRouter(include_in_schema=False)
 UserIs = Annotated[User, Depends(access.user)]
 CaseIs = Annotated[Case, Depends(access.case)]
+OwnIs = Annotated[Case, Depends(access.own)]
 KEPT = {"Cache-Control": "private, max-age=86400"}
 """For pictures, whose addresses change when they do."""
 
@@ -36,7 +37,7 @@ def home(request: Request, user: UserIs) -> Response:
     with cases.connected(folder) as db:
         jobs = cases.latest_jobs(db)
         for case in cases.visible(db, user.name, user.admin):
-            seen = _look(folder / case.id)
+            seen = seen_of(folder / case.id)
             done = look.decided(db, case.id) if seen and seen.findings else {}
             count = sum(1 for one in seen.findings if (d := done.get(one.key)) and d.decision) if seen else 0
             rows.append({"case": case, "job": jobs.get(case.id), "look": seen, "decided": count})
@@ -57,7 +58,7 @@ def report_css() -> Response:
 
 
 # ---- a case -----------------------------------------------------------------------------------------------------
-def _look(folder: Path) -> Look | None:
+def seen_of(folder: Path) -> Look | None:
     """Return what a case holds; one that another version made and this one cannot read counts as not screened."""
     try:
         return look.load(folder)
@@ -65,14 +66,14 @@ def _look(folder: Path) -> Look | None:
         return None
 
 
-def _screened(request: Request, case: Case) -> Look:
-    seen = _look(request.app.state.folder / case.id)
+def screened(request: Request, case: Case) -> Look:
+    seen = seen_of(request.app.state.folder / case.id)
     if seen is None:
         raise HTTPException(404, "this case was not screened yet")
     return seen
 
 
-def _found(seen: Look, key: str) -> Found:
+def found_in(seen: Look, key: str) -> Found:
     found = seen.find(key)
     if found is None:
         raise HTTPException(404, "there is no such finding in this case; it may have gone with a new screening")
@@ -83,7 +84,7 @@ def _found(seen: Look, key: str) -> Found:
 def case_page(request: Request, case: CaseIs, user: UserIs) -> Response:
     """Show a case: its state, its findings by probability, and its pages."""
     folder = request.app.state.folder
-    seen = _look(folder / case.id)
+    seen = seen_of(folder / case.id)
     with cases.connected(folder) as db:
         job, files = cases.latest_job(db, case.id), cases.files(db, case.id)
         done = look.decided(db, case.id)
@@ -103,10 +104,29 @@ def case_page(request: Request, case: CaseIs, user: UserIs) -> Response:
             "began": began,
             "troubles": words.troubles(seen.screening),
             "compared": sum(panel.kind in PICTURE_KINDS for panel in seen.screening.panels),
-            "pages": [_leaf(number, seen) for number in range(1, len(seen.screening.pages) + 1)],
-            "version_of": _version(seen),
+            "pages": [leaf(number, seen) for number in range(1, len(seen.screening.pages) + 1)],
+            "version_of": version_of(seen),
         }
     return page.render(request, "desk/case.html", user=user, **values)
+
+
+@router.get("/cases/{case_id}/remove")
+def remove_page(request: Request, case: OwnIs, user: UserIs) -> Response:
+    """Ask whether a case is to be removed."""
+    with cases.connected(request.app.state.folder) as db:
+        entries = len(ledger.entries(db, case.id))
+    return page.render(request, "desk/remove.html", user=user, case=case, entries=entries)
+
+
+@router.get("/cases/{case_id}/access")
+def access_page(request: Request, case: OwnIs, user: UserIs) -> Response:
+    """Show who may see a case."""
+    file = request.app.state.options.users
+    known = sorted(users.read(file)) if file is not None else []
+    with cases.connected(request.app.state.folder) as db:
+        granted = cases.granted(db, case.id)
+    others = [name for name in known if name not in (*granted, case.owner)]
+    return page.render(request, "desk/access.html", user=user, case=case, granted=granted, others=others)
 
 
 def _row(one: Found, seen: Look, done: dict[str, look.Decided], hidden: bool) -> dict[str, Any]:
@@ -119,12 +139,12 @@ def _row(one: Found, seen: Look, done: dict[str, look.Decided], hidden: bool) ->
     return {"found": one, "decision": decision, "notes": notes, "hidden": hidden, "earlier": earlier}
 
 
-def _version(seen: Look) -> str:
+def version_of(seen: Look) -> str:
     """Return what changes when the pictures of a case may have changed."""
     return str((seen.folder / look.SCREENING).stat().st_mtime_ns)
 
 
-def _leaf(number: int, seen: Look) -> dict[str, Any]:
+def leaf(number: int, seen: Look) -> dict[str, Any]:
     """Return what is shown of a page: itself, its panels' boxes, and the numbers of the findings on it."""
     shown: Page = seen.screening.pages[number - 1]
     boxes, numbers = [], set[int]()
@@ -161,15 +181,15 @@ def thumb(panel: str, request: Request, case: CaseIs) -> Response:
 @router.get("/cases/{case_id}/findings/{key}")
 def finding_page(key: str, request: Request, case: CaseIs, user: UserIs) -> Response:
     """Show a finding with its evidence, what was said about it, and what may be decided."""
-    seen = _screened(request, case)
-    found = _found(seen, key)
+    seen = screened(request, case)
+    found = found_in(seen, key)
     folder = request.app.state.folder
     with cases.connected(folder) as db:
         away = look.hidden(seen, ledger.hidden(db))
         kept = ledger.entries(db, case.id)
         if request.headers.get("purpose") != "prefetch":
             cases.stand(db, user.name, case.id, key)
-    version = _version(seen)
+    version = version_of(seen)
     told, pool = html.one(
         seen.screening, seen.folder, found.finding, lambda name: f"/cases/{case.id}/files-of/{name}?{version}"
     )
@@ -202,6 +222,7 @@ def _said(kept: list[Kept], key: str) -> dict[str, Any]:
     return {
         "decision": last.decision if last else None,
         "control": last.control if last else "",
+        "who": last.who if last else "",
         "history": history,
         "undone": undone,
     }
@@ -210,15 +231,15 @@ def _said(kept: list[Kept], key: str) -> dict[str, Any]:
 @router.get("/cases/{case_id}/findings/{key}/points")
 def matched_points(key: str, request: Request, case: CaseIs) -> Response:
     """Return the points of both panels that match."""
-    seen = _screened(request, case)
-    found = _found(seen, key)
+    seen = screened(request, case)
+    found = found_in(seen, key)
     return JSONResponse(pictures.points(seen.folder, found.finding, seen.panels, request.app.state.options.settings))
 
 
 @router.post("/cases/{case_id}/findings/{key}/seen")
 def was_here(key: str, request: Request, case: CaseIs, user: UserIs) -> Response:
     """Remember that the reviewer looks at this finding."""
-    _found(_screened(request, case), key)
+    found_in(screened(request, case), key)
     with cases.connected(request.app.state.folder) as db:
         cases.stand(db, user.name, case.id, key)
     return JSONResponse({"says": ""})
@@ -232,6 +253,10 @@ def decide(
 ) -> Response:  # fmt: skip
     """Keep a decision about a finding."""
     reason: Control = control if decision == "benign" else ""
+    with cases.connected(request.app.state.folder) as db:
+        last = _said(ledger.entries(db, case.id), key)
+    if (last["decision"], last["control"], last["who"]) == (decision, reason, user.name):
+        return _answer(request, case, key, "That is what you decided already.")
     label = page.DECISIONS[decision][0]
     says = f"Kept: {label}{f' ({page.CONTROLS[reason]})' if reason else ''}."
     return _append(request, case, user, key, says, act="decide", decision=decision, control=reason)
@@ -263,7 +288,7 @@ def show(key: str, request: Request, case: CaseIs, user: UserIs) -> Response:
 def undo_here(key: str, request: Request, case: CaseIs, user: UserIs) -> Response:
     """Take back the user's last act in this case, and show the finding."""
     says, of = _undo(request, case, user)
-    seen = _screened(request, case)
+    seen = screened(request, case)
     if of and of != key and (other := seen.find(of)) is not None:
         says += f" It was about finding {other.number}."
     return _answer(request, case, key, says)
@@ -291,22 +316,23 @@ def _undo(request: Request, case: Case, user: User) -> tuple[str, str]:
             return "There is nothing of yours to take back in this case.", ""
         last = own[-1]
         about: dict[str, Any] = {name: getattr(last.entry, name) for name in ("finding", "shown", "pair")}
-        ledger.append(db, Entry(case_id=case.id, act="undo", undoes=last.seq, **about, **_who(user)))
+        ledger.append(db, Entry(case_id=case.id, act="undo", undoes=last.seq, **about, **signed(user)))
     return f"Your last {words_of[last.entry.act]} (no. {last.seq}) is taken back.", last.entry.finding
 
 
-def _who(user: User) -> dict[str, Any]:
+def signed(user: User) -> dict[str, Any]:
+    """Return what every entry says of who made it, when, and with which twinscope."""
     return {"who": user.name, "at": cases.now(), "twinscope": __version__}
 
 
 def _append(request: Request, case: Case, user: User, key: str, says: str, **act: Any) -> Response:
     """Append what was said about a finding, with what it was like when it was said."""
-    seen = _screened(request, case)
-    found = _found(seen, key)
+    seen = screened(request, case)
+    found = found_in(seen, key)
     entry = Entry(
         case_id=case.id, finding=key, shown=found.finding.id, probability=found.finding.probability,
         pair=look.pair_key(seen.folder, found.finding.a, found.finding.b), models=seen.screening.provenance.models,
-        **_who(user), **act,
+        **signed(user), **act,
     )  # fmt: skip
     with cases.connected(request.app.state.folder) as db:
         ledger.append(db, entry)

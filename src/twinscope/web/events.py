@@ -17,6 +17,7 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
+from twinscope.console import STAGES
 from twinscope.web import access, cases
 from twinscope.web.access import Known, Seen, User
 from twinscope.web.cases import Job
@@ -40,7 +41,8 @@ class Heard(NamedTuple):
         """Return it as the data of an event."""
         job = self.job
         return {
-            "case": job.case_id, "job": job.id, "kind": job.kind, "state": job.state, "stage": job.stage,
+            "case": job.case_id, "job": job.id, "kind": job.kind, "state": job.state,
+            "stage": STAGES.get(job.stage, job.stage),
             "done": job.done, "total": job.total, "place": self.place, "reason": job.reason, "findings": self.findings,
         }  # fmt: skip
 

@@ -133,8 +133,10 @@ def _take(request: Request, case: cases.Case, upload: Upload) -> None:
     with request.app.state.filing, cases.connected(folder) as db:
         last = max((file.number for file in cases.files(db, case.id)), default=0)
         for number, file in enumerate(upload.files, last + 1):
-            stored = f"{number}-{uploads.safe(file.name)}"
+            stored = f"{number}/{uploads.safe(file.name)}"  # pages then show it by its own name
+            (place / str(number)).mkdir(exist_ok=True)
             os.rename(file.path, place / stored)
+            _sync(place / str(number))
             cases.add_file(db, case.id, file.name, stored, file.sha256, file.size)
         _sync(place)
         queue(db, case.id)

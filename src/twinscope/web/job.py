@@ -22,7 +22,12 @@ from typing import Any, TextIO
 from twinscope.errors import TwinscopeError, WorkerError
 from twinscope.settings import Settings
 from twinscope.types import Progress, Record, Screening
+from twinscope.web import hands
 
+ROOM = "work"
+"""Where a case is screened, below it: until that is done, the case shows what it showed before."""
+MOST_HITS = 12
+"""Panels of the library that are told for one of a case."""
 LOCK_S = 15.0
 """How long a job waits for an earlier one of the same case, whose server died, to be gone."""
 
@@ -115,7 +120,7 @@ def _alone(case: Path) -> Iterator[None]:
                     raise WorkerError("another process works on this case; try again when it has ended") from None
                 time.sleep(0.1)
         for pattern in ("unpack-*", "reading-*"):
-            for left in cache.glob(pattern):
+            for left in (case / ROOM / "cache").glob(pattern):
                 shutil.rmtree(left, ignore_errors=True)
         yield
 
@@ -125,9 +130,36 @@ def _screen(case: Path, asked: Asked, tell: Progress) -> int:
     from twinscope.screen import screen
 
     os.chdir(case / "uploads")  # so that a screening names its inputs by their names alone
-    screening = screen([Path(name) for name in asked.files], case, asked.settings, tell, library=asked.library)
+    paths = [Path(name) for name in asked.files]
+    boxes = hands.boxes(case).corrections
+    screening = screen(paths, case / ROOM, asked.settings, tell, library=asked.library, corrections=boxes)
+    _publish(case)
+    hands.tidy(case, screening)
     _report(case, screening, tell)
     return len(screening.findings)
+
+
+def _publish(case: Path) -> None:
+    """Put a new screening in the place of the one before, which was to be seen until now."""
+    room, old = case / ROOM, case / ROOM / "old"
+    shutil.rmtree(old, ignore_errors=True)
+    old.mkdir()
+    for kept in (case / "heatmaps").glob("h*.png"):  # of pairs that were compared by hand
+        shutil.copyfile(kept, room / "heatmaps" / kept.name)
+    for name in ("panels", "pages", "heatmaps"):
+        if (case / name).exists():
+            (case / name).rename(old / name)
+        (room / name).rename(case / name)
+    (room / "screening.json").replace(case / "screening.json")
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _pair(case: Path, asked: Asked, tell: Progress) -> int:
+    """Compare two panels of a case, which a reviewer has chosen; return how many findings that gave."""
+    tell("pair", 0, 1)
+    found = hands.compare(case, asked.what["a"], asked.what["b"], asked.settings)
+    tell("pair", 1, 1)
+    return 0 if found is None else 1
 
 
 def _report(case: Path, screening: Screening, tell: Progress) -> None:
@@ -139,7 +171,31 @@ def _report(case: Path, screening: Screening, tell: Progress) -> None:
     tell("report", 1, 1)
 
 
-KINDS: dict[str, Callable[[Path, Asked, Progress], int]] = {"screen": _screen}
+def _library(case: Path, asked: Asked, tell: Progress) -> int:
+    """Look for a panel of a case in the library; keep what is told of the hits, and their pictures."""
+    from twinscope import corpus, pixels
+    from twinscope.library import store
+
+    name = asked.what["panel"]
+    library = store.open_library(asked.library or "")
+    image = pixels.read_png(case / "panels" / f"{name}.png")
+    hits = corpus.search([image], library, asked.settings, tell)[0][:MOST_HITS]
+    keys = [(hit.row["document"], hit.row["panel"]) for hit in hits]
+    kept = store.pictures(library, keys)
+    folder = case / "library"
+    folder.mkdir(exist_ok=True)
+    rows = []
+    for number, (hit, key) in enumerate(zip(hits, keys, strict=True), 1):
+        picture = f"library/{name}-{number}.jpg"
+        (case / picture).write_bytes(kept[key])
+        rows.append({**corpus.told(hit, asked.settings), "picture": picture})
+    half = folder / f"{name}.part"
+    half.write_text(json.dumps({"hits": rows}, indent=1, default=str) + "\n", encoding="utf-8")
+    half.replace(folder / f"{name}.json")
+    return len(rows)
+
+
+KINDS: dict[str, Callable[[Path, Asked, Progress], int]] = {"screen": _screen, "pair": _pair, "library": _library}
 """What does each kind of job; it returns the number of findings."""
 
 

@@ -23,6 +23,7 @@ from typing import Any, TextIO
 
 import twinscope
 from twinscope.errors import UsageError
+from twinscope.settings import Settings
 from twinscope.web import cases
 from twinscope.web.cases import Job
 from twinscope.web.job import Asked
@@ -146,7 +147,7 @@ class Jobs:
             kind=job.kind,
             what=job.what,
             files=names,
-            settings=self.options.settings,
+            settings=_sharper(self.options),
             library=self.options.library,
             nice=self.options.desk.nice,
             progress_s=self.options.desk.progress_s,
@@ -202,6 +203,12 @@ class Jobs:
                 else:
                     said |= told
         return said
+
+
+def _sharper(options: Options) -> Settings:
+    """Return the settings of a screening, with pages on which boxes can be drawn."""
+    ingest = options.settings.ingest.model_copy(update={"thumbnail_dpi": options.desk.page_dpi})
+    return options.settings.model_copy(update={"ingest": ingest})
 
 
 def _told(line: str) -> dict[str, Any]:

@@ -13,12 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from twinscope import pixels
 from twinscope.report import words
-from twinscope.types import Finding, Panel, Record, Screening
-from twinscope.web import ledger
+from twinscope.types import Finding, Panel, Screening
+from twinscope.web import hands, ledger
 from twinscope.web.ledger import Kept
 
 SCREENING = "screening.json"
@@ -56,22 +54,13 @@ class Decided(NamedTuple):
     notes: tuple[Kept, ...]
 
 
-class ByHand(Record):
-    """The findings of pairs that a reviewer had compared; `hands.json` of a case."""
-
-    findings: tuple[Finding, ...] = ()
-
-
 def load(folder: Path) -> Look | None:
     """Return what a case holds; None where it is not screened yet. Read again only when its files have changed.
 
     Raises ValidationError for a screening that this version of twinscope cannot read.
     """
-    stamps = tuple(_stamp(folder / name) for name in (SCREENING, HANDS))
+    stamps = tuple(_stamp(folder / name) for name in (SCREENING, hands.PAIRS))
     return None if stamps[0] is None else _load(folder, stamps)
-
-
-HANDS = "hands.json"
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:
@@ -87,8 +76,9 @@ def _load(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> Look:
     screening = Screening.model_validate_json((folder / SCREENING).read_bytes())
     panels = {panel.id: panel for panel in screening.panels}
     names = words.panel_names(screening)
-    hands = by_hand(folder)
-    told = [*screening.findings, *(one for one in hands if one.a in panels and one.b in panels)]
+    by_hand = [one for one in hands.pairs(folder).findings if one.a in panels and one.b in panels]
+    known = {frozenset((one.a, one.b)) for one in by_hand}  # compared again by hand, it is told as found then
+    told = [*(one for one in screening.findings if frozenset((one.a, one.b)) not in known), *by_hand]
     ordered = sorted(told, key=lambda one: -one.probability)
     keys: Counter[str] = Counter()
     found = []
@@ -97,16 +87,8 @@ def _load(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> Look:
         keys[key] += 1
         unlike = key if keys[key] == 1 else f"{key}-{keys[key]}"
         name_a, name_b = (names.get(side) or words.visible(side) for side in (one.a, one.b))
-        found.append(Found(unlike, number, one, name_a, name_b, one in hands))
+        found.append(Found(unlike, number, one, name_a, name_b, one in by_hand))
     return Look(folder, screening.model_copy(update={"findings": tuple(ordered)}), tuple(found), panels, names)
-
-
-def by_hand(folder: Path) -> tuple[Finding, ...]:
-    """Return the findings of pairs that were compared by hand; none where the file is missing or of another kind."""
-    try:
-        return ByHand.model_validate_json((folder / HANDS).read_bytes()).findings
-    except (FileNotFoundError, ValidationError):
-        return ()
 
 
 def place(panel: Panel) -> str:

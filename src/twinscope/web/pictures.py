@@ -14,7 +14,7 @@ from twinscope.report import pictures, words
 from twinscope.settings import Settings
 from twinscope.types import Finding, Panel
 
-SERVED = ("panels", "pages", "heatmaps")
+SERVED = ("panels", "pages", "heatmaps", "library")
 """The folders of a case whose pictures the pages show."""
 THUMBNAIL_PX = 240
 MOST_POINTS = 150

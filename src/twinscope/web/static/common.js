@@ -21,11 +21,11 @@ export const numbers = (text) => (text || "").trim().split(/[\s,]+/).filter(Bool
 export const clamp = (value, least, most) => Math.min(most, Math.max(least, value));
 
 // Ask the desk as a script does: the answer is JSON, a refusal is an Error with the desk's own sentence.
-export async function ask(url, body) {
+export async function ask(url, body, type) {
   let answer;
   try {
     answer = await fetch(url, body === undefined ? { headers: { Accept: "application/json" } }
-      : { method: "POST", body, headers: { Accept: "application/json" } });
+      : { method: "POST", body, headers: { Accept: "application/json", ...(type ? { "Content-Type": type } : {}) } });
   } catch {
     throw new Error("The desk does not answer. Is it still running?");
   }
