@@ -92,8 +92,9 @@ def make_case(folder: Path, title: str = "A secret title", owner: str = "olga", 
     """Make a case with a file in it."""
     with cases.connected(folder) as db:
         case = cases.create(db, folder, title, owner, **more)
-        (folder / case.id / "uploads" / "1-paper.pdf").write_bytes(b"%PDF-1.4 a paper")
-        cases.add_file(db, case.id, "paper.pdf", "1-paper.pdf", "0" * 64, 16)
+        (folder / case.id / "uploads" / "1").mkdir()
+        (folder / case.id / "uploads" / "1" / "paper.pdf").write_bytes(b"%PDF-1.4 a paper")
+        cases.add_file(db, case.id, "paper.pdf", "1/paper.pdf", "0" * 64, 16)
     return case
 
 

@@ -51,7 +51,7 @@ def state(client: httpx.Client, case_id: str) -> str:
 
 def test_a_paper_is_screened_and_survives_a_kill_in_the_middle(tmp_path: Path) -> None:
     folder = tmp_path / "cases"
-    file = paper(tmp_path / "in", 6)
+    file = paper(tmp_path / "in", 4)
     with served(folder, "--threads", "2") as desk, desk.enter() as client:
         case_id = upload(client, file)
         with cases.connected(folder) as db:
@@ -69,7 +69,7 @@ def test_a_paper_is_screened_and_survives_a_kill_in_the_middle(tmp_path: Path) -
             soon(lambda one=one: state(client, one) in ("done", "failed"), 120)
             assert state(client, one) == "done"
         result = client.get(f"/api/v1/cases/{case_id}/result").json()
-        assert [one["path"] for one in result["screening"]["inputs"]] == [f"1-{file.name}"]
+        assert [one["path"] for one in result["screening"]["inputs"]] == [f"1/{file.name}"]
         assert len(result["screening"]["findings"]) >= 1
         assert [one["entry"]["note"] for one in result["decisions"]] == ["before"]
         assert "<!doctype html>" in client.get(f"/api/v1/cases/{case_id}/report").text.lower()
@@ -328,7 +328,7 @@ def test_four_uploads_at_once_and_many_readers_lose_nothing(tmp_path: Path) -> N
             soon(lambda: all(one["state"] == "done" for one in client.get("/api/v1/cases").json()), 60)
             assert sorted(one["id"] for one in client.get("/api/v1/cases").json()) == sorted(made)
             for case_id in made:
-                assert (tmp_path / "cases" / case_id / "uploads" / "1-a.pdf").read_bytes() == content
+                assert (tmp_path / "cases" / case_id / "uploads" / "1" / "a.pdf").read_bytes() == content
                 assert client.get(f"/api/v1/cases/{case_id}").json()["counts"]["files"] == 2
     assert len(made) == 12
     assert len(set(made)) == 12

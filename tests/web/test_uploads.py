@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.web.desks import FILE, ORIGIN, QUICK, TOKEN, enter, make_case, open_desk
 
@@ -65,7 +65,7 @@ def test_files_are_kept_as_they_came_with_their_hashes(desk: FastAPI) -> None:
     assert job is not None
     assert (case.title, job.kind, job.state) == ("Two words", "screen", "queued")
     assert [file.name for file in kept] == ["a paper.pdf", "empty.png", "passwd"]
-    assert [file.stored for file in kept] == ["1-a_paper.pdf", "2-empty.png", "3-passwd"]
+    assert [file.stored for file in kept] == ["1/a_paper.pdf", "2/empty.png", "3/passwd"]
     assert [file.sha256 for file in kept] == [hashlib.sha256(data).hexdigest() for data in content]
     assert [file.size for file in kept] == [len(data) for data in content]
     for file, data in zip(kept, content, strict=True):
@@ -89,7 +89,7 @@ def test_more_files_get_the_next_numbers_and_one_screening(desk: FastAPI) -> Non
     for _ in range(2):
         assert client.post(f"/cases/{case.id}/files", files=[FILE, FILE]).status_code == 303
     with cases.connected(desk.state.folder) as db:
-        assert [file.stored for file in cases.files(db, case.id)] == [f"{n}-paper.pdf" for n in range(1, 6)]
+        assert [file.stored for file in cases.files(db, case.id)] == [f"{n}/paper.pdf" for n in range(1, 6)]
         assert db.execute("SELECT count(*) FROM jobs").fetchone()[0] == 1
 
 
@@ -180,6 +180,7 @@ def test_what_is_damaged_leaves_nothing(small: FastAPI, body: bytes, headers: di
     assert on_disk(small) == []
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_no_bytes_of_a_form_make_an_error(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     app = desks.setdefault("hostile", open_desk(tmp_path_factory.mktemp("hostile"), desk=SMALL))
@@ -279,7 +280,8 @@ def test_files_are_on_the_disk_before_they_are_acknowledged(small: FastAPI, monk
     monkeypatch.setattr(uploads.os, "fsync", noted)
     case_id = client.post("/cases", files=[FILE], headers=SCRIPT).json()["id"]
     assert re.fullmatch(r".*/\.incoming/[0-9a-f]{16}/1", synced[0])
-    assert synced[1].endswith(f"/{case_id}/uploads")
+    folder = str(small.state.folder)
+    assert synced[1:] == [f"{folder}/{case_id}/uploads/1", f"{folder}/{case_id}/uploads", f"{folder}/{case_id}", folder]
 
 
 def test_what_an_upload_left_is_cleared_at_the_next_start(tmp_path: Path) -> None:

@@ -138,7 +138,8 @@ def _take(request: Request, case: cases.Case, upload: Upload) -> None:
             os.rename(file.path, place / stored)
             _sync(place / str(number))
             cases.add_file(db, case.id, file.name, stored, file.sha256, file.size)
-        _sync(place)
+        for held in (place, place.parent, folder):
+            _sync(held)
         queue(db, case.id)
     request.app.state.jobs.wake()
 
