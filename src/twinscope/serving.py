@@ -88,23 +88,27 @@ def serve(
     chosen = settings_of(settings, set_, threads)
     if users is None and host not in LOCAL:
         raise UsageError(f"without --users the desk listens at 127.0.0.1 alone, not at {host}; see docs/serve.md")
+    if proxy is not None and not host_name:
+        raise UsageError("behind a proxy the desk must know its name; give it with --host-name")
     place = folder or _home()
     desk = _desk(port=port, jobs_at_once=jobs, upload_bytes=None if upload_mb is None else upload_mb * 2**20)
-    listening = _listen(host, desk.port)
-    bound = listening.getsockname()[1]
-    from twinscope.web.options import Options
+    with _listen(host, desk.port) as listening:
+        bound = listening.getsockname()[1]
+        from twinscope.web.options import Options
 
-    options = Options(
-        library=library,
-        settings=chosen,
-        desk=desk,
-        hosts=tuple(dict.fromkeys([*(name.lower() for name in host_name or ()), "127.0.0.1", "localhost", "[::1]"])),
-        address=_address(host, bound, host_name, proxy),
-        callbacks=tuple(one.lower() for one in callback or ()),
-        users=users,
-        proxy=proxy is not None,
-    )
-    _serve(place, options, listening, proxy, _shows() if open_ is None else open_)
+        options = Options(
+            library=library,
+            settings=chosen,
+            desk=desk,
+            hosts=tuple(
+                dict.fromkeys([*(name.lower() for name in host_name or ()), "127.0.0.1", "localhost", "[::1]"])
+            ),
+            address=_address(host, bound, host_name, proxy),
+            callbacks=tuple(one.lower() for one in callback or ()),
+            users=users,
+            proxy=proxy is not None,
+        )
+        _serve(place, options, listening, proxy, _shows() if open_ is None else open_)
 
 
 def _desk(**given: int | None) -> Desk:

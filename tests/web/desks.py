@@ -115,11 +115,12 @@ class Served(NamedTuple):
     address: str
     token: str
 
-    def enter(self) -> httpx.Client:
-        """Return somebody who has signed in."""
-        client = httpx.Client(base_url=self.address, headers={"Origin": self.address}, timeout=30)
-        assert client.get(f"/?token={self.token}").status_code == 303
-        return client
+    @contextmanager
+    def enter(self) -> Iterator[httpx.Client]:
+        """Give somebody who has signed in."""
+        with httpx.Client(base_url=self.address, headers={"Origin": self.address}, timeout=30) as client:
+            assert client.get(f"/?token={self.token}").status_code == 303
+            yield client
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,8 @@ from twinscope.web.options import Options
 COMMAND = (sys.executable, "-P", "-m", "twinscope.web.job")
 LOG = "job.log"
 """What a job's process says on its standard error, below `cache/` of the case."""
+GONE_S = 2.0
+"""How long a killed process may take to be gone, s."""
 _MOST_LINE = 1 << 16
 
 Ended = Callable[[Job], None]
@@ -252,11 +255,14 @@ def end(process: subprocess.Popen[str], grace_s: float) -> None:
         family |= descendants(process.pid)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    for number, began in family.items():  # those that made a group of their own, as the sandboxed workers do
-        with suppress(OSError, IndexError, ValueError):
-            if _stat(number)[1] == began:
-                os.kill(number, signal.SIGKILL)
+    killed = [(number, began) for number, began in family.items() if _alive(number, began)]
+    for number, _ in killed:  # those that made a group of their own, as the sandboxed workers do
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(number, signal.SIGKILL)
     process.wait()
+    until = time.monotonic() + GONE_S
+    while any(_alive(*one) for one in killed) and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 def _close(process: subprocess.Popen[str]) -> None:
@@ -274,7 +280,7 @@ def descendants(number: int) -> dict[int, str]:
     below: dict[int, list[tuple[int, str]]] = {}
     for place in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):
-            parent, began = _stat(int(place.name))
+            parent, began, _ = _stat(int(place.name))
             below.setdefault(parent, []).append((int(place.name), began))
     found: dict[int, str] = {}
     waiting = [number]
@@ -285,10 +291,19 @@ def descendants(number: int) -> dict[int, str]:
     return found
 
 
-def _stat(number: int) -> tuple[int, str]:
-    """Return the parent of a process and when it began, in ticks since the machine did."""
+def _alive(number: int, began: str) -> bool:
+    """Say whether a process that began then still is one."""
+    try:
+        _, now, state = _stat(number)
+    except (OSError, IndexError, ValueError):
+        return False
+    return now == began and state != "Z"
+
+
+def _stat(number: int) -> tuple[int, str, str]:
+    """Return the parent of a process, when it began (in ticks since the machine did), and its state."""
     fields = Path(f"/proc/{number}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-    return int(fields[1]), fields[19]
+    return int(fields[1]), fields[19], fields[0]
 
 
 def why(code: int, lines: list[str]) -> str:
