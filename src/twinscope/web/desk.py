@@ -306,7 +306,7 @@ def undo(request: Request, case: CaseIs, user: UserIs) -> Response:
 def _undo(request: Request, case: Case, user: User) -> tuple[str, str]:
     """Append an undo; return what to say, and the key of the finding that it was about."""
     words_of = {"decide": "decision", "note": "note", "hide": "mark", "show": "mark"}
-    with cases.connected(request.app.state.folder) as db:
+    with cases.connected(request.app.state.folder) as db, ledger.writing(db):
         own = [
             one
             for one in ledger.standing(ledger.entries(db, case.id))
@@ -316,7 +316,7 @@ def _undo(request: Request, case: Case, user: User) -> tuple[str, str]:
             return "There is nothing of yours to take back in this case.", ""
         last = own[-1]
         about: dict[str, Any] = {name: getattr(last.entry, name) for name in ("finding", "shown", "pair")}
-        ledger.append(db, Entry(case_id=case.id, act="undo", undoes=last.seq, **about, **signed(user)))
+        ledger.add(db, Entry(case_id=case.id, act="undo", undoes=last.seq, **about, **signed(user)))
     return f"Your last {words_of[last.entry.act]} (no. {last.seq}) is taken back.", last.entry.finding
 
 

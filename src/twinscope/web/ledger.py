@@ -86,13 +86,17 @@ def digest(seq: int, text: str, prior: str) -> str:
 
 def append(db: sqlite3.Connection, entry: Entry) -> Kept:
     """Append an entry and return it as kept; it is on the disk when this returns."""
-    text = json.dumps(entry.model_dump(mode="json", exclude_defaults=True), sort_keys=True, ensure_ascii=False)
     with writing(db):
-        last = db.execute("SELECT seq, hash FROM decisions ORDER BY seq DESC LIMIT 1").fetchone()
-        seq, prior = (last["seq"] + 1, last["hash"]) if last else (1, START)
-        made = digest(seq, text, prior)
-        db.execute("INSERT INTO decisions (seq, entry, prior, hash) VALUES (?, ?, ?, ?)", (seq, text, prior, made))
-    return Kept(seq, entry, made)
+        return add(db, entry)
+
+
+def add(db: sqlite3.Connection, entry: Entry) -> Kept:
+    """Append an entry within a block of `writing`, for what must not change between a look and an entry."""
+    text = json.dumps(entry.model_dump(mode="json", exclude_defaults=True), sort_keys=True, ensure_ascii=False)
+    seq, prior = head(db)
+    made = digest(seq + 1, text, prior)
+    db.execute("INSERT INTO decisions (seq, entry, prior, hash) VALUES (?, ?, ?, ?)", (seq + 1, text, prior, made))
+    return Kept(seq + 1, entry, made)
 
 
 class writing:

@@ -37,6 +37,7 @@ async function undo(id) {
 
 for (const menu of document.querySelectorAll("details.menu")) {
   menu.addEventListener("toggle", () => { if (menu.open) for (const other of document.querySelectorAll("details.menu[open]")) if (other !== menu) other.open = false; });
+  menu.addEventListener("click", (event) => { if (event.target.closest(".menu-list a")) menu.open = false; });
   menu.addEventListener("keydown", (event) => { if (event.key === "Escape") { menu.open = false; menu.querySelector("summary").focus(); } });
 }
 document.addEventListener("click", (event) => { for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false; });

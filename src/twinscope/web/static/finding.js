@@ -11,12 +11,12 @@ function begin() {
   document.title = page.dataset.title;
   document.getElementById("crumb-number").textContent = `Finding ${page.dataset.number}`;
   const wanted = recall("mode", "side");
-  if (wanted !== "side" && page.querySelector(`[data-mode="${wanted}"]`)) shown.view.setMode(wanted);
+  if (wanted !== "side" && page.querySelector(`button[data-mode="${wanted}"]`)) shown.view.setMode(wanted);
   page.querySelector("#decide").addEventListener("submit", decide);
   page.querySelector("#control").addEventListener("change", control);
   page.querySelector("#note-form").addEventListener("submit", note);
   page.querySelector("#undo").addEventListener("submit", (event) => { event.preventDefault(); undo(); });
-  page.querySelector("#viewer").addEventListener("click", (event) => { const mode = event.target.closest("[data-mode]"); if (mode) remember("mode", mode.dataset.mode); });
+  page.querySelector("#viewer").addEventListener("click", (event) => { const mode = event.target.closest("button[data-mode]"); if (mode) remember("mode", mode.dataset.mode); });
   page.addEventListener("click", (event) => {
     const larger = event.target.closest(".enlarge");
     if (larger) larger.setAttribute("aria-pressed", String(larger.closest(".where").classList.toggle("large")));
@@ -62,22 +62,22 @@ async function turnTo(address, push = true) {
 addEventListener("popstate", () => turnTo(location.pathname, false));
 
 // ---- deciding --------------------------------------------------------------------------------------------------------
-async function send(url, body) {
+let sending = Promise.resolve(); // one after the other, in the order of the keys
+function send(url, body) {
   const { page } = shown;
-  try {
-    const told = await ask(url, body);
-    if (shown.page !== page) return told;
-    for (const button of page.querySelectorAll(".choices button")) button.setAttribute("aria-pressed", String(button.value === told.decision));
-    page.querySelector("#control").value = told.control || "";
-    page.querySelector("#history").innerHTML = told.history; // made by the desk's own template, escaped there
-    page.querySelector("#done").textContent = told.says;
-    page.classList.add("just-done");
-    setTimeout(() => page.classList.remove("just-done"), 900);
-    return told;
-  } catch (error) {
-    page.querySelector("#done").textContent = error.message;
-    return null;
-  }
+  const sent = sending.then(() => ask(url, body)).then((told) => put(page, told), (error) => { page.querySelector("#done").textContent = error.message; return null; });
+  sending = sent;
+  return sent;
+}
+
+function put(page, told) {
+  for (const button of page.querySelectorAll(".choices button")) button.setAttribute("aria-pressed", String(button.value === told.decision));
+  page.querySelector("#control").value = told.control || "";
+  page.querySelector("#history").replaceChildren(...new DOMParser().parseFromString(told.history, "text/html").body.childNodes);
+  page.querySelector("#done").textContent = told.says;
+  page.classList.add("just-done");
+  setTimeout(() => page.classList.remove("just-done"), 900);
+  return told;
 }
 
 function decided(decision) {
@@ -105,14 +105,13 @@ async function note(event) {
   if (await send(`${shown.page.dataset.base}/note`, body)) { area.value = ""; area.blur(); }
 }
 
-async function undo() {
-  const told = await send(`${shown.page.dataset.base}/undo`, new FormData());
-  if (told && told.elsewhere) shown.page.querySelector("#done").textContent = told.says;
+function undo() {
+  send(`${shown.page.dataset.base}/undo`, new FormData());
 }
 
 // ---- keys ------------------------------------------------------------------------------------------------------------
 const DECISIONS = ["same", "not", "benign", "unclear"];
-const mode = (name) => () => { shown.view.toggleMode(name); remember("mode", shown.page.querySelector('[data-mode][aria-pressed="true"]').dataset.mode); };
+const mode = (name) => () => { shown.view.toggleMode(name); remember("mode", shown.page.querySelector('button[data-mode][aria-pressed="true"]').dataset.mode); };
 const arrow = (dx, dy) => (event) => {
   if (event.shiftKey) { shown.view.pan(0.15 * dx, 0.15 * dy); return true; }
   return dx !== 0 && shown.view.nudge(dx);

@@ -111,7 +111,7 @@ export function viewer(box, base) {
     panes.dataset.count = String(shown.length);
     size();
     for (const one of shown) apply(one);
-    for (const button of box.querySelectorAll("[data-mode]")) button.setAttribute("aria-pressed", String(button.dataset.mode === state.mode));
+    for (const button of box.querySelectorAll("button[data-mode]")) button.setAttribute("aria-pressed", String(button.dataset.mode === state.mode));
     box.classList.toggle("no-outlines", !state.outlines);
   }
 
