@@ -252,12 +252,10 @@ def main() -> int:
     given.output.parent.mkdir(parents=True, exist_ok=True)
     given.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for name, row in {"/health": result["health"], **result["clicks"]}.items():
-        print(
-            f"{name:8} n {row['n']:5}  median {row['p50_ms']:7} ms  p95 {row['p95_ms']:7} ms  most {row['most_ms']:7} ms"
-        )
-    print(
-        f"{result['uploads_kept']} uploads of {UPLOAD_MB} MB and {result['entries_kept']} entries; lost: {result['lost']}"
-    )
+        times = f"median {row['p50_ms']:7} ms  p95 {row['p95_ms']:7} ms  most {row['most_ms']:7} ms"
+        print(f"{name:8} n {row['n']:5}  {times}")
+    kept = f"{result['uploads_kept']} uploads of {UPLOAD_MB} MB and {result['entries_kept']} entries"
+    print(f"{kept}; lost: {result['lost'] or 'nothing'}; refused: {result['refused'] or 'nothing'}")
     return int(bool(result["lost"] or result["refused"]) or result["health"]["p95_ms"] > LIMITS_MS["health"])
 
 
