@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from twinscope import __version__
 from twinscope.errors import TwinscopeError
-from twinscope.web import access, api, callbacks, cases, desk, events, export, intake, jobs, panels, uploads
+from twinscope.web import access, api, callbacks, cases, desk, events, export, intake, jobs, page, panels, uploads
 from twinscope.web.options import Options
 
 __all__ = ["Options", "create"]
@@ -61,6 +61,7 @@ def create(folder: Path, options: Options) -> FastAPI:
 @asynccontextmanager
 async def _alive(app: FastAPI) -> AsyncIterator[None]:
     uploads.clear(app.state.folder)
+    await run_in_threadpool(page.warm)
     app.state.jobs.start()
     try:
         yield
