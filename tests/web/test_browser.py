@@ -340,6 +340,15 @@ def test_every_control_of_a_finding_is_reached_by_tab(page: Any, desk: Served) -
     assert wanted <= reached
 
 
+def test_why_the_metric_says_so_is_told_when_it_is_asked_for(page: Any, desk: Served) -> None:
+    _first(page, desk)
+    assert page.locator("#why svg.pic").count() == 0
+    page.keyboard.press("w")
+    page.wait_for_selector("#why .quiet:not(:has-text('moment'))")
+    ids = page.evaluate("Array.from(document.querySelectorAll('[id]'), (n) => n.id)")
+    assert len(ids) == len(set(ids))
+
+
 def test_what_is_typed_into_a_note_does_nothing_else(page: Any, desk: Served, folder: Path) -> None:
     _first(page, desk)
     before = len(_entries(folder))

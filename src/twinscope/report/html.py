@@ -67,8 +67,9 @@ class _Pool:
     With `link` the pictures of the case are not encoded: the page is told where they are, in full.
     """
 
-    def __init__(self, case: Path, shares: dict[str, int], link: Link | None = None) -> None:
+    def __init__(self, case: Path, shares: dict[str, int], link: Link | None = None, prefix: str = "px") -> None:
         self.case = case
+        self.prefix = prefix
         self.shares = shares
         self.link = link
         self.items: dict[str, dict[str, Any]] = {}
@@ -101,7 +102,8 @@ class _Pool:
     def add(self, key: str, uri: str, size: tuple[float, float], image: Image | None = None) -> str:
         """Add a picture of `size` (height, width) and return its id; the contrast of `image` can be stretched."""
         if key not in self.items:
-            item = {"id": f"px{len(self.items) + 1}", "uri": uri, "height": size[0], "width": size[1], "stretch": None}
+            name = f"{self.prefix}{len(self.items) + 1}"
+            item = {"id": name, "uri": uri, "height": size[0], "width": size[1], "stretch": None}
             self.items[key] = item if image is None else {**item, "stretch": pictures.stretch(image)}
         return str(self.items[key]["id"])
 
@@ -191,11 +193,14 @@ def one(screening: Screening, case: Path, finding: Finding, link: Link) -> tuple
 
 
 def explained(screening: Screening, case: Path, finding: Finding) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a finding with why its panels lie as far apart as they do, and the pictures that this needs."""
+    """Return a finding with why its panels lie as far apart as they do, and the pictures that this needs.
+
+    For a part of a page that shows the finding already: no picture here has an id that is taken there.
+    """
     alone = screening.model_copy(update={"findings": (finding,)})
-    pool = _Pool(case, _shares(alone))
+    pool = _Pool(case, _shares(alone), prefix="why")
     told = _findings(alone, words.panel_names(screening), pool)
-    _explain(screening.model_copy(update={"findings": (finding,)}), told, pool)
+    _explain(alone, told, pool)
     return told[0], pool.items
 
 

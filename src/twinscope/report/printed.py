@@ -179,7 +179,8 @@ def _pictures(finding: Finding, shown: list[Panel], case: Path) -> Table | None:
     there = [panel for panel in shown if (case / "panels" / f"{panel.id}.png").is_file()]
     if len(there) < 2:
         return None
-    cells = comparison.cells(there, finding if finding.changes else finding.model_copy(update={"heatmap_b": None}), case)
+    told = finding if finding.changes else finding.model_copy(update={"heatmap_b": None})  # nothing is seen on it
+    cells = comparison.cells(there, told, case)
     gap = 4 * mm
     across = ROOM / len(cells) - gap
     row = []
@@ -189,7 +190,8 @@ def _pictures(finding: Finding, shown: list[Panel], case: Path) -> Table | None:
     labels = ["a", "b", "what differs, in the frame of b; yellow differs"][: len(cells)]
     rows = [row, [_text(label, 8, soft=True) for label in labels]]
     pad = [(side, (0, 0), (-1, -1), 0) for side in ("LEFTPADDING", "TOPPADDING", "BOTTOMPADDING")]
-    return Table(rows, [across + gap] * len(cells), style=[("VALIGN", (0, 0), (-1, 0), "MIDDLE"), ("VALIGN", (0, 1), (-1, 1), "TOP"), *pad])
+    places = [("VALIGN", (0, 0), (-1, 0), "MIDDLE"), ("VALIGN", (0, 1), (-1, 1), "TOP")]
+    return Table(rows, [across + gap] * len(cells), style=[*places, *pad])
 
 
 def _jpeg(image: Image.Image) -> io.BytesIO:

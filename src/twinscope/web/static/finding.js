@@ -23,6 +23,7 @@ function begin() {
     const turn = event.target.closest(".turn a");
     if (turn && !event.ctrlKey && !event.metaKey && !event.shiftKey) { event.preventDefault(); turnTo(turn.getAttribute("href")); }
   });
+  page.querySelector("#why").addEventListener("toggle", because);
   const area = page.querySelector("#note");
   area.addEventListener("keydown", (event) => {
     if (event.key === "Escape") area.blur();
@@ -109,6 +110,25 @@ function undo() {
   send(`${shown.page.dataset.base}/undo`, new FormData());
 }
 
+// ---- why -------------------------------------------------------------------------------------------------------------
+async function because(event) {
+  const part = event.target;
+  if (!part.open || part.dataset.told) return;
+  part.dataset.told = "1";
+  const home = part.querySelector("div");
+  try {
+    const answer = await fetch(part.dataset.from);
+    if (!answer.ok) throw new Error();
+    const told = new DOMParser().parseFromString(await answer.text(), "text/html").body.firstElementChild;
+    const inner = told.querySelector("details"); // it is open already, in this one
+    if (inner) { inner.querySelector("summary").remove(); inner.replaceWith(...inner.childNodes); }
+    home.replaceChildren(told);
+  } catch {
+    delete part.dataset.told;
+    home.textContent = "The explanation could not be had.";
+  }
+}
+
 // ---- keys ------------------------------------------------------------------------------------------------------------
 const DECISIONS = ["same", "not", "benign", "unclear"];
 const mode = (name) => () => { shown.view.toggleMode(name); remember("mode", shown.page.querySelector('button[data-mode][aria-pressed="true"]').dataset.mode); };
@@ -122,6 +142,7 @@ onKeys({
   n: () => shown.page.querySelector("#note").focus(), u: undo,
   p: () => { shown.view.setMode("side"); remember("mode", "side"); },
   b: () => shown.view.blink(), s: mode("slider"), o: mode("opacity"), d: mode("difference"), h: mode("heat"), m: mode("points"),
+  w: () => { const part = shown.page.querySelector("#why"); part.open = !part.open; if (part.open) part.scrollIntoView({ block: "nearest" }); },
   l: () => shown.view.toggle("link"), x: () => shown.view.toggle("outlines"), c: () => shown.view.act("tone"),
   "+": () => shown.view.act("in"), "=": () => shown.view.act("in"), "-": () => shown.view.act("out"), 0: () => shown.view.act("whole"), z: () => shown.view.act("region"),
   ArrowLeft: arrow(-1, 0), ArrowRight: arrow(1, 0), ArrowUp: arrow(0, -1), ArrowDown: arrow(0, 1),
