@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from twinscope.settings import Desk
     from twinscope.web.options import Options
 
+EVERYWHERE = ("0.0.0.0", "::")
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -110,9 +111,7 @@ def serve(
             library=library,
             settings=chosen,
             desk=desk,
-            hosts=tuple(
-                dict.fromkeys([*(name.lower() for name in host_name or ()), "127.0.0.1", "localhost", "[::1]"])
-            ),
+            hosts=_hosts(host, host_name),
             address=_address(host, bound, host_name, proxy),
             callbacks=tuple(one.lower() for one in callback or ()),
             users=users,
@@ -144,6 +143,13 @@ def _address(host: str, port: int, names: list[str] | None, proxy: str | None) -
         return f"https://{names[0].lower()}"
     name = names[0].lower() if names else f"[{host}]" if ":" in host else host
     return f"http://{name}:{port}"
+
+
+def _hosts(host: str, names: list[str] | None) -> tuple[str, ...]:
+    """Return the names under which the desk answers."""
+    own = f"[{host}]" if ":" in host else host
+    known = [*(names or ()), *([] if host in EVERYWHERE else [own]), "127.0.0.1", "localhost", "[::1]"]
+    return tuple(dict.fromkeys(name.lower() for name in known))
 
 
 def _shows() -> bool:

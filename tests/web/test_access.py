@@ -369,6 +369,21 @@ def test_an_unknown_name_takes_a_hash_as_a_known_one_does(people: Path, monkeypa
     assert hashed == [olga.password, kept]
 
 
+def test_every_sign_in_hashes_once(team: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str | None] = []
+    real = users.check
+    client = knock(team)
+
+    def check(person: users.Person | None, password: str) -> bool:
+        checked.append(person.name if person else None)
+        return real(person, password)
+
+    monkeypatch.setattr(users, "check", check)
+    for name in ("olga", "nobody", "", "x" * 500):
+        client.post("/login", data={"name": name, "password": "wrong"})
+    assert checked == ["olga", None, None, None]
+
+
 def test_wrong_passwords_wait_by_name_and_by_address(tmp_path: Path, people: Path) -> None:
     app = open_desk(tmp_path / "cases", users=people, desk=QUICK.model_copy(update={"tries": 3, "tries_s": 600.0}))
     client = knock(app)

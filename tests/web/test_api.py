@@ -42,7 +42,6 @@ def screened(app: FastAPI) -> cases.Case:
     case = make_case(app.state.folder)
     folder = app.state.folder / case.id
     (folder / "screening.json").write_text(SCREENING.model_dump_json())
-    (folder / "report.html").write_text("<!doctype html>the report")
     with cases.connected(app.state.folder) as db:
         cases.finish(db, cases.enqueue(db, case.id, "screen", {}, "running"), "done")
         ledger.append(db, ledger.Entry(case_id=case.id, act="note", who="olga", at="now", note="“seen”"))
@@ -90,7 +89,30 @@ def test_a_result_is_the_screening_with_the_decisions(desk: FastAPI) -> None:
     ]
     report = client.get(f"/api/v1/cases/{case.id}/report")
     assert report.text.startswith("<!doctype html>")
+    assert report.headers["content-type"] == "text/html; charset=utf-8"
     assert "attachment" in report.headers["content-disposition"]
+
+
+def test_the_state_of_a_case_is_that_of_its_screening(desk: FastAPI) -> None:
+    case = screened(desk)
+    client = program(desk)
+    with cases.connected(desk.state.folder) as db:
+        cases.enqueue(db, case.id, "pair", {"a": "x", "b": "y"})
+        assert client.get(f"/api/v1/cases/{case.id}").json()["state"] == "done"
+        assert client.get(f"/api/v1/cases/{case.id}/result").status_code == 200
+        cases.enqueue(db, case.id, "screen", {})
+    told = client.get(f"/api/v1/cases/{case.id}").json()
+    assert (told["state"], told["counts"]["findings"]) == ("queued", None)
+
+
+def test_a_count_is_of_the_newest_screening(desk: FastAPI) -> None:
+    case = screened(desk)
+    path = desk.state.folder / case.id / "screening.json"
+    for findings in ([], [1], [1, 2]):
+        path.with_name("new").write_text(json.dumps({"findings": findings}))
+        path.with_name("new").replace(path)
+        for _ in range(2):
+            assert program(desk).get("/api/v1/cases").json()[0]["counts"]["findings"] == len(findings)
 
 
 def test_a_screening_of_another_version_is_told(desk: FastAPI) -> None:

@@ -220,6 +220,15 @@ def test_addresses() -> None:
     assert serving._address("127.0.0.1", 80, ["Desk.example"], "10.0.0.1") == "https://desk.example"
 
 
+def test_the_names_under_which_a_desk_answers() -> None:
+    local = ("127.0.0.1", "localhost", "[::1]")
+    assert serving._hosts("127.0.0.1", None) == local
+    assert serving._hosts("0.0.0.0", ["Desk.example"]) == ("desk.example", *local)
+    assert serving._hosts("192.0.2.7", None) == ("192.0.2.7", *local)
+    assert serving._hosts("2001:db8::1", None) == ("[2001:db8::1]", *local)
+    assert serving._hosts("::", None) == local
+
+
 def test_the_home_of_the_cases_is_told_and_made(tmp_path: Path) -> None:
     code = "from twinscope.cli import main; main()"
     environment = {**os.environ, "HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import Field, ValidationError
 
 from twinscope.errors import UsageError
 from twinscope.types import Record, Screening
-from twinscope.web import callbacks, cases, events, intake, ledger, uploads
+from twinscope.web import callbacks, cases, events, export, intake, ledger, uploads
 from twinscope.web.access import Known, Owned, Seen
 from twinscope.web.ledger import Entry
 
@@ -146,7 +147,7 @@ async def create(request: Request, response: Response, user: Known) -> Made:
             except UsageError as error:
                 raise HTTPException(422, str(error)) from error
         case = await run_in_threadpool(intake.begin, request, user.name, upload, callback)
-    shown = await run_in_threadpool(_shown, request, case)
+    shown = await run_in_threadpool(_show, request, case)
     response.headers["Location"] = f"/api/v1/cases/{case.id}"
     key = callbacks.signing_key(state.folder, case.id) if callback else ""
     return Made(**dict(shown), callback_key=key)
@@ -156,20 +157,19 @@ async def create(request: Request, response: Response, user: Known) -> Made:
 def listing(request: Request, user: Known) -> list[Shown]:
     """List the cases that the caller may see, the newest first."""
     with cases.connected(request.app.state.folder) as db:
-        found = cases.visible(db, user.name, user.admin)
-    return [_shown(request, case) for case in found]
+        return [_shown(request, case, db) for case in cases.visible(db, user.name, user.admin)]
 
 
 @router.get("/cases/{case_id}", responses=_no(404))
 def show(request: Request, case_id: Id, case: Seen) -> Shown:
     """Show a case: its state, how far it is, how many findings."""
-    return _shown(request, case)
+    return _show(request, case)
 
 
 @router.get("/cases/{case_id}/result", responses=_no(404, 409))
 def result(request: Request, case_id: Id, case: Seen) -> Result:
     """Return what was found in a case, and what was decided. 409 before its screening has ended."""
-    shown = _shown(request, case)
+    shown = _show(request, case)
     path = request.app.state.folder / case.id / "screening.json"
     if shown.state != "done" or not path.is_file():
         raise HTTPException(409, f"the case has no result; its state is {shown.state}")
@@ -185,23 +185,22 @@ def result(request: Request, case_id: Id, case: Seen) -> Result:
 
 @router.get(
     "/cases/{case_id}/report",
-    response_class=FileResponse,
+    response_class=HTMLResponse,
     responses={200: {"description": "The report, one HTML file.", "content": {"text/html": {}}}, **_no(404, 409)},
 )
 def report(request: Request, case_id: Id, case: Seen) -> Response:
-    """Return the report of a case, one HTML file that holds all it needs. 409 before its screening has ended."""
-    shown = _shown(request, case)
-    path = request.app.state.folder / case.id / "report.html"
-    if shown.state != "done" or not path.is_file():
+    """Return the report of a case with what was decided: one HTML file. 409 before its screening has ended."""
+    shown = _show(request, case)
+    if shown.state != "done" or shown.counts.findings is None:
         raise HTTPException(409, f"the case has no report; its state is {shown.state}")
-    return FileResponse(path, media_type="text/html", filename=f"{case.id}.html")
+    return export.as_html(request, case)
 
 
 @router.post("/cases/{case_id}/cancel", responses=_no(403, 404))
 def cancel(request: Request, case_id: Id, case: Seen) -> Shown:
     """End the screening of a case; what it has finished is kept."""
     request.app.state.jobs.cancel(case.id)
-    return _shown(request, case)
+    return _show(request, case)
 
 
 @router.delete("/cases/{case_id}", status_code=204, responses=_no(403, 404))
@@ -210,16 +209,21 @@ def remove(request: Request, case_id: Id, case: Owned) -> None:
     intake.take_out(request, case)
 
 
-def _shown(request: Request, case: cases.Case) -> Shown:
-    folder = request.app.state.folder
-    with cases.connected(folder) as db:
-        job = cases.latest_job(db, case.id)
-        counts = Counts(
-            files=len(cases.files(db, case.id)),
-            findings=events.count(folder, case.id) if job is not None and job.state == "done" else None,
-            entries=len(ledger.entries(db, case.id)),
-        )
-        place = cases.place(db, job.id) if job is not None and job.state == "queued" else 0
+def _show(request: Request, case: cases.Case) -> Shown:
+    with cases.connected(request.app.state.folder) as db:
+        return _shown(request, case, db)
+
+
+def _shown(request: Request, case: cases.Case, db: sqlite3.Connection) -> Shown:
+    """Return a case as it is told; its state is that of its newest screening, whatever else is done in it."""
+    job = cases.latest_job(db, case.id, "screen")
+    done = job is not None and job.state == "done"
+    counts = Counts(
+        files=len(cases.files(db, case.id)),
+        findings=events.count(request.app.state.folder, case.id) if done else None,
+        entries=len(ledger.entries(db, case.id)),
+    )
+    place = cases.place(db, job.id) if job is not None and job.state == "queued" else 0
     running = job is not None and job.state == "running"
     return Shown(
         id=case.id,

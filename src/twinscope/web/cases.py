@@ -261,9 +261,12 @@ def job(db: sqlite3.Connection, number: int) -> Job | None:
     return _job(row) if row else None
 
 
-def latest_job(db: sqlite3.Connection, case_id: str) -> Job | None:
-    """Return the newest job of a case."""
-    row = db.execute("SELECT * FROM jobs WHERE case_id = ? ORDER BY id DESC LIMIT 1", (case_id,)).fetchone()
+def latest_job(db: sqlite3.Connection, case_id: str, kind: JobKind | None = None) -> Job | None:
+    """Return the newest job of a case, of any kind by default."""
+    row = db.execute(
+        "SELECT * FROM jobs WHERE case_id = ? AND (? IS NULL OR kind = ?) ORDER BY id DESC LIMIT 1",
+        (case_id, kind, kind),
+    ).fetchone()
     return _job(row) if row else None
 
 

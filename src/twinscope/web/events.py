@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,7 +126,14 @@ def _is_told(job: Job, known: dict[str, Job] | None, alone: bool) -> bool:
 
 def count(folder: Path, case_id: str) -> int | None:
     """Return how many findings the screening of a case has, None where there is none that can be read."""
+    path = folder / case_id / "screening.json"
     try:
-        return len(json.loads((folder / case_id / "screening.json").read_text(encoding="utf-8"))["findings"])
+        stat = path.stat()
+        return _count(path, stat.st_ino, stat.st_mtime_ns)
     except (OSError, ValueError, KeyError):
         return None
+
+
+@lru_cache(4096)
+def _count(path: Path, *version: int) -> int:
+    return len(json.loads(path.read_text(encoding="utf-8"))["findings"])

@@ -107,8 +107,8 @@ def begin(request: Request, owner: str, upload: Upload, callback: str) -> cases.
 
 def queue(db: sqlite3.Connection, case_id: str) -> None:
     """Queue the screening of a case, unless one waits there already."""
-    latest = cases.latest_job(db, case_id)
-    if latest is None or (latest.state, latest.kind) != ("queued", "screen"):
+    latest = cases.latest_job(db, case_id, "screen")
+    if latest is None or latest.state != "queued":
         cases.enqueue(db, case_id, "screen", {})
 
 
