@@ -30,6 +30,42 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 FolderArgument = Annotated[
     Path | None, typer.Argument(metavar="CASES", help="Folder of the cases; ~/twinscope-cases if none is named.")
 ]
+PortOption = Annotated[
+    int | None, typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 8765 by default, 0: any free.")
+]
+HostOption = Annotated[
+    str, typer.Option("--host", metavar="ADDRESS", help="Address to listen at; another one needs --users.")
+]
+UsersOption = Annotated[
+    Path | None, typer.Option("--users", metavar="FILE", help="For a team: who may sign in; see `twinscope users`.")
+]
+HostNameOption = Annotated[
+    list[str] | None,
+    typer.Option("--host-name", metavar="NAME", help="A name by which browsers reach it. May be repeated."),
+]
+ProxyOption = Annotated[
+    str | None,
+    typer.Option("--proxy", metavar="ADDRESS", help="Stand behind a proxy at this address, which speaks TLS."),
+]
+LibraryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--library", metavar="DIR", envvar="TWINSCOPE_LIBRARY", help="Look in a library of earlier panels, too."
+    ),
+]
+CallbackOption = Annotated[
+    list[str] | None,
+    typer.Option("--callback", metavar="HOST", help="A host that may be told of results. May be repeated."),
+]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", metavar="N", min=1, help="Screenings that run at a time; 1 by default.")
+]
+UploadOption = Annotated[
+    int | None, typer.Option("--upload-mb", metavar="MB", min=1, help="Size of an upload, at most; 200 by default.")
+]
+OpenOption = Annotated[
+    bool | None, typer.Option("--open/--no-open", help="Open a browser; by default where there is a display.")
+]
 
 
 def _home() -> Path:
@@ -38,44 +74,16 @@ def _home() -> Path:
 
 def serve(
     folder: FolderArgument = None,
-    port: Annotated[
-        int | None,
-        typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 8765 by default, 0: any free."),
-    ] = None,
-    host: Annotated[
-        str, typer.Option("--host", metavar="ADDRESS", help="Address to listen at; another one needs --users.")
-    ] = "127.0.0.1",
-    users: Annotated[
-        Path | None, typer.Option("--users", metavar="FILE", help="For a team: who may sign in; see `twinscope users`.")
-    ] = None,
-    host_name: Annotated[
-        list[str] | None,
-        typer.Option("--host-name", metavar="NAME", help="A name by which browsers reach it. May be repeated."),
-    ] = None,
-    proxy: Annotated[
-        str | None,
-        typer.Option("--proxy", metavar="ADDRESS", help="Stand behind a proxy at this address, which speaks TLS."),
-    ] = None,
-    library: Annotated[
-        str | None,
-        typer.Option(
-            "--library", metavar="DIR", envvar="TWINSCOPE_LIBRARY", help="Look in a library of earlier panels, too."
-        ),
-    ] = None,
-    callback: Annotated[
-        list[str] | None,
-        typer.Option("--callback", metavar="HOST", help="A host that may be told of results. May be repeated."),
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", metavar="N", min=1, help="Screenings that run at a time; 1 by default."),
-    ] = None,
-    upload_mb: Annotated[
-        int | None, typer.Option("--upload-mb", metavar="MB", min=1, help="Size of an upload, at most; 200 by default.")
-    ] = None,
-    open_: Annotated[
-        bool | None, typer.Option("--open/--no-open", help="Open a browser; by default where there is a display.")
-    ] = None,
+    port: PortOption = None,
+    host: HostOption = "127.0.0.1",
+    users: UsersOption = None,
+    host_name: HostNameOption = None,
+    proxy: ProxyOption = None,
+    library: LibraryOption = None,
+    callback: CallbackOption = None,
+    jobs: JobsOption = None,
+    upload_mb: UploadOption = None,
+    open_: OpenOption = None,
     settings: SettingsOption = None,
     set_: SetOption = None,
     threads: ThreadsOption = None,
@@ -90,6 +98,8 @@ def serve(
         raise UsageError(f"without --users the desk listens at 127.0.0.1 alone, not at {host}; see docs/serve.md")
     if proxy is not None and not host_name:
         raise UsageError("behind a proxy the desk must know its name; give it with --host-name")
+    if host not in LOCAL and proxy is None:
+        say("passwords and manuscripts travel unencrypted; put a proxy that speaks TLS before it, see docs/serve.md")
     place = folder or _home()
     desk = _desk(port=port, jobs_at_once=jobs, upload_bytes=None if upload_mb is None else upload_mb * 2**20)
     with _listen(host, desk.port) as listening:

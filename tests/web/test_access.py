@@ -182,6 +182,11 @@ def test_every_answer_has_the_headers(desk: FastAPI) -> None:
     assert "Traceback" not in broke.text
 
 
+def test_a_new_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
+    open_desk(tmp_path / "new" / "cases")
+    assert (tmp_path / "new" / "cases").stat().st_mode & 0o777 == 0o700
+
+
 def test_originals_are_kept_and_never_shown_by_the_browser(desk: FastAPI) -> None:
     case = make_case(desk.state.folder)
     answer = enter(desk).get(f"/cases/{case.id}/files/1")
@@ -396,6 +401,34 @@ def test_a_change_of_the_file_counts_at_once(team: FastAPI, people: Path) -> Non
     assert adam.get(f"/cases/{case.id}").status_code == 404
     users.remove(people, "adam")
     assert adam.get("/").status_code == 303
+
+
+def test_the_book_of_users_is_read_again_when_it_changes_and_not_before(
+    people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, reads = users.read, []
+    monkeypatch.setattr(users, "read", lambda path: reads.append(path) or real(path))
+    book = users.Book(people)
+    for _ in range(3):
+        assert sorted(book.read()) == ["adam", "olga", "rita"]
+    assert len(reads) == 1
+    text = people.read_text()
+    people.write_text(text.replace("rita", "rosa"))
+    assert sorted(book.read()) == ["adam", "olga", "rosa"]
+    people.chmod(0o644)
+    with pytest.raises(UsageError, match="chmod 600"):
+        book.read()
+    people.unlink()
+    with pytest.raises(UsageError, match="there is no file"):
+        book.read()
+
+
+def test_a_file_of_users_that_is_lost_lets_nobody_in(team: FastAPI, people: Path) -> None:
+    olga = enter(team, "olga")
+    people.unlink()
+    assert olga.get("/").status_code == 500
+    assert "there is no file of users" in olga.get("/api/v1/cases").json()["detail"]
+    assert olga.get("/health").status_code == 200
 
 
 def test_the_file_holds_neither_passwords_nor_keys_and_is_for_its_owner_alone(people: Path) -> None:

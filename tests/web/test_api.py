@@ -93,6 +93,13 @@ def test_a_result_is_the_screening_with_the_decisions(desk: FastAPI) -> None:
     assert "attachment" in report.headers["content-disposition"]
 
 
+def test_a_screening_of_another_version_is_told(desk: FastAPI) -> None:
+    case = screened(desk)
+    (desk.state.folder / case.id / "screening.json").write_text('{"findings": [1]}')
+    answer = program(desk).get(f"/api/v1/cases/{case.id}/result")
+    assert (answer.status_code, "another version" in answer.json()["detail"]) == (409, True)
+
+
 def test_refusals_are_one_sentence_of_json(desk: FastAPI) -> None:
     client = program(desk)
     answers = [

@@ -198,6 +198,35 @@ desks: dict[str, FastAPI] = {}
 clients: dict[str, Any] = {}
 
 
+def test_a_case_that_is_removed_while_files_come_stays_so(desk: FastAPI) -> None:
+    case = make_case(desk.state.folder)
+    client = enter(desk, **SCRIPT)
+    sent = form(('name="files"; filename="a.pdf"', b"content" * 99))[0]
+
+    def body() -> Iterator[bytes]:
+        yield sent[:50]
+        assert enter(desk).post(f"/cases/{case.id}/remove").status_code == 303
+        yield sent[50:]
+
+    assert client.post(f"/cases/{case.id}/files", content=body(), headers=HEADERS).status_code == 404
+    assert on_disk(desk) == []
+    assert not (desk.state.folder / case.id).exists()
+
+
+@pytest.mark.parametrize(
+    "name", ['a"b.pdf', "a\nb.pdf", "a\r\nX: y.pdf", "论文.pdf", "<script>.pdf", "a;b=c.pdf", "\u202efdp.exe"]
+)
+def test_an_original_keeps_its_name_and_says_no_more(desk: FastAPI, name: str) -> None:
+    case = make_case(desk.state.folder)
+    with cases.connected(desk.state.folder) as db:
+        cases.add_file(db, case.id, name, "1/paper.pdf", "0" * 64, 16)
+    answer = enter(desk).get(f"/cases/{case.id}/files/2")
+    assert answer.status_code == 200
+    said = answer.headers["content-disposition"]
+    assert re.fullmatch(r"attachment; filename(\*=utf-8''[A-Za-z0-9%._~-]+|=\"[^\"\r\n]+\")", said)
+    assert "x" not in {key.lower() for key in answer.headers}
+
+
 def test_a_form_elsewhere_is_small(desk: FastAPI) -> None:
     case = make_case(desk.state.folder)
     client = enter(desk, **SCRIPT)

@@ -54,8 +54,9 @@ class User(Record):
 
 
 class Door(NamedTuple):
-    """What is kept in memory about those who come in."""
+    """What is kept in memory about those who come in; no book of users where there is one user."""
 
+    book: users.Book | None
     sessions: Sessions
     names: Tries
     addresses: Tries
@@ -64,10 +65,12 @@ class Door(NamedTuple):
 def door(options: Options) -> Door:
     """Return the door of a desk, without anybody inside."""
     desk = options.desk
-    if options.users is not None:
-        users.read(options.users)
+    book = None if options.users is None else users.Book(options.users)
+    if book is not None:
+        book.read()
         users.check(None, "")  # so that the first unknown name takes no longer than any other
     return Door(
+        book,
         Sessions(desk.session_s, desk.session_most_s),
         Tries(desk.tries, desk.tries_s),
         Tries(2 * desk.tries, desk.tries_s),
@@ -172,25 +175,26 @@ def wants_json(request: Request) -> bool:
 
 def who(request: Request, used: bool = True) -> User | None:
     """Return who sends a request, None where that is not known. used: the session counts as used by it."""
-    options: Options = request.app.state.options
+    door: Door = request.app.state.door
     if request.url.path.startswith("/api/") and bearer(request):
-        return _of_key(options, bearer(request))
-    session = request.app.state.door.sessions.find(request.cookies.get(cookie(request), ""), used)
+        return _of_key(request, bearer(request))
+    session = door.sessions.find(request.cookies.get(cookie(request), ""), used)
     if session is None:
         return None
-    if options.users is None:
+    if door.book is None:
         return User(name=system_user(), role="admin")
-    person = users.read(options.users).get(session.name)
+    person = door.book.read().get(session.name)
     if person is None or session.stamp != users.key_hash(person.password):  # who was removed or has a new password
         return None
     return User(name=person.name, role=person.role)
 
 
-def _of_key(options: Options, key: str) -> User | None:
-    if options.users is None:
-        right = secrets.compare_digest(key.encode(), options.token.encode())
+def _of_key(request: Request, key: str) -> User | None:
+    book = request.app.state.door.book
+    if book is None:
+        right = secrets.compare_digest(key.encode(), request.app.state.options.token.encode())
         return User(name=system_user(), role="admin") if right else None
-    person = users.of_key(users.read(options.users), key)
+    person = users.of_key(book.read(), key)
     return None if person is None else User(name=person.name, role=person.role)
 
 
@@ -293,18 +297,18 @@ def login(
     door: Door = request.app.state.door
     address = request.client.host if request.client else ""
     place, name = local(next), name[:100]
-    wait_s = door.addresses.take(address) or (door.names.take(name) if options.users else 0.0)
+    wait_s = door.addresses.take(address) or (door.names.take(name) if door.book else 0.0)
     if wait_s:
         minutes = max(1, round(wait_s / 60))
         answer = _form(request, 429, place, f"There were too many wrong tries; the next may come in {minutes} min.")
         answer.headers["Retry-After"] = str(int(wait_s) + 1)
         return answer
-    if options.users is None:
+    if door.book is None:
         if not secrets.compare_digest(token.strip().encode(), options.token.encode()):
             return _form(request, 403, place, "That is not the token of this desk.")
         door.addresses.forget(address, 1)
         return _welcome(request, place, system_user(), "")
-    person = users.read(options.users).get(name)
+    person = door.book.read().get(name)
     with door.names.few:
         right = users.check(person, password)
     if not right or person is None:

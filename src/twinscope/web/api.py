@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, HTTPException, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from twinscope.errors import UsageError
 from twinscope.types import Record, Screening
@@ -175,7 +175,10 @@ def result(request: Request, case_id: Id, case: Seen) -> Result:
         raise HTTPException(409, f"the case has no result; its state is {shown.state}")
     with cases.connected(request.app.state.folder) as db:
         kept = ledger.entries(db, case.id)
-    screening = Screening.model_validate_json(path.read_text(encoding="utf-8"))
+    try:
+        screening = Screening.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise HTTPException(409, "the case was screened by another version of twinscope; screen it again") from error
     decisions = tuple(Numbered(seq=one.seq, hash=one.hash, entry=one.entry) for one in kept)
     return Result(case=shown, screening=screening, decisions=decisions)
 

@@ -16,7 +16,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from twinscope import __version__
-from twinscope.errors import TwinscopeError
+from twinscope.errors import TwinscopeError, UsageError
 from twinscope.web import access, api, callbacks, cases, desk, events, export, intake, jobs, page, panels, uploads
 from twinscope.web.options import Options
 
@@ -26,6 +26,8 @@ __all__ = ["Options", "create"]
 def create(folder: Path, options: Options) -> FastAPI:
     """Return the desk of a folder of cases. Raises UsageError where the folder or the file of users cannot be used."""
     folder = folder.resolve()
+    if not folder.exists():
+        _make(folder)
     with cases.connected(folder) as db:
         cases.register(db, folder, "" if options.users else access.system_user())
     app = FastAPI(
@@ -56,6 +58,14 @@ def create(folder: Path, options: Options) -> FastAPI:
     # around the error pages, too, which stand outside of all middleware that can be added
     app.middleware_stack = access.Gate(app.build_middleware_stack(), options)
     return app
+
+
+def _make(folder: Path) -> None:
+    """Make the folder of a desk: manuscripts are for nobody else on the machine."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the desk's folder {folder} cannot be made ({error.strerror}); name another one") from error
 
 
 @asynccontextmanager

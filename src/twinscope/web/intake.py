@@ -115,7 +115,7 @@ def queue(db: sqlite3.Connection, case_id: str) -> None:
 def take_out(request: Request, case: cases.Case) -> None:
     """Remove a case, when its processes are gone."""
     request.app.state.jobs.cancel(case.id)
-    with cases.connected(request.app.state.folder) as db:
+    with request.app.state.filing, cases.connected(request.app.state.folder) as db:
         cases.remove(db, request.app.state.folder, case.id)
 
 
@@ -129,8 +129,10 @@ def _take(request: Request, case: cases.Case, upload: Upload) -> None:
     """Move the files of an upload into a case and queue its screening."""
     folder: Path = request.app.state.folder
     place = folder / case.id / cases.UPLOADS
-    place.mkdir(parents=True, exist_ok=True)
     with request.app.state.filing, cases.connected(folder) as db:
+        if cases.get(db, case.id) is None:  # removed while the files came
+            raise HTTPException(404, "there is no such case")
+        place.mkdir(parents=True, exist_ok=True)
         last = max((file.number for file in cases.files(db, case.id)), default=0)
         for number, file in enumerate(upload.files, last + 1):
             stored = f"{number}/{uploads.safe(file.name)}"  # pages then show it by its own name

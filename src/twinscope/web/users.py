@@ -54,6 +54,26 @@ class People(Record):
     users: tuple[Person, ...] = ()
 
 
+class Book:
+    """The users of a file, read again when it changes; for many threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen: tuple[int, ...] = ()
+        self._held: dict[str, Person] = {}
+
+    def read(self) -> dict[str, Person]:
+        """Return the users by name, as `read` does."""
+        try:
+            now = self.path.stat()
+        except OSError:
+            return read(self.path)
+        seen = (now.st_ino, now.st_mtime_ns, now.st_ctime_ns, now.st_size)
+        if seen != self._seen:
+            self._held, self._seen = read(self.path), seen
+        return self._held
+
+
 def read(path: Path) -> dict[str, Person]:
     """Return the users of a file by name. Raises UsageError where it cannot be used, or others may read it."""
     try:
