@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -20,28 +20,8 @@ from twinscope.pixels import Image
 from twinscope.report import edits, overlay, pictures, why, words
 from twinscope.report.groups import groups, ordered
 from twinscope.report.page import environment
+from twinscope.report.said import Decided
 from twinscope.types import PICTURE_KINDS, Box, Figure, Finding, Page, Panel, Screening
-
-
-class Said(NamedTuple):
-    """What a person has said about a finding: a decision in words ("" for a note), the note, who, when, its number."""
-
-    decision: str
-    note: str
-    who: str
-    at: str
-    seq: int
-
-
-class Decided(NamedTuple):
-    """What people have said about the findings of a screening, by finding id, the last decision last.
-
-    `record` says where in the desk's record this stands: the number and the hash of its last entry.
-    """
-
-    said: dict[str, tuple[Said, ...]]
-    record: tuple[int, str]
-
 
 BUDGET = 23_000_000
 """Characters that all pictures of a report may take together; they share it by kind."""

@@ -22,7 +22,7 @@ from reportlab.platypus import Flowable, KeepTogether, Paragraph, SimpleDocTempl
 from reportlab.platypus import Image as Picture
 
 from twinscope.report import comparison, words
-from twinscope.report.html import Decided, Said
+from twinscope.report.said import Decided, Said
 from twinscope.types import Finding, Panel, Screening
 
 WIDTH, MARGIN = A4[0], 16 * mm

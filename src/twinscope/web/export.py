@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from twinscope.report import html, printed
-from twinscope.report.html import Decided, Said
+from twinscope.report.said import Decided, Said
 from twinscope.web import cases, ledger, page
 from twinscope.web.cases import Case
 from twinscope.web.desk import CaseIs, screened
