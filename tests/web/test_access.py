@@ -133,6 +133,36 @@ def test_no_case_is_told_of_to_who_has_no_right_to_it(team: FastAPI, accept: str
         assert enter(team, name).get(f"/api/v1/cases/{case.id}").status_code == 200
 
 
+HOSTILE = [
+    "../../desk.sqlite", "..%2f..%2fdesk.sqlite", "%2e%2e/%2e%2e/desk.sqlite", "panels/../../../desk.sqlite",
+    "panels/..%2f..%2f..%2fdesk.sqlite", "/etc/passwd", "%2fetc%2fpasswd", "..%5c..%5cdesk.sqlite", "%00", "a%00.png",
+    "../OTHER/panels/p.png", "panels/..%2f..%2fOTHER%2fpanels%2fp.png", "..%2f..%2fOTHER%2fpanels%2fp",
+    "panels/link.png", "link", "x" * 5000, "-1", "99999999999999999999999", "%f0%9f%98%80",
+]  # fmt: skip
+"""Parts of an address that lead out of a case, or to nothing."""
+
+
+def test_no_part_of_an_address_leads_out_of_a_case(team: FastAPI) -> None:
+    folder: Path = team.state.folder
+    case, other = make_case(folder), make_case(folder, owner="rita")
+    (folder / other.id / "panels").mkdir()
+    (folder / other.id / "panels" / "p.png").write_bytes(b"a secret of rita")
+    (folder / case.id / "panels").mkdir()
+    (folder / case.id / "panels" / "link.png").symlink_to(folder / other.id / "panels" / "p.png")
+    olga = enter(team, "olga")
+    tried = 0
+    for way in ways(team):
+        parts = [part for part in re.findall(r"\{[^}]*\}", way.path) if part != "{case_id}"]
+        for text in HOSTILE if parts else ():
+            path = way.path.replace("{case_id}", case.id).replace(parts[0], text.replace("OTHER", other.id))
+            answer = olga.request(way.method, re.sub(r"\{[^}]*\}", "1", path))
+            assert answer.status_code in (404, 405, 409, 422), (way, text, answer.status_code)
+            assert b"SQLite" not in answer.content, (way, text)
+            assert b"secret of rita" not in answer.content, (way, text)
+            tried += 1
+    assert tried > 100
+
+
 def test_a_case_is_shared_and_no_longer_by_its_owner(team: FastAPI) -> None:
     case = make_case(team.state.folder)
     olga, rita = enter(team, "olga"), enter(team, "rita")

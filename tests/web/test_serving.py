@@ -133,7 +133,7 @@ def test_an_interrupt_ends_the_desk_at_once_while_pages_listen(tmp_path: Path, h
         for page in pages:
             page.start()
         soon(lambda: state(client, client.get("/api/v1/cases").json()[0]["id"]) == "running")
-        time.sleep(2.2)
+        soon(lambda: len([line for line in heard if line.startswith("data: ")]) >= 3 * 2)
         processes = family(desk.process.pid)
         began = time.monotonic()
         desk.process.send_signal(how)
@@ -142,7 +142,6 @@ def test_an_interrupt_ends_the_desk_at_once_while_pages_listen(tmp_path: Path, h
         for page in pages:
             page.join(5)
         assert gone(processes)
-        assert len([line for line in heard if line.startswith("data: ")]) >= 3 * 2
         assert desk.process.stderr is not None
         assert desk.process.stderr.read().startswith("twinscope: the desk is closed; ")
 
