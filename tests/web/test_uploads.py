@@ -261,11 +261,9 @@ def test_an_upload_that_stalls_is_given_up(small: FastAPI) -> None:
     assert asyncio.run(_slowly(small, pauses())).status_code == 201
 
 
-def test_a_sender_who_goes_away_leaves_nothing(small: FastAPI) -> None:
+def _exchange(app: FastAPI, came: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Send the messages of an upload to a desk, and return those of its answer."""
     sent: list[dict[str, Any]] = []
-    came: Iterator[dict[str, Any]] = iter(
-        [{"type": "http.request", "body": BODY[:100], "more_body": True}, {"type": "http.disconnect"}]
-    )
 
     async def receive() -> dict[str, Any]:
         return next(came)
@@ -279,10 +277,28 @@ def test_a_sender_who_goes_away_leaves_nothing(small: FastAPI) -> None:
         "root_path": "", "scheme": "http", "http_version": "1.1", "client": ("127.0.0.1", 1), "server": None,
         "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
     }  # fmt: skip
-    asyncio.run(small(scope, receive, send))
+    asyncio.run(app(scope, receive, send))
+    return sent
+
+
+def test_a_sender_who_goes_away_leaves_nothing(small: FastAPI) -> None:
+    came = [{"type": "http.request", "body": BODY[:100], "more_body": True}, {"type": "http.disconnect"}]
+    _exchange(small, iter(came))
     assert on_disk(small) == []
     with cases.connected(small.state.folder) as db:
         assert cases.visible(db, "", True) == []
+
+
+@pytest.mark.parametrize(("chunks", "left"), [(25, 0), (60, 25)])
+def test_who_sends_too_much_may_finish_but_not_for_ever(small: FastAPI, chunks: int, left: int) -> None:
+    """A browser hears the answer when it has sent everything, and tells nothing where the line breaks before."""
+    parts = [BODY[: BODY.index(b"content")], *[b"x" * 100_000] * chunks]
+    came = iter([{"type": "http.request", "body": part, "more_body": True} for part in parts] + [
+        {"type": "http.request", "body": b"", "more_body": False}])  # fmt: skip
+    sent = _exchange(small, came)
+    assert sent[0]["status"] == 413
+    rest = len(list(came))
+    assert rest >= left if left else rest == 0
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(small: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
