@@ -156,6 +156,25 @@ def test_a_waiting_job_that_is_cancelled_never_begins(queue: Queue) -> None:
     assert queue.jobs.cancel(queue.job(number).case_id) == []
 
 
+def test_a_job_that_is_cancelled_while_it_begins_ends(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = jobs._begin
+    begun: list[int] = []
+
+    def begin(case: Path, log: Any) -> Any:
+        if not begun:
+            with cases.connected(queue.folder) as db:
+                cases.cancel(db, case.name)
+        process = real(case, log)
+        begun.append(process.pid)
+        return process
+
+    monkeypatch.setattr(jobs, "_begin", begin)
+    number = queue.add("slow")
+    queue.until(queue.add("quick"), "done")
+    assert queue.job(number).state == "cancelled"
+    assert not psutil.pid_exists(begun[0])
+
+
 def test_a_stop_ends_all_and_the_next_start_goes_on(queue: Queue) -> None:
     number, waiting = queue.add("slow"), queue.add("quick")
     processes = queue.family(number)
