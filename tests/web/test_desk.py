@@ -176,6 +176,15 @@ def test_only_pictures_of_the_case_are_given(desk: FastAPI, path: str) -> None:
     assert client.get(f"/cases/drawn/files-of/{path}").status_code == 404
 
 
+def test_a_picture_elsewhere_in_the_case_is_not_given(desk: FastAPI) -> None:
+    case = desk.state.folder / "drawn"
+    (case / "uploads").mkdir(exist_ok=True)
+    (case / "uploads" / "figure.png").write_bytes(next((case / "panels").glob("*.png")).read_bytes())
+    client = enter(desk)
+    assert client.get("/cases/drawn/files-of/uploads/figure.png").status_code == 404
+    assert client.get(f"/cases/drawn/files-of/panels/{next((case / 'panels').glob('*.png')).name}").status_code == 200
+
+
 def test_points_of_a_finding_lie_on_both_panels_where_its_transform_says(desk: FastAPI) -> None:
     client = enter(desk)
     data = client.get("/cases/drawn/export.json").json()
