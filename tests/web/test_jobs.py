@@ -149,6 +149,7 @@ def test_a_waiting_job_that_is_cancelled_never_begins(queue: Queue) -> None:
     slow, number = queue.add("slow"), queue.add("quick")
     queue.family(slow)
     queue.jobs.cancel(queue.job(number).case_id)
+    assert [(one.id, one.state) for one in queue.ended] == [(number, "cancelled")]
     queue.jobs.cancel(queue.job(slow).case_id)
     queue.until(queue.add("quick"), "done")
     assert queue.began(number) == []
