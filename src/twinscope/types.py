@@ -111,7 +111,8 @@ class Figure(Record):
 class Correction(Record):
     """A panel box that a person has drawn, moved or taken out, on a page of the file with this hash.
 
-    `box` is the new one, `replaces` the one that was found and is not to be told; points of the page as shown.
+    `box` is the new one, `replaces` the one that was found and is not to be told; in points of the page as shown, or,
+    of a file that is a picture, in its pixels. A picture has page 1, a TIFF as many as it holds.
     """
 
     sha256: str

@@ -62,6 +62,20 @@ def test_a_box_beside_all_rasters_is_rendered(paper: Path, tmp_path: Path) -> No
     assert pixels.read_png(tmp_path / "panels" / f"{new.id}.png").min() == 255
 
 
+def test_boxes_of_a_picture_are_in_its_pixels(tmp_path: Path) -> None:
+    sheet = np.full((200, 400), 255, np.uint8)
+    sheet[20:140, 10:170], sheet[20:140, 200:360] = papers.micrograph(1), papers.micrograph(2)
+    (tmp_path / "sheet.png").write_bytes(papers.png(sheet))
+    found = [panel.source.box_px for panel in _read(tmp_path / "sheet.png", tmp_path / "a").panels]
+    assert found == [(10, 20, 170, 140), (200, 20, 360, 140)]
+    moved, drawn = (30.0, 40.0, 150.0, 120.0), (240.0, 60.0, 320.0, 130.0)
+    file = tmp_path / "sheet.png"
+    reading = _read(file, tmp_path / "b", _of(file, box=moved, replaces=found[0]), _of(file, box=drawn))
+    assert [panel.source.box_px for panel in reading.panels] == [found[1], moved, drawn]
+    image = pixels.read_png(tmp_path / "b" / "panels" / f"{reading.panels[1].id}.png")
+    assert np.array_equal(image if image.ndim == 2 else image[..., 0], sheet[40:120, 30:150])
+
+
 def test_a_box_that_is_no_box_is_a_problem_and_nothing_is_lost(paper: Path, tmp_path: Path) -> None:
     reading = _read(paper, tmp_path, _of(paper, box=(700.0, 10.0, 800.0, 90.0)))
     assert len(reading.panels) == 2

@@ -11,6 +11,7 @@ from tests.report.conftest import cells
 
 from twinscope import pixels
 from twinscope.errors import InputError, UsageError
+from twinscope.ingest import files
 from twinscope.settings import Settings
 from twinscope.types import Correction, Figure, InputFile, Origin, Panel, Provenance, Screening
 from twinscope.web import hands, look
@@ -101,6 +102,28 @@ def test_a_pair_in_which_nothing_is_found_is_kept_as_such(case: Path) -> None:
     screening = Screening.model_validate_json((case / "screening.json").read_bytes())
     hands.tidy(case, screening.model_copy(update={"panels": screening.panels[:2]}))
     assert hands.pairs(case).nothing == ()
+
+
+def test_pictures_that_are_files_are_shown_whole(tmp_path: Path) -> None:
+    sheet = np.full((300, 500), 255, np.uint8)
+    sheet[20:260, 10:240], sheet[20:260, 260:490] = cells(1, 240, 230), cells(2, 240, 230)
+    (tmp_path / "case" / "pages").mkdir(parents=True)
+    pixels.write_png(tmp_path / "sheet.png", sheet)
+    (tmp_path / "notes.pdf").write_bytes(b"%PDF-1.4 damaged")
+    paths = [tmp_path / "sheet.png", tmp_path / "notes.pdf"]
+    screening = Screening(
+        inputs=tuple(
+            InputFile(path=path.name, sha256=files.sha256(path), kind=path.suffix[1:], status="ok") for path in paths
+        ),
+        seconds=1.0,
+        provenance=Provenance(twinscope="0.1.0", settings_sha256="0" * 64),
+    )
+    hands.show(tmp_path / "case", tmp_path / "room", paths, screening, Settings(threads=1))
+    (page,) = hands.pictures(tmp_path / "case").pages
+    assert (page.sha256, page.page, page.size_pt) == (files.sha256(paths[0]), 1, (300, 500))
+    assert page.thumbnail is not None
+    shown = pixels.decoded((tmp_path / "case" / page.thumbnail).read_bytes())
+    assert np.abs(pixels.grey(shown) * 255 - sheet).mean() < 4
 
 
 def test_a_panel_that_is_not_there_is_said(case: Path) -> None:

@@ -104,7 +104,7 @@ def case_page(request: Request, case: CaseIs, user: UserIs) -> Response:
             "began": began,
             "troubles": words.troubles(seen.screening),
             "compared": sum(panel.kind in PICTURE_KINDS for panel in seen.screening.panels),
-            "pages": [leaf(number, seen) for number in range(1, len(seen.screening.pages) + 1)],
+            "pages": [leaf(number, seen) for number in range(1, len(seen.pages) + 1)],
             "version_of": version_of(seen),
         }
     return page.render(request, "desk/case.html", user=user, **values)
@@ -146,15 +146,15 @@ def version_of(seen: Look) -> str:
 
 def leaf(number: int, seen: Look) -> dict[str, Any]:
     """Return what is shown of a page: itself, its panels' boxes, and the numbers of the findings on it."""
-    shown: Page = seen.screening.pages[number - 1]
+    shown: Page = seen.pages[number - 1]
     boxes, numbers = [], set[int]()
     for panel in seen.screening.panels:
-        source = panel.source
-        if panel.earlier or (source.sha256, source.page) != (shown.sha256, shown.page) or source.box_pt is None:
+        box = look.box(panel)
+        if box is None or not look.on_page(panel, shown):
             continue
         part_of = [one.number for one in seen.findings if panel.id in (one.finding.a, one.finding.b)]
         numbers |= set(part_of)
-        boxes.append({"panel": panel, "box": source.box_pt, "numbers": part_of, "name": seen.names[panel.id]})
+        boxes.append({"panel": panel, "box": box, "numbers": part_of, "name": seen.names[panel.id]})
     file = words.file_name(shown.path)
     return {"number": number, "page": shown, "file": file, "boxes": boxes, "numbers": sorted(numbers)}
 

@@ -11,12 +11,17 @@ from typing import TypeVar
 import numpy as np
 from pydantic import ValidationError
 
+from twinscope import ingest, pixels
 from twinscope.errors import InputError, UsageError
+from twinscope.ingest import files
 from twinscope.settings import Settings
-from twinscope.types import Correction, Finding, Panel, Record, Screening
+from twinscope.types import Correction, Finding, Page, Panel, Record, Screening
 
 PAIRS = "hands.json"
 BOXES = "corrections.json"
+PICTURES = "pictures.json"
+SHOWN_PX = 1200
+"""Longest side of a picture on which boxes are shown and corrected."""
 
 
 Kept = TypeVar("Kept", bound=Record)
@@ -35,9 +40,20 @@ class Boxes(Record):
     corrections: tuple[Correction, ...] = ()
 
 
+class Pictures(Record):
+    """Pictures that are files of their own, as they are shown: `size_pt` is in pixels."""
+
+    pages: tuple[Page, ...] = ()
+
+
 def pairs(case: Path) -> Pairs:
     """Return the pairs of a case that were compared by hand; none where there are none, or of another version."""
     return _read(case / PAIRS, Pairs)
+
+
+def pictures(case: Path) -> Pictures:
+    """Return the pictures of a case that are files of their own, as pages on which boxes can be corrected."""
+    return _read(case / PICTURES, Pictures)
 
 
 def boxes(case: Path) -> Boxes:
@@ -52,6 +68,30 @@ def _read(file: Path, kind: type[Kept]) -> Kept:
         return kind()
     except ValidationError as error:
         raise InputError(f"{file.name} of the case is not what the desk wrote; take it away and try again") from error
+
+
+def show(case: Path, room: Path, paths: Sequence[Path], screening: Screening, settings: Settings) -> None:
+    """Draw the pictures among the inputs of a screening, whole, below `pages/` of the case, and keep which they are.
+
+    They are decoded in the sandbox, as everything is: this reads them again, without splitting them, below `room`.
+    """
+    own = {item.sha256 for item in screening.inputs if item.kind in files.PICTURES}
+    chosen = [path for path in paths if files.sha256(path) in own]
+    pages: dict[tuple[str, int], Page] = {}
+    if chosen:
+        whole = settings.model_copy(update={"ingest": settings.ingest.model_copy(update={"split": False})})
+        for panel in ingest.read(chosen, room, whole).panels:
+            key = panel.source.sha256, panel.source.page or 1
+            if key in pages:  # another channel of the same picture
+                continue
+            image = pixels.read_png(room / "panels" / f"{panel.id}.png")
+            name = f"pages/picture-{len(pages) + 1}.jpg"
+            pixels.write_jpeg(case / name, pixels.thumbnail(image, SHOWN_PX), 85)
+            height, width = panel.size
+            pages[key] = Page(
+                path=panel.source.path, sha256=key[0], page=key[1], size_pt=(height, width), thumbnail=name
+            )
+    _write(case / PICTURES, Pictures(pages=tuple(pages.values())))
 
 
 def correct(case: Path, new: Sequence[Correction]) -> Boxes:

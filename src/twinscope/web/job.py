@@ -134,6 +134,7 @@ def _screen(case: Path, asked: Asked, tell: Progress) -> int:
     boxes = hands.boxes(case).corrections
     screening = screen(paths, case / ROOM, asked.settings, tell, library=asked.library, corrections=boxes)
     _publish(case)
+    hands.show(case, case / ROOM / "whole", paths, screening, asked.settings)
     hands.tidy(case, screening)
     _report(case, screening, tell)
     return len(screening.findings)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from twinscope import pixels
 from twinscope.report import words
-from twinscope.types import Finding, Panel, Screening
+from twinscope.types import BoxField, Finding, Page, Panel, Screening
 from twinscope.web import hands, ledger
 from twinscope.web.ledger import Kept
 
@@ -34,10 +34,14 @@ class Found(NamedTuple):
 
 
 class Look(NamedTuple):
-    """A screened case: the findings most probable first, and the panels and names by panel id."""
+    """A screened case: the findings most probable first, and the panels and names by panel id.
+
+    `pages` are those of its documents, and pictures that are files of their own, whose points are pixels.
+    """
 
     folder: Path
     screening: Screening
+    pages: tuple[Page, ...]
     findings: tuple[Found, ...]
     panels: dict[str, Panel]
     names: dict[str, str]
@@ -88,7 +92,20 @@ def _load(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> Look:
         unlike = key if keys[key] == 1 else f"{key}-{keys[key]}"
         name_a, name_b = (names.get(side) or words.visible(side) for side in (one.a, one.b))
         found.append(Found(unlike, number, one, name_a, name_b, one in by_hand))
-    return Look(folder, screening.model_copy(update={"findings": tuple(ordered)}), tuple(found), panels, names)
+    whole = screening.model_copy(update={"findings": tuple(ordered)})
+    return Look(folder, whole, (*screening.pages, *hands.pictures(folder).pages), tuple(found), panels, names)
+
+
+def box(panel: Panel) -> BoxField | None:
+    """Return where a panel lies on its page: in points, or in the pixels of a picture that is a file of its own."""
+    source = panel.source
+    return source.box_pt or (source.box_px if source.how == "image" else None)
+
+
+def on_page(panel: Panel, page: Page) -> bool:
+    """Say whether a panel of the case lies on a page, or in a picture."""
+    source = panel.source
+    return panel.earlier is None and (source.sha256, source.page or 1) == (page.sha256, page.page)
 
 
 def place(panel: Panel) -> str:

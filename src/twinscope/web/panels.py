@@ -11,7 +11,7 @@ from pydantic import Field
 
 from twinscope.errors import InputError
 from twinscope.report import html, words
-from twinscope.types import PICTURE_KINDS, BoxField, Correction, Panel, Record
+from twinscope.types import PICTURE_KINDS, BoxField, Correction, Page, Panel, Record
 from twinscope.web import access, cases, hands, intake, ledger, look, page
 from twinscope.web.desk import CaseIs, UserIs, leaf, screened, signed, version_of
 from twinscope.web.ledger import Entry
@@ -37,7 +37,7 @@ class Changes(Record):
 def page_view(number: int, request: Request, case: CaseIs, user: UserIs) -> Response:
     """Show a page with the boxes of its panels, to be corrected."""
     seen = screened(request, case)
-    total = len(seen.screening.pages)
+    total = len(seen.pages)
     if not 1 <= number <= total:
         raise HTTPException(404, f"this case has {words.count(total, 'page')}")
     own = leaf(number, seen)
@@ -52,10 +52,10 @@ def page_view(number: int, request: Request, case: CaseIs, user: UserIs) -> Resp
 def correct(number: int, changes: Changes, request: Request, case: CaseIs, user: UserIs) -> Response:
     """Keep corrected boxes of a page, and screen the case again with them."""
     seen = screened(request, case)
-    if not 1 <= number <= len(seen.screening.pages):
+    if not 1 <= number <= len(seen.pages):
         raise HTTPException(404, "there is no such page in this case")
-    shown = seen.screening.pages[number - 1]
-    new = [_correction(change, seen, shown.sha256, shown.page) for change in changes.changes]
+    shown = seen.pages[number - 1]
+    new = [_correction(change, seen, shown) for change in changes.changes]
     folder = request.app.state.folder
     with cases.connected(folder) as db:
         if not cases.files(db, case.id):
@@ -74,15 +74,15 @@ def correct(number: int, changes: Changes, request: Request, case: CaseIs, user:
     return JSONResponse({"url": f"/cases/{case.id}", "says": "The boxes are kept; the case is screened again."})
 
 
-def _correction(change: Change, seen: Look, sha256: str, number: int) -> Correction:
+def _correction(change: Change, seen: Look, shown: Page) -> Correction:
     if not change.panel:
         if change.box is None:
             raise HTTPException(422, "a box that is new needs a place")
-        return Correction(sha256=sha256, page=number, box=change.box)
+        return Correction(sha256=shown.sha256, page=shown.page, box=change.box)
     panel = seen.panels.get(change.panel)
-    if panel is None or (panel.source.sha256, panel.source.page) != (sha256, number) or panel.source.box_pt is None:
+    if panel is None or not look.on_page(panel, shown) or look.box(panel) is None:
         raise HTTPException(404, "there is no such panel on this page; it may have changed with a new screening")
-    return Correction(sha256=sha256, page=number, box=change.box, replaces=panel.source.box_pt)
+    return Correction(sha256=shown.sha256, page=shown.page, box=change.box, replaces=look.box(panel))
 
 
 @router.get("/cases/{case_id}/panels")
@@ -90,13 +90,13 @@ def panels_page(request: Request, case: CaseIs, user: UserIs) -> Response:
     """Show all panels of a case, to choose two of them, or to search the library with one."""
     seen = screened(request, case)
     within = words.panel_names(seen.screening, across=False)
-    pages = {(one.sha256, one.page): number for number, one in enumerate(seen.screening.pages, 1)}
+    pages = {(one.sha256, one.page): number for number, one in enumerate(seen.pages, 1)}
     rows = [
         {
             "panel": panel,
             "name": within[panel.id],
             "full": seen.names[panel.id],
-            "page": pages.get((panel.source.sha256, panel.source.page or 0)),
+            "page": pages.get((panel.source.sha256, panel.source.page or 1)),
             "found": [one for one in seen.findings if panel.id in (one.finding.a, one.finding.b)],
             "compared": panel.kind in PICTURE_KINDS,
         }
