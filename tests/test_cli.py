@@ -322,6 +322,7 @@ def test_every_stage_has_a_name_for_the_person_who_waits() -> None:
         "segments.py",
         "train/metric.py",
         "batch.py",
+        "web/job.py",
     )
     sources = [package / name for name in names]
     told = {name for path in sources for name in re.findall(r'(?:tell|progress)\("(\w+)", ', path.read_text())}
@@ -368,7 +369,10 @@ def test_explain_refuses_what_is_not_there_and_folders_of_others(run: Run, paper
 
 
 def test_nothing_heavy_is_imported_at_the_start() -> None:
-    heavy = "torch onnxruntime cv2 lancedb fastapi numpy PIL pypdfium2 sklearn pydantic pyarrow twinscope.fetch".split()
+    heavy = (
+        "torch onnxruntime cv2 lancedb fastapi starlette uvicorn sqlite3 argon2 jinja2 numpy PIL pypdfium2 sklearn "
+        "pydantic pyarrow twinscope.fetch twinscope.web"
+    ).split()
     code = f"import sys, twinscope.cli; print([n for n in {heavy} if n in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 

@@ -67,8 +67,8 @@ def test_each_picture_is_prepared_once_and_while_documents_are_read(
         events.append("view")
         return view(image, settings)
 
-    def told(*arguments: Any) -> ingest.Reading:
-        out = read(*arguments)
+    def told(*arguments: Any, **options: Any) -> ingest.Reading:
+        out = read(*arguments, **options)
         events.append("read")
         return out
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twinscope import __version__, librarian, outliner, workbench
+from twinscope import __version__, librarian, outliner, serving, workbench
 from twinscope.console import (
     EXIT_FAILED,
     EXIT_FOUND,
@@ -58,6 +58,8 @@ app.add_typer(librarian.library_app, name="library")
 app.add_typer(workbench.train_app, name="train")
 app.add_typer(workbench.data_app, name="data")
 app.add_typer(outliner.segment_app, name="segment")
+app.add_typer(serving.users_app, name="users")
+app.add_typer(serving.audit_app, name="audit")
 
 CaseOption = Annotated[
     Path,
@@ -197,6 +199,7 @@ def _compare_batch(file: Path, case: Path, settings: Settings, fail_above: float
         raise typer.Exit(EXIT_PROBLEMS)
 
 
+app.command("serve")(serving.serve)
 app.command("embed")(workbench.embed)
 app.command("evaluate")(workbench.evaluate)
 app.command("calibrate")(workbench.calibrate)

@@ -37,6 +37,7 @@ STAGES = {
     "earlier": "looking in the library",
     "pairs": "pairs of pictures",
     "findings": "telling findings",
+    "pair": "comparing two panels",
     "report": "writing the report",
     "vectors": "embedding pictures",
     "intervals": "drawing intervals",

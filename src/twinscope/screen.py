@@ -33,7 +33,7 @@ from twinscope.detect.features import View
 from twinscope.detect.judge import Judged
 from twinscope.ingest import kinds
 from twinscope.settings import Settings
-from twinscope.types import Classes, Finding, Panel, Progress, Provenance, Screening
+from twinscope.types import Classes, Correction, Finding, Panel, Progress, Provenance, Screening
 
 USED = (embed.MODEL, judge.MODEL, kinds.FOREST, heat.MODEL)
 """The models that a screening uses."""
@@ -48,12 +48,14 @@ def screen(
     progress: Progress | None = None,
     whole: bool = False,
     library: str | None = None,
+    corrections: Sequence[Correction] = (),
 ) -> Screening:
     """Screen documents and pictures for re-used and altered panels; write the case and return the screening.
 
     Writes `panels/`, `pages/`, `heatmaps/` and `screening.json` below `case`. With `whole`, pictures are not split into
     panels and all of them are compared. library: where earlier panels are kept, of which those that stand again are
-    panels of the screening, too. progress: hears (stage, done, all). Raises UsageError where the case cannot be
+    panels of the screening, too. corrections: panel boxes that a person has drawn, moved or taken out. progress: hears
+    (stage, done, all). Raises UsageError where the case cannot be
     written; what cannot be read is a status of its input and a problem, never an exception.
     """
     start = time.monotonic()
@@ -70,7 +72,7 @@ def screen(
             if wanted(panel):
                 prepare(image)
 
-        reading = ingest.read(paths, case, settings, tell, found)
+        reading = ingest.read(paths, case, settings, tell, found, corrections=corrections)
         chosen = [panel for panel in reading.panels if wanted(panel)]
         views, judged, distances = _detect(chosen, case, prepare, tell)
         if whole and not judged and len(chosen) == 2:
@@ -237,7 +239,8 @@ def _same_place(a: Panel, b: Panel) -> bool:
     for box_a, box_b in ((a.source.box_pt, b.source.box_pt), (a.source.box_px, b.source.box_px)):
         if box_a is not None and box_b is not None and (a.source.page is None or box_a is a.source.box_pt):
             smaller = min(geometry.intersection(box_a, box_a), geometry.intersection(box_b, box_b))
-            return a.figure == b.figure and geometry.intersection(box_a, box_b) > 0.05 * max(smaller, 1e-9)
+            place = box_a is a.source.box_pt or a.figure == b.figure  # px are those of a figure, points of a page
+            return place and geometry.intersection(box_a, box_b) > 0.05 * max(smaller, 1e-9)
     return False
 
 

@@ -241,6 +241,28 @@ class Training(_Stage):
     preset: Literal["v02", "figure", "geometric"] = Field("v02", description="the manipulations of the copies")
 
 
+class Desk(_Stage):
+    """How `twinscope serve` goes; some are options of that command, and none is a part of a screening's settings."""
+
+    port: int = Field(8765, ge=0, le=65535, description="port that the desk listens at; 0: any that is free")
+    upload_bytes: int = Field(200 * 2**20, ge=1, description="of the files of one upload, all together")
+    upload_files: int = Field(500, ge=1, description="files of one upload")
+    upload_idle_s: float = Field(60.0, gt=0, description="an upload that brings nothing for so long is given up, s")
+    form_bytes: int = Field(2**20, ge=1024, description="of what a form or a request without files may bring")
+    jobs_at_once: int = Field(1, ge=1, le=64, description="screenings that run at the same time")
+    page_dpi: float = Field(110.0, ge=20, le=200, description="of the pages on which boxes are shown and corrected")
+    nice: int = Field(10, ge=0, le=19, description="how far screenings stand back behind all else on the machine")
+    grace_s: float = Field(2.0, ge=0, description="time that a cancelled screening has to end by itself, s")
+    progress_s: float = Field(0.5, ge=0, description="least time between two notes of how far a screening is, s")
+    event_s: float = Field(1.0, gt=0, le=2, description="time between two events that a page hears, s")
+    session_s: float = Field(12 * 3600.0, gt=0, description="a session that is not used for so long ends, s")
+    session_most_s: float = Field(7 * 86400.0, gt=0, description="every session ends after this time, s")
+    tries: int = Field(10, ge=1, description="wrong passwords for one name, and twice as many from one address, ...")
+    tries_s: float = Field(900.0, gt=0, description="... within this time, before the next must wait, s")
+    callback_tries: int = Field(5, ge=1, description="times that a callback is tried")
+    callback_s: float = Field(10.0, gt=0, description="time that a callback may take, and the first pause after it, s")
+
+
 def load(path: Path | None = None, flags: dict[str, Any] | None = None) -> Settings:
     """Return settings from defaults < the TOML file `path` < `flags` (nested dicts of the same shape).
 

@@ -108,6 +108,19 @@ class Figure(Record):
     caption: str = ""
 
 
+class Correction(Record):
+    """A panel box that a person has drawn, moved or taken out, on a page of the file with this hash.
+
+    `box` is the new one, `replaces` the one that was found and is not to be told; in points of the page as shown, or,
+    of a file that is a picture, in its pixels. A picture has page 1, a TIFF as many as it holds.
+    """
+
+    sha256: str
+    page: int = Field(ge=1)
+    box: BoxField | None = None
+    replaces: BoxField | None = None
+
+
 class Earlier(Record):
     """Where a panel of the library comes from: the library, the document's title there, the panel's id and size in it.
 

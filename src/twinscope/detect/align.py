@@ -63,6 +63,30 @@ def from_vote(a: View, b: View, vote: Vote, settings: Align) -> Alignment | None
     return Alignment(transform, vote.state[1], len(i), unflipped, target[inlier])
 
 
+def matched(a: View, b: View, transform: geometry.Transform, settings: Align) -> tuple[Points, Points]:
+    """Return the keypoints of two panels that agree with a transform between them (px of a to px of b).
+
+    (N, 2) each, in px of the panels, strongest first. They lie within twice the threshold of the robust fit, and
+    are each other's nearest by descriptor.
+    """
+    work = b.to_work @ transform @ np.linalg.inv(a.to_work)
+    middle = a.shape[1] / 2, a.shape[0] / 2
+    mirrored = bool(np.linalg.det(geometry.jacobian(work, middle)) < 0)
+    flip = geometry.mirror(a.shape[1]) if mirrored else np.eye(3)
+    close = settings.model_copy(update={"reach": 2 * settings.error_px / max(b.shape)})
+    found = []
+    for inverted in (False, True):
+        state = (mirrored, inverted)
+        points_a, _ = features.frames_in(state, a)
+        found.append(guided(a, b, state, points_a, work @ np.linalg.inv(flip), close) if len(b.points) else ((), ()))
+    i, j = max(found, key=lambda pair: len(pair[0]))
+    if not len(i):
+        return np.zeros((0, 2)), np.zeros((0, 2))
+    back = (np.linalg.inv(view.to_work) for view in (a, b))
+    sides = (a.points[i].astype(np.float64), b.points[j].astype(np.float64))
+    return tuple(geometry.apply(m, points) for m, points in zip(back, sides, strict=True))  # type: ignore[return-value]
+
+
 def guided(
     a: View, b: View, state: tuple[bool, bool], points_a: Floats, predicted: geometry.Transform, settings: Align
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

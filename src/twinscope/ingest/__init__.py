@@ -27,7 +27,7 @@ from twinscope.ingest.job import Job, Note
 from twinscope.ingest.watch import Told, Workers
 from twinscope.pixels import Image
 from twinscope.settings import Ingest, Settings
-from twinscope.types import Figure, InputFile, Page, Panel, Problem, Progress, Record
+from twinscope.types import Correction, Figure, InputFile, Page, Panel, Problem, Progress, Record
 
 __all__ = ["Reading", "read"]
 
@@ -63,6 +63,7 @@ class _Input(NamedTuple):
     key: str = ""
     status: str = "ok"
     reason: str = ""
+    corrections: tuple[Correction, ...] = ()
 
 
 class _Kept(Record):
@@ -80,12 +81,14 @@ def read(
     progress: Progress | None = None,
     found: Found | None = None,
     workers: Workers | None = None,
+    corrections: Sequence[Correction] = (),
 ) -> Reading:
     """Read documents, pictures, archives and folders; write `panels/` and `pages/` of the case.
 
     progress: hears ("read", pages done, pages). found: gets each panel that was not read before, and its pixels, while
     the rest is still being read; its id and path are not yet those of the result, and it may be lost again. workers:
-    starts the processes that read, for who reads many times; one of its own by default. Returns records in the order
+    starts the processes that read, for who reads many times; one of its own by default. corrections: panel boxes of
+    PDF pages that a person has drawn, moved or taken out. Returns records in the order
     of the inputs. What cannot be read is a status of its input and a problem, never an exception;
     UsageError only where the case cannot be written.
     """
@@ -102,7 +105,7 @@ def read(
         sources, skipped = files.expand(paths)
         problems = [Problem(path=item.path, reason=item.reason) for item in skipped]
         start = own if workers is None else workers
-        inputs = _open_archives(sources, Path(room), settings.ingest, start)
+        inputs = [_corrected(one, corrections) for one in _open_archives(sources, Path(room), settings.ingest, start)]
         told = _read_all(inputs, cache, settings, start, progress, found)
         return _assemble(inputs, told, case, problems)
 
@@ -154,6 +157,15 @@ def _look(source: Source, ingest: Ingest) -> _Input:
     return _Input(source, sha256, kind, key)
 
 
+def _corrected(one: _Input, corrections: Sequence[Correction]) -> _Input:
+    """Return an input with the corrections of its panels, which are part of what its key stands for."""
+    own = tuple(correction for correction in corrections if correction.sha256 == one.sha256)
+    if not (own and one.key):
+        return one
+    text = "\n".join([one.key, *(correction.model_dump_json() for correction in own)])
+    return one._replace(key=hashlib.sha256(text.encode()).hexdigest()[:32], corrections=own)
+
+
 def _job(one: _Input, out: Path, ingest: Ingest, left: dict[str, int]) -> Job:
     return Job(
         file=str(one.source.file.resolve()),
@@ -164,6 +176,7 @@ def _job(one: _Input, out: Path, ingest: Ingest, left: dict[str, int]) -> Job:
         ingest=ingest,
         entries_left=max(0, left["entries"]),
         bytes_left=max(0, left["bytes"]),
+        corrections=one.corrections,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from twinscope.settings import Ingest
-from twinscope.types import Figure, Page, Panel, Problem, Record
+from twinscope.types import Correction, Figure, Page, Panel, Problem, Record
 
 ID = r"^(p\d{1,6}-)?f\d{1,6}(-\d{1,6})?$"
 
@@ -29,6 +29,7 @@ class Job(Record):
     images: int = Field(default=0, ge=0, description="pictures written by earlier workers of this document")
     entries_left: int = Field(default=0, ge=0, description="files that may still be unpacked")
     bytes_left: int = Field(default=0, ge=0, description="bytes that may still be unpacked")
+    corrections: tuple[Correction, ...] = ()
     cautious: bool = Field(default=False, description="skip what looks at the whole document at once")
 
 

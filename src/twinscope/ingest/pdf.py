@@ -24,7 +24,7 @@ from twinscope.ingest.pictures import LEAST_PX, Budget, crop, panels_of, save, w
 from twinscope.ingest.raster import Native
 from twinscope.ingest.sheet import Sheet
 from twinscope.settings import Ingest
-from twinscope.types import Box, Figure, Origin, Page, Panel, Problem
+from twinscope.types import Box, Correction, Figure, Origin, Page, Panel, Problem
 
 Image = NDArray[np.uint8]
 
@@ -153,12 +153,17 @@ def _read_page(
         graphics = [g for g in on_page.graphics if not _stands_everywhere(g, marks, on_page.size)]
         found = layout.figures(on_page.size, graphics, on_page.lines)
         small = None
-        if found or total <= 40:
+        own = [one for one in job.corrections if one.page == number]
+        if found or own or total <= 40:
             whole = Box(0, 0, width, height)
             small = _render(page, whole, on_page.size, _dpi(whole, job.ingest.thumbnail_dpi, 2_000_000))
             found = _without_scans(small, on_page, found, number, job, tell)
+        keep = _without(tell, own)
         for index, figure in enumerate(found, 1):
-            _tell_figure(page, on_page, figure, f"p{number}-f{index}", number, job, tell, budget)
+            _tell_figure(page, on_page, figure, f"p{number}-f{index}", number, job, keep, budget)
+        drawn = [Box(*one.box) for one in own if one.box is not None]
+        for index, box in enumerate(drawn, len(found) + 1):
+            _tell_drawn(page, on_page, box, found, f"p{number}-f{index}", number, job, tell, budget)
         thumbnail = None if small is None else _save_thumbnail(small, number, job)
         shown = Page(path=job.path, sha256=job.sha256, page=number, size_pt=on_page.size, thumbnail=thumbnail)
         tell(Note(event="shown", shown=shown))
@@ -275,6 +280,68 @@ def _tell_figure(
             source=source,
         )
         save(job, tell, panel, cut.image)
+
+
+def _without(tell: Tell, corrections: Sequence[Correction]) -> Tell:
+    """Return what tells all but the panels that a person has replaced or taken out."""
+    gone = [one.replaces for one in corrections if one.replaces is not None]
+
+    def keep(note: Note) -> None:
+        box = note.panel.source.box_pt if note.panel is not None else None
+        if box is None or not any(np.allclose(box, other, atol=0.5) for other in gone):
+            tell(note)
+
+    return keep
+
+
+def _tell_drawn(
+    page: pdfium.PdfPage,
+    on_page: Sheet,
+    drawn: Box,
+    found: Sequence[Found],
+    name: str,
+    number: int,
+    job: Job,
+    tell: Tell,
+    budget: Budget,
+) -> None:
+    """Tell the panel in a box that a person has drawn: a figure of its own, called as the one that it lies on."""
+    height, width = on_page.size
+    box = Box(max(0.0, drawn.x0), max(0.0, drawn.y0), min(width, drawn.x1), min(height, drawn.y1))
+    if min(box.width, box.height) < 4:
+        reason = "a panel box that was drawn is smaller than 4 points, or lies beside the page; draw it again"
+        tell(Note(event="problem", problem=Problem(path=job.path, page=number, reason=reason)))
+        return
+    dpi = _dpi(box, max(_FINE_DPI, job.ingest.render_dpi), job.ingest.limits.page_px)
+    box = _on_grid(box, dpi / 72)
+    below = max(found, key=lambda one: common(one.box, box), default=None)
+    over = below if below is not None and common(below.box, box) > 0.5 * box.area else None
+    rasters = tuple(i for i, one in enumerate(on_page.rasters) if common(one.visible, box) > 0)
+    lone = Found(box, over.label if over else "", over.caption if over else "", rasters)
+    natives, _ = _natives(page, on_page, lone, job.ingest.limits.image_px)
+    view = _render(page, box, on_page.size, dpi)
+    cut = _embedded(view, box, natives, 1.6 * 72 / dpi, job.ingest.limits.image_px) or _Cut(view, box, None)
+    budget.take()
+    source = Origin(
+        path=job.path,
+        sha256=job.sha256,
+        page=number,
+        box_pt=_tidy(cut.box_pt),
+        box_px=None if cut.box_px is None else cut.box_px[:4],
+        how="rendered" if cut.box_px is None else "embedded",
+    )
+    tell(Note(event="figure", figure=Figure(id=name, source=source, label=lone.label, caption=lone.caption)))
+    kind = kinds.classify(cut.image)
+    panel = Panel(
+        id=f"{name}-1",
+        figure=name,
+        kind="other" if kind in ("graph", "diagram") else kind,  # who draws a box wants it compared
+        size=(cut.image.shape[0], cut.image.shape[1]),
+        label=letters.letter_of(cut.box_pt, letters.letters(on_page.lines, over.box if over else box)),
+        caption=lone.caption,
+        source=source,
+    )
+    save(job, tell, panel, cut.image)
 
 
 def _on_grid(box: Box, scale: float) -> Box:

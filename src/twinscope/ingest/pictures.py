@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from twinscope import pixels
 from twinscope.errors import RefusedError
+from twinscope.ingest import kinds
 from twinscope.ingest.job import Job, Note, Tell
 from twinscope.ingest.panels import Piece, split
 from twinscope.settings import Ingest
@@ -119,6 +120,19 @@ def save(job: Job, tell: Tell, panel: Panel, image: Image) -> None:
     tell(Note(event="panel", panel=panel))
 
 
+def _corrected(pieces: list[Piece], image: Image, job: Job, page: int) -> list[Piece]:
+    """Return the panels of a picture as a person has corrected them: some gone, those that were drawn at the end."""
+    own = [one for one in job.corrections if one.page == page]
+    gone = [one.replaces for one in own if one.replaces is not None]
+    kept = [one for one in pieces if not any(np.allclose(crop(image, one.box)[1], box, atol=1) for box in gone)]
+    for box in (Box(*one.box) for one in own if one.box is not None):
+        part, inside = crop(image, box)
+        if min(part.shape[:2]) >= LEAST_PX:
+            kind = kinds.classify(part)
+            kept.append(Piece(inside, "other" if kind in ("graph", "diagram") else kind, ""))
+    return kept
+
+
 def tell_picture(
     job: Job, tell: Tell, budget: Budget, image: Image, figure: str, caption: str, page: int | None
 ) -> None:
@@ -126,7 +140,7 @@ def tell_picture(
     budget.take()
     height, width = image.shape[:2]
     origin = Origin(path=job.path, sha256=job.sha256, page=page, box_px=(0, 0, width, height), how="image")
-    pieces = whole_or_split(image, job.ingest)
+    pieces = _corrected(whole_or_split(image, job.ingest), image, job, page or 1)
     if not pieces:
         reason = f"a picture of {width} x {height} px is too small to compare"
         tell(Note(event="problem", problem=Problem(path=job.path, page=page, reason=reason)))

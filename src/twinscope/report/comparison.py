@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -38,13 +39,18 @@ def write(screening: Screening, case: Path) -> Path:
     finding = max(screening.findings, key=lambda found: found.probability, default=None)
     ids = [finding.a, finding.b] if finding else list(panels)[:2]
     shown = [panels[name] for name in ids if name in panels]
-    marks = _marks(finding) if finding else ()
-    cells = [_panel_cell(panel, finding, marks[i : i + 1], case, "ab"[i]) for i, panel in enumerate(shown)]
-    if finding and finding.heatmap_b:
-        cells.append(_heatmap_cell(finding.heatmap_b, case))
     path = case / NAME
-    sheet(cells, _lines(shown, finding, panel_names(screening))).save(path)
+    sheet(cells(shown, finding, case), _lines(shown, finding, panel_names(screening))).save(path)
     return path
+
+
+def cells(shown: Sequence[Panel], finding: Finding | None, case: Path) -> list[Image.Image]:
+    """Return the panels of a finding with its marks, and its heat-map; each with its longest side `CELL_PX`."""
+    marks = _marks(finding) if finding else ()
+    out = [_panel_cell(panel, finding, marks[i : i + 1], case, "ab"[i]) for i, panel in enumerate(shown)]
+    if finding and finding.heatmap_b:
+        out.append(_heatmap_cell(finding.heatmap_b, case))
+    return out
 
 
 def _marks(finding: Finding) -> tuple[overlay.Mark, ...]:

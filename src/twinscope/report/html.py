@@ -7,9 +7,11 @@ those of the panels, so that boxes and transforms need no scaling.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 
 from twinscope import geometry
@@ -18,6 +20,7 @@ from twinscope.pixels import Image
 from twinscope.report import edits, overlay, pictures, why, words
 from twinscope.report.groups import groups, ordered
 from twinscope.report.page import environment
+from twinscope.report.said import Decided
 from twinscope.types import PICTURE_KINDS, Box, Figure, Finding, Page, Panel, Screening
 
 BUDGET = 23_000_000
@@ -34,12 +37,21 @@ _MOST = {
 }
 
 
-class _Pool:
-    """The pictures of a report: each is encoded once and has an id of its own."""
+Link = Callable[[str], str]
+"""Where a page finds a picture of the case, by its path there."""
 
-    def __init__(self, case: Path, shares: dict[str, int]) -> None:
+
+class _Pool:
+    """The pictures of a report: each is encoded once and has an id of its own.
+
+    With `link` the pictures of the case are not encoded: the page is told where they are, in full.
+    """
+
+    def __init__(self, case: Path, shares: dict[str, int], link: Link | None = None, prefix: str = "px") -> None:
         self.case = case
+        self.prefix = prefix
         self.shares = shares
+        self.link = link
         self.items: dict[str, dict[str, Any]] = {}
         self.thumbnails: dict[str, str] = {}
         self.exact: set[str] = set()  # files whose every pixel the report holds
@@ -70,13 +82,16 @@ class _Pool:
     def add(self, key: str, uri: str, size: tuple[float, float], image: Image | None = None) -> str:
         """Add a picture of `size` (height, width) and return its id; the contrast of `image` can be stretched."""
         if key not in self.items:
-            item = {"id": f"px{len(self.items) + 1}", "uri": uri, "height": size[0], "width": size[1], "stretch": None}
+            name = f"{self.prefix}{len(self.items) + 1}"
+            item = {"id": name, "uri": uri, "height": size[0], "width": size[1], "stretch": None}
             self.items[key] = item if image is None else {**item, "stretch": pictures.stretch(image)}
         return str(self.items[key]["id"])
 
     def _add(self, relative: str | None, kind: str, size: tuple[float, float], long_side: int) -> str | None:
         if relative is not None and relative in self.items:
             return str(self.items[relative]["id"])
+        if self.link is not None:
+            return self._linked(relative, self.link, size)
         image = pictures.load(self.case, relative)
         if image is None or relative is None:
             return None
@@ -90,6 +105,12 @@ class _Pool:
         if uri is not None:
             self.exact.add(relative)
         return self.add(relative, shown_uri, size, image if kind == "panels" else None)
+
+    def _linked(self, relative: str | None, link: Link, size: tuple[float, float]) -> str | None:
+        if relative is None or pictures.inside(self.case, relative) is None:
+            return None
+        self.exact.add(relative)
+        return self.add(relative, link(relative), size)
 
     def _small(self, image: Image) -> str:
         return pictures.uri(image, self.shares["thumbnails"], 240)
@@ -110,14 +131,10 @@ def write(screening: Screening, case: Path) -> Path:
     return path
 
 
-def render(screening: Screening, case: Path) -> str:
-    """Return the report as HTML text."""
+def render(screening: Screening, case: Path, decided: Decided | None = None) -> str:
+    """Return the report as HTML text, with what people have decided where that is given."""
     made = environment()
-    made.filters.update(
-        file_name=words.file_name, document=words.document, n=_coordinate, points=_points, sig="{:.7g}".format
-    )
-    made.globals.update(STATUS=words.STATUS, KINDS=words.KINDS, caveat=why.CAVEAT, said=words.edit)
-    made.globals.update(MOST=edits.MOST, LEVEL=edits.LEVEL, colours=pictures.tables())
+    equip(made)
     pool = _Pool(case, _shares(screening))
     names = words.panel_names(screening)
     whole = screening.provenance.command.startswith("twinscope compare ")  # then every picture counts, of any kind
@@ -134,8 +151,37 @@ def render(screening: Screening, case: Path) -> str:
         compared=sum(whole or panel.kind in PICTURE_KINDS for panel in screening.panels),
         cannot_tell=words.CANNOT_TELL,
         command=words.visible(_command(screening)),
-        legend=pictures.legend(),
+        decided=decided,
     )
+
+
+def equip(made: jinja2.Environment) -> None:
+    """Give an environment the filters, words and colours that the templates of a finding use."""
+    made.filters.update(
+        file_name=words.file_name, document=words.document, n=_coordinate, points=_points, sig="{:.7g}".format
+    )
+    made.globals.update(STATUS=words.STATUS, KINDS=words.KINDS, caveat=why.CAVEAT, said=words.edit)
+    made.globals.update(MOST=edits.MOST, LEVEL=edits.LEVEL, colours=pictures.tables(), legend=pictures.legend())
+
+
+def one(screening: Screening, case: Path, finding: Finding, link: Link) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the report says of one finding, and the pictures that this needs by key, which `link` tells."""
+    alone = screening.model_copy(update={"findings": (finding,)})
+    pool = _Pool(case, _shares(alone), link)
+    told = _findings(alone, words.panel_names(screening), pool)[0]
+    return told, pool.items
+
+
+def explained(screening: Screening, case: Path, finding: Finding) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a finding with why its panels lie as far apart as they do, and the pictures that this needs.
+
+    For a part of a page that shows the finding already: no picture here has an id that is taken there.
+    """
+    alone = screening.model_copy(update={"findings": (finding,)})
+    pool = _Pool(case, _shares(alone), prefix="why")
+    told = _findings(alone, words.panel_names(screening), pool)
+    _explain(alone, told, pool)
+    return told[0], pool.items
 
 
 def _shares(screening: Screening) -> dict[str, int]:
