@@ -5,6 +5,7 @@ The paper's layers and rates (transposed convolutions, batch normalisation, Adam
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -44,7 +45,7 @@ class Generator(nn.Module):
         widths = [wide * 2**k for k in reversed(range(halvings(side)))]
         self.first = nn.Sequential(nn.ConvTranspose2d(numbers, widths[0], 4, 1, 0, bias=False), *_shaped(widths[0]))
         layers: list[nn.Module] = []
-        for a, b in zip(widths[:-1], widths[1:], strict=True):
+        for a, b in itertools.pairwise(widths):
             layers += [nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), *_shaped(b)]
         self.rest = nn.Sequential(*layers, nn.ConvTranspose2d(wide, 1, 4, 2, 1), nn.Tanh())
 
@@ -60,7 +61,7 @@ class Critic(nn.Module):
         super().__init__()
         widths = [wide * 2**k for k in range(halvings(side))]
         layers: list[nn.Module] = [nn.Conv2d(1, wide, 4, 2, 1), nn.LeakyReLU(0.2)]
-        for a, b in zip(widths[:-1], widths[1:], strict=True):
+        for a, b in itertools.pairwise(widths):
             layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, 1, 0))
 

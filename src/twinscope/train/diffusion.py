@@ -6,6 +6,7 @@ Ho 2022), where a picture x under noise e is seen as a x + s e; pictures are dra
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -49,7 +50,7 @@ class Denoiser(nn.Module):
         inner = 2 * widths[0]
         self.clock = nn.Sequential(nn.Linear(2 * FREQUENCIES, inner), nn.SiLU(), nn.Linear(inner, inner))
         self.first = nn.Conv2d(4, widths[0], 3, padding=1)
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(itertools.pairwise(widths))
         self.down = nn.ModuleList([Block(widths[0], widths[0], inner), *(Block(a, b, inner) for a, b in pairs)])
         self.middle = Block(widths[-1], widths[-1], inner)
         self.look = Attention(widths[-1])
