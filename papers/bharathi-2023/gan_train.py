@@ -24,8 +24,8 @@ from gan_pictures import EACH, SIDE, Bytes, halves, strangers
 from twinscope.train import dcgan, diffusion
 
 SEEDS = (1, 2, 3)
-LENGTHS = {"ddpm": (400, 4000), "dcgan": (400, 5000)}
-"""Steps of the short and of the long training: two looks at one run."""
+LENGTHS = {"ddpm": (400, 1500, 4000), "dcgan": (400, 5000)}
+"""Steps of the short and of the long training: looks at one run."""
 DRAWN = 400
 
 
@@ -41,7 +41,7 @@ class Job(NamedTuple):
         return f"{self.kind}-{self.seed or 'neither'}"
 
 
-JOBS = [Job("ddpm", 1), Job("dcgan", 1), Job("ddpm", 0), Job("ddpm", 2), Job("dcgan", 2), Job("ddpm", 3),
+JOBS = [Job("ddpm", 1), Job("dcgan", 1), Job("ddpm", 0), Job("ddpm", 2), Job("ddpm", 3), Job("dcgan", 2),
         Job("dcgan", 3), Job("dcgan", 0)]  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def pictures(job: Job, shared: Path, each: int, side: int) -> Bytes:
     return halves(shared, job.seed, each, side).used if job.seed else strangers(shared, 0, each, side)
 
 
-def make(job: Job, images: Bytes, lengths: tuple[int, int], drawn: int, folder: Path, threads: int) -> dict[str, Any]:
+def make(job: Job, images: Bytes, lengths: tuple[int, ...], drawn: int, folder: Path, threads: int) -> dict[str, Any]:
     """Train one generator and draw from it after each length: `folder`/drawn-<steps>.npy; return its record."""
     record = folder / "run.json"
     if record.is_file():
@@ -59,10 +59,14 @@ def make(job: Job, images: Bytes, lengths: tuple[int, int], drawn: int, folder: 
             return told
     began = time.monotonic()
     module: Any = diffusion if job.kind == "ddpm" else dcgan
-    plan = module.Plan(steps=lengths[1], marks=lengths, seed=job.seed, threads=threads)
-    state = module.train(images, plan, folder, _printer(job.name, lengths[1]))
+    plan = module.Plan(steps=lengths[-1], marks=lengths, seed=job.seed, threads=threads)
+    state = module.train(images, plan, folder, _printer(job.name, lengths[-1]))
+    missing = [steps for steps in lengths if not (folder / f"at-{steps}.pt").is_file()]
+    if missing:  # a length that was asked for later: the same run, from its beginning
+        module.train(images, plan, folder / "again", _printer(f"{job.name} again", missing[-1]), missing[-1])
     for steps in lengths:
-        network = module.load(folder / f"at-{steps}.pt")
+        kept = folder / f"at-{steps}.pt"
+        network = module.load(kept if kept.is_file() else folder / "again" / kept.name)
         if job.kind == "ddpm":
             made = diffusion.sample(network, drawn, images.shape[1], 100 + job.seed)
         else:
@@ -105,9 +109,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     told = parser.parse_args()
     for job in JOBS:
-        short, long = (max(2, round(told.steps * n)) for n in LENGTHS[job.kind])
+        lengths = tuple(max(2, round(told.steps * n)) for n in LENGTHS[job.kind])
         images = pictures(job, told.shared, told.each, told.side)
-        done = make(job, images, (short, long), told.drawn, told.runs / job.name, told.threads)
+        done = make(job, images, lengths, told.drawn, told.runs / job.name, told.threads)
         print(f"{job.name}: {done['train_s']} s of training", flush=True)
 
 

@@ -328,5 +328,7 @@ def sentences(one: Verdict, n: int, p: float, learning: Learning | None) -> list
         )
     elif not one.evidence:
         out.append(f"So every probability is left at the prior of {one.prior:.2g}: that is chance, not an answer.")
-    out.append("A generator can learn from a picture and never show it again: no copy is no proof that it was not used.")
+    out.append(
+        "A generator can learn from a picture and never show it again: no copy is no proof that it was not used."
+    )
     return out

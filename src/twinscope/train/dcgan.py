@@ -110,16 +110,17 @@ def train(images: Bytes, plan: Plan, folder: Path, tell: Callable[[int, float], 
     loop.drop_rows(folder / "curve.csv", state["step"])
     pictures = scaled(images)
     began, saved_at = time.monotonic() - state["seconds"], time.monotonic()
-    for step in range(int(state["step"]) + 1, plan.steps + 1):
+    last = plan.steps if until is None else min(until, plan.steps)
+    for step in range(int(state["step"]) + 1, last + 1):
         lost = _step(maker, critic, adam, pictures, plan, step)
         means = {k: 0.98 * state[k] + 0.02 * v for k, v in zip(("loss", "critic"), lost, strict=True)}
         state = {"step": step, "seconds": time.monotonic() - began, **means}
-        if step in plan.marks or step == plan.steps:
+        if step in plan.marks or step == last:
             about = {"plan": {**plan._asdict(), "marks": list(plan.marks)}, "side": side, "state": state}
             loop.save(folder / f"at-{step}.pt", {"network": maker.state_dict(), **about})
-        if step % 50 == 0 or step == plan.steps:
+        if step % 50 == 0 or step == last:
             loop.write_row(folder / "curve.csv", {k: round(v, 5) for k, v in state.items()})
-        if step == plan.steps or time.monotonic() - saved_at > plan.save_s:
+        if step == last or time.monotonic() - saved_at > plan.save_s:
             parts = {"maker": maker.state_dict(), "critic": critic.state_dict(), "state": state}
             loop.save(folder / "last.pt", {**parts, "adam0": adam[0].state_dict(), "adam1": adam[1].state_dict()})
             saved_at = time.monotonic()

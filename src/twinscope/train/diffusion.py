@@ -125,7 +125,7 @@ def train(images: Bytes, plan: Plan, folder: Path, tell: Callable[[int, float], 
 
     Step k draws its pictures, times and noise from (seed, k) alone, so that a run that was stopped ends as one that was
     not. The averaged network of each mark lies in `folder`/at-<step>.pt, the loss in curve.csv. `tell` hears of each
-    step and its loss. Raises UsageError for pictures of another shape or a broken checkpoint.
+    step and its loss; `until` ends the run earlier. Raises UsageError for pictures of another shape or a broken checkpoint.
     """
     side_checked(images, 2 ** len(plan.widths))
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,16 +144,17 @@ def train(images: Bytes, plan: Plan, folder: Path, tell: Callable[[int, float], 
     loop.drop_rows(folder / "curve.csv", state["step"])
     pictures = scaled(images)
     began, saved_at = time.monotonic() - state["seconds"], time.monotonic()
-    for step in range(int(state["step"]) + 1, plan.steps + 1):
+    last = plan.steps if until is None else min(until, plan.steps)
+    for step in range(int(state["step"]) + 1, last + 1):
         rate = plan.rate * min(step / 50, 0.55 + 0.45 * math.cos(math.pi * step / plan.steps))
         value = loop.descend(network, optimiser, _loss(network, pictures, plan, step), rate, 1.0)
         _follow(average, network, min(plan.average, step / (step + 10)))
         state = {"step": step, "seconds": time.monotonic() - began, "loss": 0.98 * state["loss"] + 0.02 * value}
-        if step in plan.marks or step == plan.steps:
+        if step in plan.marks or step == last:
             loop.save(folder / f"at-{step}.pt", {"network": average.state_dict(), "plan": _plain(plan), "state": state})
-        if step % 50 == 0 or step == plan.steps:
+        if step % 50 == 0 or step == last:
             loop.write_row(folder / "curve.csv", {k: round(v, 5) for k, v in state.items()})
-        if step == plan.steps or time.monotonic() - saved_at > plan.save_s:
+        if step == last or time.monotonic() - saved_at > plan.save_s:
             parts = {"network": network.state_dict(), "average": average.state_dict()}
             loop.save(folder / "last.pt", {**parts, "optimiser": optimiser.state_dict(), "state": state})
             saved_at = time.monotonic()
