@@ -311,7 +311,7 @@ def sentences(one: Verdict, n: int, p: float, learning: Learning | None) -> list
     low, high = (f"{100 * end:.0f} %" for end in one.interval)
     if one.evidence:
         out = [f"Copies of real pictures are among the generated ones, more than accident gives ({chance}): about "
-               f"{100 * one.share:.0f} % of the {n} real pictures come back (95 % interval {low} to {high})."]  # fmt: skip
+               f"{100 * one.share:.0f} % of {n} real pictures come back (95 % interval {low} to {high})."]  # fmt: skip
     else:
         out = [f"No evidence of copies: no more generated pictures lie close to single real ones than accident gives "
                f"({chance}). If any of the {n} real pictures come back so that it could be seen, then at most about "
@@ -328,7 +328,5 @@ def sentences(one: Verdict, n: int, p: float, learning: Learning | None) -> list
         )
     elif not one.evidence:
         out.append(f"So every probability is left at the prior of {one.prior:.2g}: that is chance, not an answer.")
-    out.append(
-        "A generator can learn from a picture and never show it again: no copy is no proof that it was not used."
-    )
+    out.append("A generator can learn from a picture and never show it again: no copy is no proof of absence.")
     return out

@@ -126,7 +126,7 @@ def tail(null: Floats, margins: Floats, share: float) -> Floats:
     """Return the chance that a margin of the null is at least as large: (j,) and (n,) -> (n,).
 
     Up to the null's quantile 1 - `share` it is counted, (1 + larger) / (j + 1); beyond, the excess falls off
-    exponentially, by the mean excess and one and a half of its standard errors, so that few values do not tell too much.
+    exponentially, by the mean excess and one and a half of its standard errors, as few values must not tell too much.
     """
     ordered = np.sort(null)
     larger = len(null) - np.searchsorted(ordered, margins, "left")

@@ -43,8 +43,8 @@ def agglomerated(features: Floats, groups: int = 32) -> Floats:
 def ward(features: Floats, most: int = 12) -> Clusters:
     """Cluster pictures (n, k), n >= 3, by Ward's linkage, and cut where merging costs most.
 
-    The paper takes "an approximate threshold" from the dendrogram; here it lies in the middle of the largest gap between
-    the heights of two merges that leaves 2 to `most` clusters.
+    The paper takes "an approximate threshold" from the dendrogram; here it lies in the middle of the largest gap
+    between the heights of two merges that leaves 2 to `most` clusters.
     """
     if len(features) < 3:
         raise UsageError(f"{len(features)} pictures are too few to cluster; give at least 3")
@@ -107,8 +107,8 @@ def svm_votes(known: Floats, used: Bools, made: Floats, asked: Floats, pairs: in
 def eigenvalues(maps: NDArray[np.float32]) -> Floats:
     """Return the largest eigenvalue of M M^T for each picture's maps, (n, c, ...) -> (n,); of a vector its square.
 
-    The paper stores "the maximum eigenvalue for each feature vector"; that of v v^T is |v|^2, and with the places of the
-    maps kept it is the strength of their first principal direction.
+    The paper stores "the maximum eigenvalue for each feature vector"; that of v v^T is |v|^2, and with the places of
+    the maps kept it is the strength of their first principal direction.
     """
     flat = maps.reshape(len(maps), maps.shape[1], -1).astype(np.float64)
     return np.square(np.linalg.svd(flat, compute_uv=False)[:, 0])

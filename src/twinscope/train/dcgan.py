@@ -90,7 +90,13 @@ def _parts(plan: Plan, side: int) -> tuple[Generator, Critic]:
     return maker, critic
 
 
-def train(images: Bytes, plan: Plan, folder: Path, tell: Callable[[int, float], None] | None = None) -> dict[str, Any]:
+def train(
+    images: Bytes,
+    plan: Plan,
+    folder: Path,
+    tell: Callable[[int, float], None] | None = None,
+    until: int | None = None,
+) -> dict[str, Any]:
     """Train on grey pictures (n, s, s), s a power of two, to the end of the plan; as `diffusion.train`.
 
     The state holds the losses of both, each a running mean. Raises UsageError for pictures of another shape.

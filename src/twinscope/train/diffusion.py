@@ -120,12 +120,19 @@ def noised(pictures: Tensor, noise: Tensor, times: Tensor) -> tuple[Tensor, Tens
     return a * pictures + s * noise, a * noise - s * pictures
 
 
-def train(images: Bytes, plan: Plan, folder: Path, tell: Callable[[int, float], None] | None = None) -> dict[str, Any]:
+def train(
+    images: Bytes,
+    plan: Plan,
+    folder: Path,
+    tell: Callable[[int, float], None] | None = None,
+    until: int | None = None,
+) -> dict[str, Any]:
     """Train on grey pictures (n, s, s) to the end of the plan, going on from `folder`/last.pt; return what it took.
 
     Step k draws its pictures, times and noise from (seed, k) alone, so that a run that was stopped ends as one that was
     not. The averaged network of each mark lies in `folder`/at-<step>.pt, the loss in curve.csv. `tell` hears of each
-    step and its loss; `until` ends the run earlier. Raises UsageError for pictures of another shape or a broken checkpoint.
+    step and its loss; `until` ends the run earlier. Raises UsageError for pictures of another shape and for a broken
+    checkpoint.
     """
     side_checked(images, 2 ** len(plan.widths))
     folder.mkdir(parents=True, exist_ok=True)
