@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinscope import __version__, models
+from twinscope import __version__, aligning, models, pixels
 from twinscope.detect import embed, fingerprint, known, vectors
 from twinscope.detect.fingerprint import Copies, Floats, Verdict
 from twinscope.detect.known import Learned
@@ -21,7 +21,7 @@ from twinscope.settings import Settings
 from twinscope.types import Audit, Audited, Learning, Near, Progress, Provenance, Statement, Unread
 
 KEPT = "vectors.jsonl"
-TABLE, RECORD, PAGE = "audit.csv", "audit.json", "report.html"
+RECORD = "audit.json"
 USED, UNUSED = ("real_used", "used"), ("real_not_used", "real_unused", "not_used", "unused")
 OPEN, GENERATED = ("real_unknown", "real_all", "real"), ("generated", "synthetic", "artificial")
 """What the folders of the ImageCLEF task are called, in the task and in what its teams published."""
@@ -126,6 +126,16 @@ def _inside(folder: Path, names: Sequence[str]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_dir()), None)
 
 
+def opener(parts: Sequence[Part], settings: Settings) -> Callable[[str], pixels.Image | None]:
+    """Return a function that gives the picture of a path of these parts, or None where it cannot be read any more."""
+    files = {one.path: one for part in parts for one in (*part.real, *part.made)}
+
+    def opened(path: str) -> pixels.Image | None:
+        return vectors.picture(files[path], settings.ingest.limits.image_px)[0] if path in files else None
+
+    return opened
+
+
 # --- the audit ----------------------------------------------------------------------------------------------------
 
 
@@ -199,8 +209,6 @@ def _look(part: Part, kept: Path, settings: Settings, tell: Progress) -> tuple[_
     tell("overlaid", 2, 2)
     aligned: list[dict[int, float]] = [{} for _ in real.names]
     if asked.aligned:
-        from twinscope import aligning
-
         aligned, chance = aligning.aligned(part.real, part.made, (real, made), (apart, far, among), settings, tell)
         values.append(chance)
     return _Seen(real, made, far, apart, copies, fingerprint.combined(values), aligned), [*lost, *lost_made]
@@ -263,7 +271,7 @@ def _images(one: _Seen, verdict: Verdict, told: dict[str, bool], settings: Setti
             Audited(
                 path=name, sha256=one.real.hashes[k], probability=float(verdict.probability[k]), p=float(one.p[k]),
                 known=None if answer is None else "used" if answer else "unused",
-                margin=round(float(best.margin[k]), 4), nearest_to=int(one.copies[0].count[k]), near=tuple(near),
+                margin=round(float(best.margin[k]), 4), nearest_to=int(one.copies[0].hits[k]), near=tuple(near),
             )
         )  # fmt: skip
     return out
@@ -328,5 +336,5 @@ def sentences(one: Verdict, n: int, p: float, learning: Learning | None) -> list
         )
     elif not one.evidence:
         out.append(f"So every probability is left at the prior of {one.prior:.2g}: that is chance, not an answer.")
-    out.append("A generator can learn from a picture and never show it again: no copy is no proof of absence.")
+    out.append("A generator can learn from a picture and never show it again: that nothing comes back proves nothing.")
     return out

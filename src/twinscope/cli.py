@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twinscope import __version__, librarian, outliner, workbench
+from twinscope import __version__, auditor, librarian, outliner, workbench
 from twinscope.console import (
     EXIT_FAILED,
     EXIT_FOUND,
@@ -58,6 +58,7 @@ app.add_typer(librarian.library_app, name="library")
 app.add_typer(workbench.train_app, name="train")
 app.add_typer(workbench.data_app, name="data")
 app.add_typer(outliner.segment_app, name="segment")
+app.add_typer(auditor.fingerprint_app, name="fingerprint")
 
 CaseOption = Annotated[
     Path,

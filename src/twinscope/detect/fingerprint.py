@@ -50,13 +50,13 @@ class Copies(NamedTuple):
     """What one kind of distance says of n real pictures.
 
     margin: of the generated picture that stands out most for it; by: which one that is, -1 where none has it for its
-    nearest; count: how many have it for their nearest; close: log of the distance of the nearest generated picture over
+    nearest; hits: how many have it for their nearest; close: log of the distance of the nearest generated picture over
     that of the nearest other real one; p: chance that a picture not learned from gets such a margin.
     """
 
     margin: Floats
     by: Indices
-    count: Indices
+    hits: Indices
     close: Floats
     p: Floats
 
@@ -167,10 +167,10 @@ def copies(real_made: Floats, real_real: Floats, numbers: float, settings: Finge
     for g in np.argsort(seen.margin, kind="stable"):
         if seen.margin[g] > 0:
             margin[seen.nearest[g]], by[seen.nearest[g]] = seen.margin[g], g
-    count = np.bincount(seen.nearest, minlength=n)
+    hits = np.bincount(seen.nearest, minlength=n)
     p = -np.expm1(-numbers / n * tail(null, margin, settings.tail))
     close = np.log(np.maximum(real_made.min(1), 1e-6) / np.maximum(among.min(1), 1e-6))
-    return Copies(margin, by, count, close, np.where(by < 0, 1.0, np.clip(p, 1e-12, 1.0)))
+    return Copies(margin, by, hits, close, np.where(by < 0, 1.0, np.clip(p, 1e-12, 1.0)))
 
 
 def of_distance(real_made: Floats, real_real: Floats, made_made: Floats, settings: Fingerprint) -> Copies:
@@ -219,11 +219,11 @@ def _copied(p: Floats, share: float) -> Floats:
     """Return the probability that each picture is copied, where a share is: p-values of copies follow a p^(a-1)."""
 
     def likely(a: float) -> Floats:
-        return a * np.clip(p, 1e-12, 1.0) ** (a - 1)
+        return np.asarray(a * np.clip(p, 1e-12, 1.0) ** (a - 1), np.float64)
 
     def lost(a: float) -> float:
         return -float(np.log(share * likely(a) + 1 - share).sum())
 
     a = float(optimize.minimize_scalar(lost, bounds=(0.02, 0.9), method="bounded").x)
     told = share * likely(a)
-    return np.asarray(told / (told + 1 - share))
+    return np.asarray(told / (told + 1 - share), np.float64)

@@ -38,8 +38,8 @@ class Learned(NamedTuple):
 
 
 def signals(parts: Sequence[Copies], p: Floats) -> Floats:
-    """Return what is learned from, (n, k): of each distance the margin, the count and the closeness, and -log10 p."""
-    columns = [column for one in parts for column in (one.margin, np.log1p(one.count), one.close)]
+    """Return what is learned from, (n, k): of each distance the margin, the hits and the closeness, and -log10 p."""
+    columns = [column for one in parts for column in (one.margin, np.log1p(one.hits), one.close)]
     return np.stack([*columns, -np.log10(np.maximum(p, 1e-12))], 1).astype(np.float64)
 
 

@@ -111,4 +111,4 @@ def eigenvalues(maps: NDArray[np.float32]) -> Floats:
     the maps kept it is the strength of their first principal direction.
     """
     flat = maps.reshape(len(maps), maps.shape[1], -1).astype(np.float64)
-    return np.square(np.linalg.svd(flat, compute_uv=False)[:, 0])
+    return np.asarray(np.square(np.linalg.svd(flat, compute_uv=False)[:, 0]), np.float64)

@@ -42,6 +42,7 @@ class Generator(nn.Module):
 
     def __init__(self, numbers: int, wide: int, side: int) -> None:
         super().__init__()
+        self.numbers = numbers
         widths = [wide * 2**k for k in reversed(range(halvings(side)))]
         self.first = nn.Sequential(nn.ConvTranspose2d(numbers, widths[0], 4, 1, 0, bias=False), *_shaped(widths[0]))
         layers: list[nn.Module] = []
@@ -110,8 +111,10 @@ def train(
     state: dict[str, Any] = {"step": 0, "seconds": 0.0, "loss": 0.7, "critic": 0.7}
     if (folder / "last.pt").exists():
         saved = loop.load(folder / "last.pt")
-        for part, name in zip((maker, critic, *adam), ("maker", "critic", "adam0", "adam1"), strict=True):
-            part.load_state_dict(saved[name])
+        maker.load_state_dict(saved["maker"])
+        critic.load_state_dict(saved["critic"])
+        for one, name in zip(adam, ("adam0", "adam1"), strict=True):
+            one.load_state_dict(saved[name])
         state = saved["state"]
     loop.drop_rows(folder / "curve.csv", state["step"])
     pictures = scaled(images)
@@ -160,5 +163,5 @@ def load(path: Path) -> Generator:
 def sample(maker: Generator, count: int, seed: int) -> Bytes:
     """Return `count` pictures (count, s, s) uint8."""
     draw = torch.Generator().manual_seed(seed * 1_000_003)
-    numbers = torch.randn((count, maker.first[0].in_channels), generator=draw)
-    return np.concatenate([unscaled(maker(part)) for part in numbers.split(100)])
+    numbers = torch.randn((count, maker.numbers), generator=draw)
+    return np.concatenate([unscaled(maker(part)) for part in torch.split(numbers, 100)])

@@ -100,7 +100,8 @@ class Attention(nn.Module):
         flat = self.norm(x).reshape(n, c, h * w).transpose(1, 2)
         query, key, value = self.ask(flat)[:, None].chunk(3, -1)
         seen = self.tell(F.scaled_dot_product_attention(query, key, value)[:, 0])
-        return x + seen.transpose(1, 2).reshape(n, c, h, w)
+        out: Tensor = x + seen.transpose(1, 2).reshape(n, c, h, w)
+        return out
 
 
 def waves(times: Tensor) -> Tensor:

@@ -244,7 +244,12 @@ def _loss(network: Relation, pictures: tuple[Tensor, Tensor], used: Bools, plan:
 def scores(network: Relation, real: Bytes, made: Bytes, side: int = 48) -> NDArray[np.float64]:
     """Return the relation of each real picture to the generated ones: (n, h, w) and (m, h, w) -> (n, m) in [0, 1]."""
     network.eval()
-    of_real = torch.cat([network.real(part) for part in seen(real, side).split(32)])
-    of_made = torch.cat([network.made(part) for part in seen(made, side).split(32)])
+    of_real = torch.cat([network.real(part) for part in torch.split(seen(real, side), 32)])
+    of_made = torch.cat([network.made(part) for part in torch.split(seen(made, side), 32)])
     rows = [network.related(one[None].expand(len(of_made), -1, -1, -1), of_made) for one in of_real]
     return np.asarray(torch.sigmoid(torch.stack(rows)).numpy(), np.float64)
+
+
+def fitted(network: Relation, real: Bytes, used: Bools, made: Bytes, side: int = 48) -> float:
+    """Return how often the network is right on the pictures that it learned from, so that a failure to learn shows."""
+    return float(((scores(network, real, made, side).mean(1) > 0.5) == used).mean())

@@ -1,0 +1,101 @@
+"""Ask every method about every generator and write results/fingerprints.json; what was asked before is kept.
+
+PYTHONPATH=src python papers/bharathi-2023/gan_score.py [--shared ../shared] [--runs .cache/bharathi-2023] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "src")]
+
+import numpy as np
+from gan_methods import METHODS, Case, pooled
+from gan_pictures import EACH, SIDE, Halves, halves
+from gan_train import JOBS, SEEDS, commit
+
+from twinscope import metrics
+from twinscope.detect import explain, relatives
+
+
+def asked(name: str, case: Case) -> dict[str, Any]:
+    """Return the answer of a method as a row, from the folder of the case where it stands there."""
+    kept = case.folder / f"{name}.json"
+    if kept.is_file():
+        told: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        return told
+    began = time.monotonic()
+    answer = METHODS[name](case)
+    row = {"method": name, "scores": [round(float(v), 4) for v in answer.scores], "border": answer.border,
+           "wall_s": round(time.monotonic() - began, 1), **answer.more}  # fmt: skip
+    case.folder.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(row), encoding="utf-8")
+    return row
+
+
+def rows(run: dict[str, Any], both: dict[int, Halves], runs: Path, threads: int) -> list[dict[str, Any]]:
+    """Return the rows of one generator: every length, every method; one that saw neither half is asked of each seed."""
+    out = []
+    for seed in [run["seed"]] if run["seed"] else list(both):
+        real = np.concatenate([both[seed].used, both[seed].unused])
+        used = np.arange(len(real)) < len(both[seed].used)
+        for steps in run["lengths"]:
+            made = np.load(runs / run["name"] / f"drawn-{steps}.npy")
+            case = Case(real, used, made, runs / run["name"] / f"asked-{steps}-{seed}", seed, threads)
+            for name in METHODS:
+                row = asked(name, case)
+                out.append({"generator": run["kind"], "saw": bool(run["seed"]), "seed": seed, "steps": steps, **row})
+                print(f"{run['name']} {steps} seed {seed} {name}: {row['wall_s']} s", flush=True)
+    return out
+
+
+def eigen(both: dict[int, Halves], threads: int) -> dict[str, Any]:
+    """Return the paper's eigenvalue analysis: the largest of each picture's maps, and whether it tells used ones."""
+    out: dict[str, Any] = {"seeds": []}
+    for seed, one in both.items():
+        values = [relatives.eigenvalues(np.stack([seen.maps_16 for seen in explain.look(list(part), threads=threads)]))
+                  for part in (one.used, one.unused)]  # fmt: skip
+        out["seeds"].append({
+            "seed": seed, "auc": round(metrics.auc(-values[0], -values[1]), 4),
+            "used_mean": round(float(values[0].mean()), 1), "unused_mean": round(float(values[1].mean()), 1),
+        })  # fmt: skip
+    features = np.concatenate([np.r_[pooled(one.used, threads), pooled(one.unused, threads)] for one in both.values()])
+    out["squared_length_mean"] = round(float(relatives.eigenvalues(features.astype(np.float32)[:, :, None]).mean()), 1)
+    return out
+
+
+def main() -> None:
+    """Parse the command line, ask and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shared", type=Path, default=HERE.parents[2] / "shared")
+    parser.add_argument("--runs", type=Path, default=Path(".cache/bharathi-2023"))
+    parser.add_argument("--json", type=Path, default=HERE / "results" / "fingerprints.json")
+    parser.add_argument("--each", type=int, default=EACH)
+    parser.add_argument("--side", type=int, default=SIDE)
+    parser.add_argument("--threads", type=int, default=1)
+    told = parser.parse_args()
+    both = {seed: halves(told.shared, seed, told.each, told.side) for seed in SEEDS}
+    records = [told.runs / job.name / "run.json" for job in JOBS]
+    generators = [json.loads(path.read_text(encoding="utf-8")) for path in records if path.is_file()]
+    if not generators:
+        sys.exit(f"there is no generator in {told.runs}; run gan_train.py first")
+    found = [row for run in generators for row in rows(run, both, told.runs, told.threads)]
+    result = {
+        "commit": commit(), "side_px": told.side, "each": told.each,
+        "data_sha256": {seed: one.sha256() for seed, one in both.items()},
+        "files": {seed: [*one.used_names, *one.unused_names] for seed, one in both.items()},
+        "generators": generators, "eigenvalues": eigen(both, told.threads), "rows": found,
+    }  # fmt: skip
+    told.json.parent.mkdir(parents=True, exist_ok=True)
+    told.json.write_text(json.dumps(result, indent=None, separators=(",", ":")).replace('{"generator"', '\n{"generator"'),
+                         encoding="utf-8")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
