@@ -34,6 +34,14 @@ class Case(NamedTuple):
     folder: Path
     seed: int
     threads: int = 1
+    backbone: str = "embedder"
+    weights: Path | str | None = None
+
+    def features(self, images: Bytes) -> Floats:
+        """Return the pooled features of pictures by the backbone: (n, k)."""
+        if self.backbone == "embedder":
+            return pooled(images, self.threads)
+        return relation.pooled(relation.maps_of(self.backbone, self.weights), images)
 
 
 class Answer(NamedTuple):
@@ -61,13 +69,15 @@ def by_halves(case: Case, asked: Callable[[Bools, Bools], Floats]) -> Floats:
 
 
 def relation_network(case: Case, plan: relation.Plan | None = None) -> Answer:
-    """Return the mean relation to 100 generated pictures (section 5.1); backbones: the shipped embedder."""
-    chosen = plan or relation.Plan(seed=case.seed, threads=case.threads)
+    """Return the mean relation to 100 generated pictures (section 5.1)."""
+    side = 48 if case.backbone == "embedder" else 128
+    chosen = plan or relation.Plan(side=side, seed=case.seed, threads=case.threads)
     losses: list[float] = []
 
     def asked(taught: Bools, open_: Bools) -> Floats:
         folder = case.folder / f"relation-{int(np.flatnonzero(open_)[0])}-{int(open_.sum())}"
-        network = relation.train(case.real[taught], case.used[taught], case.made, chosen, folder)
+        network = relation.train(case.real[taught], case.used[taught], case.made, chosen, folder,
+                                 lambda: relation.maps_of(case.backbone, case.weights))  # fmt: skip
         losses.append(relation.fitted(network, case.real[taught], case.used[taught], case.made[:20], chosen.side))
         return relation.scores(network, case.real[open_], case.made[:100], chosen.side).mean(1)
 
@@ -76,7 +86,7 @@ def relation_network(case: Case, plan: relation.Plan | None = None) -> Answer:
 
 def ward(case: Case) -> Answer:
     """Return the share of used ones in the cluster (section 5.2)."""
-    features = pooled(case.real, case.threads)
+    features = case.features(case.real)
     told: list[float] = []
 
     def asked(taught: Bools, open_: Bools) -> Floats:
@@ -89,13 +99,13 @@ def ward(case: Case) -> Answer:
 
 def company(case: Case) -> Answer:
     """Return the share of generated ones in the cluster (the abstract's way); it learns nothing."""
-    shares, found = relatives.ward_company(pooled(case.real, case.threads), pooled(case.made, case.threads))
+    shares, found = relatives.ward_company(case.features(case.real), case.features(case.made))
     return Answer(shares, len(case.made) / (len(case.made) + len(case.real)), {"cophenetic": found.cophenetic})
 
 
 def svm(case: Case) -> Answer:
     """Return the share of votes "used" over pairs with generated pictures (section 5.3)."""
-    real, made = pooled(case.real, case.threads), pooled(case.made, case.threads)
+    real, made = case.features(case.real), case.features(case.made)
 
     def asked(taught: Bools, open_: Bools) -> Floats:
         return relatives.svm_votes(real[taught], case.used[taught], made, real[open_], seed=case.seed)

@@ -18,6 +18,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "src")]
 import numpy as np
 from gan_methods import METHODS, Case, pooled
 from gan_pictures import EACH, SIDE, Halves, halves
+from gan_stats import reliability, summaries
 from gan_train import JOBS, SEEDS, commit
 
 from twinscope import metrics
@@ -39,15 +40,17 @@ def asked(name: str, case: Case) -> dict[str, Any]:
     return row
 
 
-def rows(run: dict[str, Any], both: dict[int, Halves], runs: Path, threads: int) -> list[dict[str, Any]]:
+def rows(run: dict[str, Any], both: dict[int, Halves], told: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the rows of one generator: every length, every method; one that saw neither half is asked of each seed."""
     out = []
     for seed in [run["seed"]] if run["seed"] else list(both):
         real = np.concatenate([both[seed].used, both[seed].unused])
         used = np.arange(len(real)) < len(both[seed].used)
         for steps in run["lengths"]:
-            made = np.load(runs / run["name"] / f"drawn-{steps}.npy")
-            case = Case(real, used, made, runs / run["name"] / f"asked-{steps}-{seed}", seed, threads)
+            place = told.runs / run["name"]
+            folder = place / (f"asked-{steps}-{seed}" + ("" if told.backbone == "embedder" else f"-{told.backbone}"))
+            made = np.load(place / f"drawn-{steps}.npy")
+            case = Case(real, used, made, folder, seed, told.threads, told.backbone, told.weights)
             for name in METHODS:
                 row = asked(name, case)
                 out.append({"generator": run["kind"], "saw": bool(run["seed"]), "seed": seed, "steps": steps, **row})
@@ -78,6 +81,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=HERE / "results" / "fingerprints.json")
     parser.add_argument("--each", type=int, default=EACH)
     parser.add_argument("--side", type=int, default=SIDE)
+    parser.add_argument("--backbone", default="embedder", help="embedder, or a ResNet of torchvision such as resnet101")
+    parser.add_argument("--weights", help="a file of its weights, or imagenet for those in torch's folder of downloads")
     parser.add_argument("--threads", type=int, default=1)
     told = parser.parse_args()
     both = {seed: halves(told.shared, seed, told.each, told.side) for seed in SEEDS}
@@ -85,16 +90,30 @@ def main() -> None:
     generators = [json.loads(path.read_text(encoding="utf-8")) for path in records if path.is_file()]
     if not generators:
         sys.exit(f"there is no generator in {told.runs}; run gan_train.py first")
-    found = [row for run in generators for row in rows(run, both, told.runs, told.threads)]
+    found = [row for run in generators for row in rows(run, both, told)]
+    files = {seed: [*one.used_names, *one.unused_names] for seed, one in both.items()}
+    seen = [row for row in found if row["saw"]]
     result = {
-        "commit": commit(), "side_px": told.side, "each": told.each,
-        "data_sha256": {seed: one.sha256() for seed, one in both.items()},
-        "files": {seed: [*one.used_names, *one.unused_names] for seed, one in both.items()},
-        "generators": generators, "eigenvalues": eigen(both, told.threads), "rows": found,
+        "commit": commit(), "side_px": told.side, "each": told.each, "backbone": told.backbone,
+        "data_sha256": {seed: one.sha256() for seed, one in both.items()}, "files": files,
+        "generators": generators, "eigenvalues": eigen(both, told.threads),
+        "summaries": summaries(found, files),
+        "reliability": {name: reliability([row for row in seen if row["method"] == name])
+                        for name in ("ours", "ours_known")},
+        "rows": found,
     }  # fmt: skip
     told.json.parent.mkdir(parents=True, exist_ok=True)
-    told.json.write_text(json.dumps(result, indent=None, separators=(",", ":")).replace('{"generator"', '\n{"generator"'),
-                         encoding="utf-8")  # fmt: skip
+    told.json.write_text(lines(result), encoding="utf-8")
+
+
+def lines(result: dict[str, Any]) -> str:
+    """Return a result as JSON with a line for each row, so that a change of one row is a change of one line."""
+    parts = []
+    for key, value in result.items():
+        many = isinstance(value, list) and value and isinstance(value[0], dict)
+        inner = ",\n".join(json.dumps(one) for one in value) if many else ""
+        parts.append(f'"{key}": ' + (f"[\n{inner}\n]" if many else json.dumps(value)))
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from gan_pictures import EACH, SIDE, Bytes, halves, strangers
 from twinscope.train import dcgan, diffusion
 
 SEEDS = (1, 2, 3)
-LENGTHS = {"ddpm": (400, 1500, 4000), "dcgan": (400, 5000)}
+LENGTHS = {"ddpm": (400, 1500, 4000), "dcgan": (400, 3000)}
 """Steps of the short and of the long training: looks at one run."""
 DRAWN = 400
 
@@ -41,7 +41,7 @@ class Job(NamedTuple):
         return f"{self.kind}-{self.seed or 'neither'}"
 
 
-JOBS = [Job("ddpm", 1), Job("dcgan", 1), Job("ddpm", 0), Job("ddpm", 2), Job("ddpm", 3), Job("dcgan", 2),
+JOBS = [Job("ddpm", 1), Job("dcgan", 1), Job("ddpm", 2), Job("ddpm", 3), Job("ddpm", 0), Job("dcgan", 2),
         Job("dcgan", 3), Job("dcgan", 0)]  # fmt: skip
 
 

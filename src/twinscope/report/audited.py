@@ -26,8 +26,8 @@ CANNOT = (
     "generated ones.",
     "A picture that does not come back may have been used all the same. A generator that has not learned its pictures "
     "by heart leaves no such trace.",
-    "Real pictures that are nearly the same, such as neighbouring slices, are told apart badly: a copy of one speaks for "
-    "the other.",
+    "Real pictures that are nearly the same, such as neighbouring slices, are told apart badly: a copy of one speaks "
+    "for the other.",
     "The probabilities rest on a prior, the share of real pictures taken to be used before looking, unless known "
     "examples were given.",
     "What was altered on purpose so as not to be found, more than a little shift, turn, tone or noise, may be missed.",

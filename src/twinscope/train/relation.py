@@ -41,7 +41,7 @@ class Plan(NamedTuple):
     of the backbones as a share of it; whether both pictures go through one backbone.
     """
 
-    steps: int = 120
+    steps: int = 60
     batch: int = 16
     side: int = 48
     rate: float = 1e-3
@@ -253,3 +253,10 @@ def scores(network: Relation, real: Bytes, made: Bytes, side: int = 48) -> NDArr
 def fitted(network: Relation, real: Bytes, used: Bools, made: Bytes, side: int = 48) -> float:
     """Return how often the network is right on the pictures that it learned from, so that a failure to learn shows."""
     return float(((scores(network, real, made, side).mean(1) > 0.5) == used).mean())
+
+
+@torch.inference_mode()
+def pooled(backbone: nn.Module, images: Bytes, side: int = 224) -> NDArray[np.float64]:
+    """Return the maps of pictures averaged over all places, as the paper takes them for its other methods: (n, c)."""
+    parts = [backbone.eval()(part).mean((2, 3)) for part in torch.split(seen(images, side), 16)]
+    return np.asarray(torch.cat(parts).numpy(), np.float64)
