@@ -44,13 +44,15 @@ def dendrogram(both: Halves, path: Path) -> float:
     axes.axhline(found.cut, color="#555d65", linewidth=0.8, linestyle="--")
     for place, leaf in enumerate(tree["leaves"]):
         used = leaf < len(both.used)
-        axes.plot(10 * place + 5, 0, marker="o" if used else "x", color=USED if used else UNUSED, markersize=4,
-                  clip_on=False)  # fmt: skip
+        low = -0.025 if used else -0.055
+        axes.plot(10 * place + 5, low, marker="o" if used else "x", color=USED if used else UNUSED, markersize=4,
+                  clip_on=False, transform=axes.get_xaxis_transform())  # fmt: skip
     clusters = len(np.unique(found.members))
     axes.set_title(f"Ward's linkage on the embedder's pooled features: {len(features)} real pictures, cut into "
                    f"{clusters}; cophenetic correlation {found.cophenetic:.2f}", fontsize=10)  # fmt: skip
     axes.set_ylabel("height of the merge")
-    axes.set_xlabel("● used   × unused: both kinds lie in every branch")
+    axes.set_xticks([])
+    axes.set_xlabel("● used   × unused: both kinds lie in every branch", labelpad=14)
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)
     return found.cophenetic

@@ -278,11 +278,15 @@ def _images(one: _Seen, verdict: Verdict, told: dict[str, bool], settings: Setti
 
 
 def nearest(apart: Floats, far: Floats, count: int, aligned: dict[int, float]) -> list[int]:
-    """Return the generated pictures nearest to a real one: by the lesser of their ranks in the two distances (m,)."""
-    ranks = np.minimum(apart.argsort().argsort(), far.argsort().argsort()).astype(np.float64)
+    """Return the generated pictures nearest to a real one, by both distances (m,), each relative to its median.
+
+    What aligns comes first.
+    """
+    parts = [np.log(np.maximum(one, 1e-6) / max(float(np.median(one)), 1e-6)) for one in (apart, far)]
+    order = parts[0] + parts[1]
     for g, probability in aligned.items():
-        ranks[g] -= probability
-    return [int(g) for g in np.lexsort((apart, ranks))[:count]]
+        order[g] -= 10 * (probability > 0.5)
+    return [int(g) for g in np.argsort(order, kind="stable")[:count]]
 
 
 # --- the statement ------------------------------------------------------------------------------------------------
