@@ -249,7 +249,8 @@ def _learned(seen: Sequence[_Seen], told: dict[str, bool], settings: Settings) -
     """Return what is learned of known pictures, for all pictures of all parts one after the other; None without."""
     if not told:
         return None
-    values = np.concatenate([known.signals(one.copies, one.p) for one in seen])
+    best = [np.array([max(row.values(), default=0.0) for row in one.aligned]) for one in seen]
+    values = np.concatenate([known.signals(one.copies, one.p, row) for one, row in zip(seen, best, strict=True)])
     names = [name for one in seen for name in one.real.names]
     is_known = np.array([name in told for name in names])
     used = np.array([told.get(name, False) for name in names])

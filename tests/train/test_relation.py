@@ -10,14 +10,16 @@ import cv2
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from twinscope.detect import explain
 from twinscope.errors import UsageError
 from twinscope.train import relation
 
 
-class Tiny(torch.nn.Module):  # type: ignore[misc]
+class Tiny(torch.nn.Module):
     """A backbone of one convolution, for tests."""
 
     wide = 8
@@ -68,7 +70,7 @@ def test_it_learns_what_can_be_seen_in_the_pictures_and_tells_new_ones(tmp_path:
 def test_the_shipped_embedder_is_trained_end_to_end(tmp_path: Path) -> None:
     real, used = striped(np.random.default_rng(2), 12)
     before = relation.EmbedderMaps().network.stem[0].weight.detach().clone()
-    plan = relation.Plan(steps=12, batch=8, side=32)
+    plan = relation.Plan(steps=24, batch=8, side=32)
     network = relation.train(real, used, real[:4], plan, tmp_path)
     assert relation.fitted(network, real, used, real[:4], 32) >= 0.9
     for side in (network.real, network.made):

@@ -37,10 +37,14 @@ class Learned(NamedTuple):
     reliability: tuple[metrics.Bin, ...]
 
 
-def signals(parts: Sequence[Copies], p: Floats) -> Floats:
-    """Return what is learned from, (n, k): of each distance the margin, the hits and the closeness, and -log10 p."""
+def signals(parts: Sequence[Copies], p: Floats, aligned: Floats) -> Floats:
+    """Return what is learned from, (n, k): of each distance the margin, the hits and the closeness; -log10 p; aligned.
+
+    aligned: (n,) the largest probability of an alignment with a generated picture, 0 where none was looked for. A
+    p-value counts as 1e-4 at least: how far beyond doubt some copies are must not make other clear ones look doubtful.
+    """
     columns = [column for one in parts for column in (one.margin, np.log1p(one.hits), one.close)]
-    return np.stack([*columns, -np.log10(np.maximum(p, 1e-12))], 1).astype(np.float64)
+    return np.stack([*columns, -np.log10(np.maximum(p, 1e-4)), aligned], 1).astype(np.float64)
 
 
 def learn(values: Floats, used: Bools, known: Bools, settings: Fingerprint, seed: int = 0) -> Learned:
