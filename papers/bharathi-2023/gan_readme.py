@@ -50,6 +50,7 @@ def tables(results: Mapping[str, Any] | None) -> Iterator[str]:
     yield from ("### Is the stated probability the observed rate?", "", *reliability(results), "")
     yield from ("### The paper's eigenvalue analysis", "", *eigen(results["eigenvalues"]), "")
     yield from ("### Circumstances", "", *circumstances(results))
+    yield from figures(HERE / "figures", results)
 
 
 def published() -> Iterator[str]:
@@ -115,7 +116,23 @@ def circumstances(results: Mapping[str, Any]) -> Iterator[str]:
                f"{run['train_s']:,.0f} s | {run['commit']} | {run['device']} |")  # fmt: skip
 
 
-def _cell(told: list[float]) -> str:
+def figures(folder: Path, results: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the figures that lie in a folder: the dendrogram, a sheet of each generator, the curves."""
+    told = {"dendrogram": "Dendrogram of the real pictures of seed 1 (paper, section 5.2)"}
+    for run in results["generators"]:
+        lengths = ", ".join(f"{steps:,}" for steps in run["lengths"])
+        framed = "framed: an unused one" if run["seed"] else "framed: one that it never saw"
+        half = f"seed {run['seed']}" if run["seed"] else "saw neither half"
+        made = f"{KINDS[run['kind']]}, {half}: generated after {lengths} steps"
+        told[run["name"]] = f"{made}, below each its nearest real picture ({framed})"
+    for name, what in {**told, "curves": "Losses during training"}.items():
+        if (folder / f"{name}.png").is_file():
+            yield from ("", f"![{what}](figures/{name}.png)")
+
+
+def _cell(told: list[float] | None) -> str:
+    if told is None:
+        return "–"
     value, low, high = told
     return f"{_short(value)} [{_short(low, 2)}, {_short(high, 2)}]"
 

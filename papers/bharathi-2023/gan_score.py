@@ -41,12 +41,15 @@ def asked(name: str, case: Case) -> dict[str, Any]:
 
 
 def rows(run: dict[str, Any], both: dict[int, Halves], told: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return the rows of one generator: every length, every method; one that saw neither half is asked of each seed."""
+    """Return the rows of one generator: every length, every method.
+
+    One that saw neither half is asked of each seed's halves, at its last length.
+    """
     out = []
     for seed in [run["seed"]] if run["seed"] else list(both):
         real = np.concatenate([both[seed].used, both[seed].unused])
         used = np.arange(len(real)) < len(both[seed].used)
-        for steps in run["lengths"]:
+        for steps in run["lengths"] if run["seed"] else run["lengths"][-1:]:
             place = told.runs / run["name"]
             folder = place / (f"asked-{steps}-{seed}" + ("" if told.backbone == "embedder" else f"-{told.backbone}"))
             made = np.load(place / f"drawn-{steps}.npy")

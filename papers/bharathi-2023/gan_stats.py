@@ -17,16 +17,29 @@ Floats = NDArray[np.float64]
 
 
 def numbers(counts: Floats) -> dict[str, Floats]:
-    """Return the task's numbers of counts (..., 4) of TP, TN, FP and FN: each (...); of nothing, 0."""
+    """Return the task's numbers of counts (..., 4) of TP, TN, FP and FN: each (...); NaN where there is nothing."""
     tp, tn, fp, fn = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
+    with np.errstate(invalid="ignore"):
+        return {
+            "accuracy": (tp + tn) / (tp + tn + fp + fn), "precision": tp / (tp + fp), "specificity": tn / (tn + fp),
+            "recall": tp / (tp + fn), "f1": 2 * tp / (2 * tp + fp + fn),
+        }  # fmt: skip
 
-    def share(a: Floats, b: Floats) -> Floats:
-        return np.where(b > 0, a / np.maximum(b, 1), 0.0)
 
-    return {
-        "accuracy": share(tp + tn, tp + tn + fp + fn), "precision": share(tp, tp + fp),
-        "specificity": share(tn, tn + fp), "recall": share(tp, tp + fn), "f1": share(2 * tp, 2 * tp + fp + fn),
-    }  # fmt: skip
+def interval(name: str, value: float, drawn: Floats, counts: Floats) -> list[float] | None:
+    """Return a number with the ends of its 95 % interval, None where it is not defined.
+
+    The interval is that of the drawn values; where none of them differs, as where all answers are right, Wilson's.
+    """
+    if np.isnan(value):
+        return None
+    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    if low == high:
+        tp, tn, fp, fn = counts
+        of = {"accuracy": tp + tn + fp + fn, "precision": tp + fp, "specificity": tn + fp, "recall": tp + fn,
+              "f1": tp + (fp + fn) / 2}[name]  # fmt: skip
+        low, high = metrics.wilson(round(value * of), round(of))
+    return [round(float(value), 4), round(float(low), 4), round(float(high), 4)]
 
 
 def summary(rows: Sequence[Mapping[str, Any]], files: Mapping[Any, Sequence[str]], seed: int = 0) -> dict[str, Any]:
@@ -53,8 +66,7 @@ def summary(rows: Sequence[Mapping[str, Any]], files: Mapping[Any, Sequence[str]
     tp, tn, fp, fn = (int(v) for v in each.sum(0))
     values = np.array(scores)
     return {
-        **{name: [round(float(whole[name]), 4), *(round(float(q), 4) for q in np.quantile(drawn[name], (0.025, 0.975)))]
-           for name in NAMES},
+        **{name: interval(name, float(whole[name]), drawn[name], each.sum(0)) for name in NAMES},
         "tp": tp, "tn": tn, "fp": fp, "fn": fn, "pictures": len(names),
         "auc": round(metrics.auc(-values[truth], -values[~truth]), 4),
         "brier": round(metrics.brier(values, truth), 4),

@@ -88,7 +88,7 @@ def svm_votes(known: Floats, used: Bools, made: Floats, asked: Floats, pairs: in
 
     A pair is the features of a real and of a generated picture one behind the other. An SVM with the RBF kernel learns
     from each known picture (n, k) with `pairs` generated ones (m, k) that are drawn, and votes on each asked one with
-    200 drawn ones; above .5 it is taken for used.
+    100 drawn ones; above .5 it is taken for used.
     """
     from sklearn.pipeline import make_pipeline  # slow to load
     from sklearn.preprocessing import StandardScaler
@@ -100,7 +100,7 @@ def svm_votes(known: Floats, used: Bools, made: Floats, asked: Floats, pairs: in
                            for one, which in zip(known, drawn, strict=True)])  # fmt: skip
     labels = np.repeat(used, [len(which) for which in drawn])
     machine = make_pipeline(StandardScaler(), SVC(kernel="rbf", gamma="scale")).fit(rows, labels)
-    others = made[rng.choice(len(made), min(200, len(made)), replace=False)]
+    others = made[rng.choice(len(made), min(100, len(made)), replace=False)]
     return np.array([machine.predict(np.c_[np.repeat(one[None], len(others), 0), others]).mean() for one in asked])
 
 
