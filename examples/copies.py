@@ -1,4 +1,4 @@
-"""Draw real pictures, and what a generator might make that knows half of them by heart: `python examples/copies.py DIR`.
+"""Draw real pictures, and what a generator might make that knows half of them: `python examples/copies.py DIR`.
 
 DIR/real holds the pictures, DIR/generated noisy copies of half of them among new ones, DIR/fresh new ones alone.
 DIR/used.txt and DIR/unused.txt name a few of each kind, as somebody might know them.

@@ -139,12 +139,15 @@ def opener(parts: Sequence[Part], settings: Settings) -> Callable[[str], pixels.
 # --- the audit ----------------------------------------------------------------------------------------------------
 
 
-def audit(parts: Sequence[Part], case: Path, settings: Settings, progress: Progress | None = None) -> Audit:
+def audit(
+    parts: Sequence[Part], case: Path, settings: Settings, progress: Progress | None = None, command: str = ""
+) -> Audit:
     """Audit parts, each with its own generator, and return the record.
 
     What is known of any part is learned from for all; without, each probability comes from the p-values of its part.
     Vectors are kept in the folder `case`, so that a second run goes on. progress: hears ("vectors", done, total) and of
-    ("overlaid" and "aligned"). Raises UsageError where there are too few pictures, or too few known ones.
+    ("overlaid" and "aligned"). command: what made it, for the provenance. Raises UsageError where there are too few
+    pictures, or too few known ones.
     """
     began = time.monotonic()
     tell = progress or (lambda stage, done, total: None)
@@ -174,7 +177,7 @@ def audit(parts: Sequence[Part], case: Path, settings: Settings, progress: Progr
             models={embed.MODEL: models.load(embed.MODEL, settings.threads).card.sha256},
             settings_sha256=settings.sha256(),
             seed=settings.seed,
-            command="twinscope fingerprint audit",
+            command=command,
         ),
     )
 
@@ -320,7 +323,7 @@ def _statement(
 
 def sentences(one: Verdict, n: int, p: float, learning: Learning | None) -> list[str]:
     """Return what an audit says of the whole set, in sentences; n: real pictures."""
-    chance = f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"
+    chance = fingerprint.chance(p)
     low, high = (f"{100 * end:.0f} %" for end in one.interval)
     if one.evidence:
         out = [f"Copies of real pictures are among the generated ones, more than accident gives ({chance}): about "
@@ -331,7 +334,7 @@ def sentences(one: Verdict, n: int, p: float, learning: Learning | None) -> list
                f"{high} of them (upper end of the 95 % interval)."]  # fmt: skip
     if learning is not None:
         told = (f"AUC {learning.auc:.2f}, 95 % interval {learning.auc_low:.2f} to {learning.auc_high:.2f}, "
-                f"p = {learning.p:.2g}, Brier score {learning.brier:.3f}")  # fmt: skip
+                f"{fingerprint.chance(learning.p)}, Brier score {learning.brier:.3f}")  # fmt: skip
         out.append(
             f"The {learning.used} pictures known to be used can be told from the {learning.unused} known to be unused "
             f"({told}); the probabilities are learned from them."

@@ -92,9 +92,7 @@ def audit_pictures(
         from twinscope import audit
         from twinscope.report import audited
 
-        found = audit.audit(parts, case, chosen, progress)
-        command = shlex.join(["twinscope", *sys.argv[1:]])
-        found = found.model_copy(update={"provenance": found.provenance.model_copy(update={"command": command})})
+        found = audit.audit(parts, case, chosen, progress, shlex.join(["twinscope", *sys.argv[1:]]))
         progress("report", 0, 1)
         (case / audit.RECORD).write_text(found.model_dump_json(indent=2), encoding="utf-8", errors="replace")
         page = audited.write(found, case, audit.opener(parts, chosen), chosen.fingerprint.told)

@@ -137,7 +137,7 @@ def tail(null: Floats, margins: Floats, share: float) -> Floats:
         return np.asarray(counted, np.float64)
     fall = float(excess.mean()) * (1 + 1.5 / np.sqrt(len(excess)))
     beyond = (len(excess) + 1) / (len(null) + 1) * np.exp(-(margins - start) / max(fall, 1e-9))
-    return np.where(margins > start, beyond, counted)
+    return np.asarray(np.where(margins > start, beyond, counted), np.float64)
 
 
 def different(made: Floats, border: float) -> float:
@@ -187,7 +187,12 @@ def of_distance(real_made: Floats, real_real: Floats, made_made: Floats, setting
 
 def combined(parts: Sequence[Floats]) -> Floats:
     """Return one p-value for each picture from several that need not be independent: the least, times their number."""
-    return np.minimum(1.0, len(parts) * np.min(np.stack(parts), axis=0))
+    return np.asarray(np.minimum(1.0, len(parts) * np.min(np.stack(parts), axis=0)), np.float64)
+
+
+def chance(p: float) -> str:
+    """Return a p-value as it is told."""
+    return f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"
 
 
 def verdict(p: Floats, settings: Fingerprint) -> Verdict:

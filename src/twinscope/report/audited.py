@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from twinscope.detect.fingerprint import chance
 from twinscope.pixels import Image
 from twinscope.report import pictures, words
 from twinscope.report.page import environment
@@ -81,7 +82,7 @@ def render(audit: Audit, opened: Opened, told: int) -> str:
         return kept[path]
 
     made = environment()
-    made.filters.update(file_name=words.file_name)
+    made.filters.update(file_name=words.file_name, chance=chance)
     made.globals.update(STATUS=words.STATUS)
     return made.get_template("audit.html").render(
         audit=audit,
