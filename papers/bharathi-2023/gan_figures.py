@@ -21,7 +21,7 @@ mpl.use("Agg")
 import cv2
 import numpy as np
 from gan_methods import pooled
-from gan_pictures import EACH, SIDE, Bytes, Halves, halves, strangers
+from gan_pictures import EACH, SIDE, Bytes, Halves, halves
 from gan_train import JOBS
 from matplotlib import pyplot as plt
 from scipy.cluster import hierarchy
@@ -89,7 +89,7 @@ def curves(runs: list[dict[str, Any]], folder: Path, path: Path) -> None:
             with (folder / run["name"] / "curve.csv").open(newline="", encoding="utf-8") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["step"]) <= run["lengths"][-1]]
             steps = [int(row["step"]) for row in rows]
-            label = f"seed {run['seed']}" if run["seed"] else "saw neither half"
+            label = f"seed {run['seed']}"
             line = axes.plot(steps, [float(row["loss"]) for row in rows], label=label, linewidth=1.2)[0]
             if kind == "dcgan":
                 axes.plot(steps, [float(row["critic"]) for row in rows], color=line.get_color(), linewidth=0.8,
@@ -118,10 +118,8 @@ def main() -> None:
     records = [told.runs / job.name / "run.json" for job in JOBS]
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in records if path.is_file()]
     for run in runs:
-        one = halves(told.shared, run["seed"] or 1, told.each, told.side)
+        one = halves(told.shared, run["seed"], told.each, told.side)
         real = np.concatenate([one.used, one.unused])
-        if not run["seed"]:
-            real = np.concatenate([strangers(told.shared, 0, told.each, told.side), real])
         parts = [np.load(told.runs / run["name"] / f"drawn-{steps}.npy") for steps in run["lengths"]]
         sheet(parts, real, told.each, told.output / f"{run['name']}.png")
     curves(runs, told.runs, told.output / "curves.png")

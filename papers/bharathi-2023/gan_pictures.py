@@ -1,7 +1,7 @@
 """The pictures of the benchmark: blood smears, drawn in pairs of one group, one of each pair used and one not.
 
-BCCD (MIT) gives the real pictures of both halves, the smears of draaslan_bcd (MIT) those of a generator that saw
-neither. Each is the middle square, luma, at 32 px.
+They are those of BCCD (MIT), each its middle square, luma, at 32 px. Of the pairs that a seed leaves over the generator
+saw neither half: they are the control.
 """
 
 from __future__ import annotations
@@ -53,8 +53,11 @@ def picture(path: Path, side: int = SIDE) -> Bytes:
     return np.asarray(cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def halves(shared: Path, seed: int, each: int = EACH, side: int = SIDE) -> Halves:
-    """Return `each` pairs of BCCD pictures, both of a pair from one group: the first used, the second not."""
+def halves(shared: Path, seed: int, each: int = EACH, side: int = SIDE, control: bool = False) -> Halves:
+    """Return `each` pairs of BCCD pictures, both of a pair from one group: the first used, the second not.
+
+    control: as many pairs of those that are left over; what is called used there was not, either.
+    """
     groups: dict[str, list[str]] = defaultdict(list)
     for row in rows(shared, "bccd"):
         groups[row["group"]].append(row["file"])
@@ -63,14 +66,8 @@ def halves(shared: Path, seed: int, each: int = EACH, side: int = SIDE) -> Halve
     for name in sorted(groups):
         files = [groups[name][k] for k in rng.permutation(len(groups[name]))]
         pairs += list(zip(files[::2], files[1::2], strict=False))
-    chosen = [pairs[k] for k in rng.permutation(len(pairs))[:each]]
+    order = rng.permutation(len(pairs))
+    chosen = [pairs[k] for k in (order[each : 2 * each] if control else order[:each])]
     folder = shared / "data/micrographs"
     parts = [np.stack([picture(folder / pair[k], side) for pair in chosen]) for k in (0, 1)]
     return Halves(parts[0], parts[1], tuple(pair[0] for pair in chosen), tuple(pair[1] for pair in chosen))
-
-
-def strangers(shared: Path, seed: int = 0, each: int = EACH, side: int = SIDE) -> Bytes:
-    """Return smears that are in neither half of any seed: `each` of draaslan_bcd."""
-    files = sorted(row["file"] for row in rows(shared, "draaslan_bcd"))
-    order = np.random.default_rng([2024, seed]).permutation(len(files))[:each]
-    return np.stack([picture(shared / "data/micrographs" / files[k], side) for k in order])

@@ -44,9 +44,9 @@ def tables(results: Mapping[str, Any] | None) -> Iterator[str]:
         for kind, steps in dict.fromkeys((one["generator"], one["steps"]) for one in found if one["saw"] == saw):
             own = [one for one in found if (one["generator"], one["saw"], one["steps"]) == (kind, saw, steps)]
             seeds = len(own[0]["seeds"])
-            what = "one half of the pictures" if saw else "other smears: it saw neither half"
-            halves = f"{seeds} {'seed' if seeds == 1 else 'seeds'}" if saw else f"asked of {seeds} pairs of halves"
-            yield from (f"### {KINDS[kind]}, {steps:,} steps on {what} ({halves})", "", *table(own), "")
+            what = "" if saw else ", asked of pictures that it never saw, neither half"
+            count = f"{seeds} {'seed' if seeds == 1 else 'seeds'}"
+            yield from (f"### {KINDS[kind]}, {steps:,} steps{what} ({count})", "", *table(own), "")
     yield from ("### Is the stated probability the observed rate?", "", *reliability(results), "")
     yield from ("### The paper's eigenvalue analysis", "", *eigen(results["eigenvalues"]), "")
     yield from ("### Circumstances", "", *circumstances(results))
@@ -86,10 +86,10 @@ def reliability(results: Mapping[str, Any]) -> Iterator[str]:
 
 def eigen(told: Mapping[str, Any]) -> Iterator[str]:
     """Yield what the largest eigenvalue of each picture's maps says of used and unused pictures."""
-    yield "| seed | mean of used | mean of unused | AUC |"
+    yield "| pictures of seed | mean of used | mean of unused | AUC |"
     yield "|---|---:|---:|---:|"
     for one in told["seeds"]:
-        yield f"| {one['seed']} | {one['used_mean']:,.0f} | {one['unused_mean']:,.0f} | {_short(one['auc'])} |"
+        yield f"| {one['pictures']} | {one['used_mean']:,.0f} | {one['unused_mean']:,.0f} | {_short(one['auc'])} |"
 
 
 def circumstances(results: Mapping[str, Any]) -> Iterator[str]:
@@ -102,7 +102,7 @@ def circumstances(results: Mapping[str, Any]) -> Iterator[str]:
     each = results["each"]
     yield f"{each} used and {each} unused pictures a seed at {results['side_px']} px; backbone {results['backbone']}."
     yield "Intervals of 95 % draw pictures (files) again, 2,000 times. Data (sha256): " + ", ".join(
-        f"seed {seed} `{digest[:12]}`" for seed, digest in results["data_sha256"].items()
+        f"{key} `{digest[:12]}`" for key, digest in results["data_sha256"].items()
     ) + f". Commit {results['commit']}."  # fmt: skip
     yield f"The relation network is right on {_short(min(fitted))} to {_short(max(fitted))} of what it learned from."
     yield f"Asking one generator took on average: {times}."
@@ -121,10 +121,8 @@ def figures(folder: Path, results: Mapping[str, Any]) -> Iterator[str]:
     told = {"dendrogram": "Dendrogram of the real pictures of seed 1 (paper, section 5.2)"}
     for run in results["generators"]:
         lengths = ", ".join(f"{steps:,}" for steps in run["lengths"])
-        framed = "framed: an unused one" if run["seed"] else "framed: one that it never saw"
-        half = f"seed {run['seed']}" if run["seed"] else "saw neither half"
-        made = f"{KINDS[run['kind']]}, {half}: generated after {lengths} steps"
-        told[run["name"]] = f"{made}, below each its nearest real picture ({framed})"
+        made = f"{KINDS[run['kind']]}, seed {run['seed']}: generated after {lengths} steps"
+        told[run["name"]] = f"{made}, below each its nearest real picture (framed: an unused one)"
     for name, what in {**told, "curves": "Losses during training"}.items():
         if (folder / f"{name}.png").is_file():
             yield from ("", f"![{what}](figures/{name}.png)")

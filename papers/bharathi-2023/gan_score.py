@@ -40,35 +40,43 @@ def asked(name: str, case: Case) -> dict[str, Any]:
     return row
 
 
-def rows(run: dict[str, Any], both: dict[int, Halves], told: argparse.Namespace) -> list[dict[str, Any]]:
+def rows(run: dict[str, Any], both: dict[str, Halves], told: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the rows of one generator: every length, every method.
 
-    One that saw neither half is asked of each seed's halves, at its last length.
+    At its last length it is also asked of pairs that it never saw, neither half.
     """
     out = []
-    for seed in [run["seed"]] if run["seed"] else list(both):
-        real = np.concatenate([both[seed].used, both[seed].unused])
-        used = np.arange(len(real)) < len(both[seed].used)
-        for steps in run["lengths"] if run["seed"] else run["lengths"][-1:]:
-            place = told.runs / run["name"]
-            folder = place / (f"asked-{steps}-{seed}" + ("" if told.backbone == "embedder" else f"-{told.backbone}"))
-            made = np.load(place / f"drawn-{steps}.npy")
-            case = Case(real, used, made, folder, seed, told.threads, told.backbone, told.weights)
-            for name in METHODS:
-                row = asked(name, case)
-                out.append({"generator": run["kind"], "saw": bool(run["seed"]), "seed": seed, "steps": steps, **row})
-                print(f"{run['name']} {steps} seed {seed} {name}: {row['wall_s']} s", flush=True)
+    asks = [(steps, True) for steps in run["lengths"]] + [(run["lengths"][-1], False)]
+    for steps, saw in asks:
+        key = name_of(run["seed"], saw)
+        real = np.concatenate([both[key].used, both[key].unused])
+        used = np.arange(len(real)) < len(both[key].used)
+        place = told.runs / run["name"]
+        folder = place / (f"asked-{steps}-{key}" + ("" if told.backbone == "embedder" else f"-{told.backbone}"))
+        made = np.load(place / f"drawn-{steps}.npy")
+        case = Case(real, used, made, folder, run["seed"], told.threads, told.backbone, told.weights)
+        for name in METHODS:
+            row = asked(name, case)
+            out.append(
+                {"generator": run["kind"], "saw": saw, "seed": run["seed"], "pictures": key, "steps": steps, **row}
+            )
+            print(f"{run['name']} {steps} {key} {name}: {row['wall_s']} s", flush=True)
     return out
 
 
-def eigen(both: dict[int, Halves], threads: int) -> dict[str, Any]:
+def name_of(seed: int, saw: bool) -> str:
+    """Return what the pairs of a seed are called: those that its generators saw a half of, or those left over."""
+    return str(seed) if saw else f"{seed}-control"
+
+
+def eigen(both: dict[str, Halves], threads: int) -> dict[str, Any]:
     """Return the paper's eigenvalue analysis: the largest of each picture's maps, and whether it tells used ones."""
     out: dict[str, Any] = {"seeds": []}
-    for seed, one in both.items():
+    for key, one in both.items():
         values = [relatives.eigenvalues(np.stack([seen.maps_16 for seen in explain.look(list(part), threads=threads)]))
                   for part in (one.used, one.unused)]  # fmt: skip
         out["seeds"].append({
-            "seed": seed, "auc": round(metrics.auc(-values[0], -values[1]), 4),
+            "pictures": key, "auc": round(metrics.auc(-values[0], -values[1]), 4),
             "used_mean": round(float(values[0].mean()), 1), "unused_mean": round(float(values[1].mean()), 1),
         })  # fmt: skip
     features = np.concatenate([np.r_[pooled(one.used, threads), pooled(one.unused, threads)] for one in both.values()])
@@ -88,17 +96,18 @@ def main() -> None:
     parser.add_argument("--weights", help="a file of its weights, or imagenet for those in torch's folder of downloads")
     parser.add_argument("--threads", type=int, default=1)
     told = parser.parse_args()
-    both = {seed: halves(told.shared, seed, told.each, told.side) for seed in SEEDS}
+    both = {name_of(seed, saw): halves(told.shared, seed, told.each, told.side, control=not saw)
+            for seed in SEEDS for saw in (True, False)}  # fmt: skip
     records = [told.runs / job.name / "run.json" for job in JOBS]
     generators = [json.loads(path.read_text(encoding="utf-8")) for path in records if path.is_file()]
     if not generators:
         sys.exit(f"there is no generator in {told.runs}; run gan_train.py first")
     found = [row for run in generators for row in rows(run, both, told)]
-    files = {seed: [*one.used_names, *one.unused_names] for seed, one in both.items()}
+    files = {key: [*one.used_names, *one.unused_names] for key, one in both.items()}
     seen = [row for row in found if row["saw"]]
     result = {
         "commit": commit(), "side_px": told.side, "each": told.each, "backbone": told.backbone,
-        "data_sha256": {seed: one.sha256() for seed, one in both.items()}, "files": files,
+        "data_sha256": {key: one.sha256() for key, one in both.items()}, "files": files,
         "generators": generators, "eigenvalues": eigen(both, told.threads),
         "summaries": summaries(found, files),
         "reliability": {name: reliability([row for row in seen if row["method"] == name])

@@ -42,15 +42,15 @@ def interval(name: str, value: float, drawn: Floats, counts: Floats) -> list[flo
     return [round(float(value), 4), round(float(low), 4), round(float(high), 4)]
 
 
-def summary(rows: Sequence[Mapping[str, Any]], files: Mapping[Any, Sequence[str]], seed: int = 0) -> dict[str, Any]:
+def summary(rows: Sequence[Mapping[str, Any]], files: Mapping[str, Sequence[str]], seed: int = 0) -> dict[str, Any]:
     """Return what the rows of one method and one setting, a row a seed, come to; intervals draw pictures, by file.
 
-    files: of each seed the names, the used half first. chance: the p-value of the accuracy against one half (exact
-    binomial, two-sided).
+    files: of each set of pictures the names, the used half first. chance: the p-value of the accuracy against one half
+    (exact binomial, two-sided).
     """
     names, used, scores, called = [], [], [], []
     for row in rows:
-        own = files[row["seed"]] if row["seed"] in files else files[str(row["seed"])]
+        own = files[row["pictures"]]
         names += list(own)
         used += [k < len(own) // 2 for k in range(len(own))]
         scores += row["scores"]
@@ -79,7 +79,7 @@ def settings(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, bool, int]]:
     return list(dict.fromkeys((row["generator"], row["saw"], row["steps"]) for row in rows))
 
 
-def summaries(rows: Sequence[Mapping[str, Any]], files: Mapping[Any, Sequence[str]]) -> list[dict[str, Any]]:
+def summaries(rows: Sequence[Mapping[str, Any]], files: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
     """Return a summary for each setting and method."""
     out = []
     for kind, saw, steps in settings(rows):

@@ -52,8 +52,8 @@ def test_the_published_table_follows_from_its_counts() -> None:
 
 
 def test_a_summary_by_hand() -> None:
-    rows = [{"seed": 1, "scores": [0.9, 0.2, 0.8, 0.1], "border": 0.5}, {"seed": 2, "scores": [0.9, 0.9, 0.1, 0.1],
-                                                                         "border": 0.5}]  # fmt: skip
+    answers = {"1": [0.9, 0.2, 0.8, 0.1], "2": [0.9, 0.9, 0.1, 0.1]}
+    rows = [{"pictures": key, "scores": scores, "border": 0.5} for key, scores in answers.items()]
     files = {"1": ["a", "b", "c", "d"], "2": ["a", "b", "c", "e"]}
     found = gan_stats.summary(rows, files)
     assert (found["tp"], found["fn"], found["fp"], found["tn"]) == (3, 1, 1, 3)
@@ -66,10 +66,12 @@ def test_a_summary_by_hand() -> None:
 
 
 def test_what_never_differs_has_wilsons_interval_and_what_is_not_there_none() -> None:
-    perfect = gan_stats.summary([{"seed": 1, "scores": [0.9] * 10 + [0.1] * 10, "border": 0.5}],
-                                {1: [str(k) for k in range(20)]})  # fmt: skip
+    files = {"1": [str(k) for k in range(20)]}
+    perfect, silent = (
+        gan_stats.summary([{"pictures": "1", "scores": scores, "border": 0.5}], files)
+        for scores in ([0.9] * 10 + [0.1] * 10, [0.5] * 20)
+    )
     assert perfect["accuracy"] == [1.0, pytest.approx(0.8389, abs=1e-3), 1.0]  # Wilson, 20 of 20
-    silent = gan_stats.summary([{"seed": 1, "scores": [0.5] * 20, "border": 0.5}], {1: [str(k) for k in range(20)]})
     assert silent["precision"] is None
     assert silent["accuracy"][0] == 0.5
     assert silent["f1"][0] == 0
@@ -78,9 +80,9 @@ def test_what_never_differs_has_wilsons_interval_and_what_is_not_there_none() ->
 
 def test_intervals_draw_files_and_not_rows() -> None:
     names = [str(k) for k in range(20)]
-    once = {"seed": 1, "scores": [0.9] * 7 + [0.1] * 3 + [0.9] * 3 + [0.1] * 7, "border": 0.5}
-    one = gan_stats.summary([once], {1: names})
-    many = gan_stats.summary([once, {**once, "seed": 2}, {**once, "seed": 3}], dict.fromkeys((1, 2, 3), names))
+    once = {"pictures": "1", "scores": [0.9] * 7 + [0.1] * 3 + [0.9] * 3 + [0.1] * 7, "border": 0.5}
+    one = gan_stats.summary([once], {"1": names})
+    many = gan_stats.summary([once, {**once, "pictures": "2"}, {**once, "pictures": "3"}], dict.fromkeys("123", names))
     wide = [found["accuracy"][2] - found["accuracy"][1] for found in (one, many)]
     assert wide[1] == pytest.approx(wide[0], abs=0.03)  # the same twenty pictures three times say no more
 
@@ -88,7 +90,7 @@ def test_intervals_draw_files_and_not_rows() -> None:
 # --- pictures -----------------------------------------------------------------------------------------------------
 
 
-def test_halves_are_pairs_of_one_group_and_strangers_are_in_neither(shared: Path) -> None:
+def test_halves_are_pairs_of_one_group_and_the_control_is_in_neither(shared: Path) -> None:
     group = {row["file"]: row["group"] for row in gan_pictures.rows(shared, "bccd")}
     one, two = (gan_pictures.halves(shared, seed, each=30, side=16) for seed in (1, 2))
     assert [group[name] for name in one.used_names] == [group[name] for name in one.unused_names]
@@ -97,8 +99,11 @@ def test_halves_are_pairs_of_one_group_and_strangers_are_in_neither(shared: Path
     assert set(one.used_names) != set(two.used_names)
     assert one.sha256() == gan_pictures.halves(shared, 1, each=30, side=16).sha256() != two.sha256()
     assert (one.used.shape, one.used.dtype) == ((30, 16, 16), np.uint8)
-    assert gan_pictures.strangers(shared, each=5, side=16).shape == (5, 16, 16)
-    assert not {row["file"] for row in gan_pictures.rows(shared, "draaslan_bcd")} & set(group)
+    control = gan_pictures.halves(shared, 1, each=30, side=16, control=True)
+    assert [group[name] for name in control.used_names] == [group[name] for name in control.unused_names]
+    both = set(control.used_names + control.unused_names)
+    assert len(both) == 60
+    assert not both & set(one.used_names + one.unused_names)
 
 
 def test_pairs_stay_in_one_half_and_everybody_is_asked_once() -> None:
@@ -254,7 +259,7 @@ def test_ours_reaches_what_was_promised(results: dict[str, Any]) -> None:
 def test_each_row_has_a_score_for_each_picture(results: dict[str, Any]) -> None:
     each = results["each"]
     for row in results["rows"]:
-        assert len(row["scores"]) == 2 * each == len(results["files"][str(row["seed"])])
+        assert len(row["scores"]) == 2 * each == len(results["files"][row["pictures"]])
         assert all(0 <= value <= 1 for value in row["scores"])
     for names in results["files"].values():
         assert max(Counter(names).values()) == 1
