@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 import pytest
 
-from twinscope import audit, pixels
-from twinscope.detect import vectors
+from twinscope import aligning, audit, pixels
+from twinscope.detect import fingerprint, vectors
 from twinscope.errors import UsageError
 from twinscope.report import audited
-from twinscope.settings import load
+from twinscope.settings import Fingerprint, load
 from twinscope.types import Audit
 
 Run = Callable[..., tuple[int, str, str]]
@@ -138,6 +138,35 @@ def test_a_turned_part_of_a_picture_is_aligned(made: Path, tmp_path: Path) -> No
     by_name = {Path(one.path).name: one for one in found.images}
     assert (by_name["r0.png"].near[0].aligned or 0) > 0.9
     assert max(one.near[0].aligned or 0 for name, one in by_name.items() if name != "r0.png") < 0.5
+
+
+def test_real_pictures_that_are_parts_of_each_other_make_an_alignment_no_news(tmp_path: Path) -> None:
+    rng = np.random.default_rng(10)
+    for name in ("real", "made"):
+        (tmp_path / name).mkdir()
+    for k in range(8):
+        grain = cv2.GaussianBlur(rng.normal(size=(120, 120)), (0, 0), 2.5)
+        image = np.asarray(np.clip(128 + 40 * grain / grain.std(), 0, 255), np.uint8)
+        pixels.write_png(tmp_path / "real" / f"r{k}.png", image)
+        if k < 4:
+            pixels.write_png(tmp_path / "real" / f"r{k}-again.png", noisy(image, rng))
+        if k in (0, 7):
+            pixels.write_png(tmp_path / "made" / f"g{k}.png", noisy(image, rng))
+    settings = load(None, {"threads": 1})
+    part = audit.of_folders(tmp_path / "real", tmp_path / "made")
+    seen, _ = audit._look(part, tmp_path / "kept.jsonl", settings, lambda *_: None)
+    sets = seen.real, seen.made
+    distances = (
+        seen.apart,
+        seen.far,
+        fingerprint.pixel_distances(seen.real.small, seen.real.small, settings.fingerprint),
+    )
+    found, chance = aligning.aligned(part.real, part.made, sets, distances, settings, lambda *_: None)
+    place = {Path(name).stem: k for k, name in enumerate(seen.real.names)}
+    assert max(found[place["r0"]].values()) > 0.9
+    assert max(found[place["r7"]].values()) > 0.9
+    assert chance[place["r7"]] >= 3 / 13  # of twelve real pictures eight align as well with another real one
+    assert chance[place["r3"]] == 1  # nothing of it was generated
 
 
 def test_a_second_run_embeds_nothing_again(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,9 +361,6 @@ def test_a_picture_that_went_away_is_named_in_its_place(made: Path, tmp_path: Pa
 
 
 def test_many_pictures_take_a_few_seconds() -> None:
-    from twinscope.detect import fingerprint
-    from twinscope.settings import Fingerprint
-
     rng = np.random.default_rng(1)
     began = time.monotonic()
     fingerprint.pixel_distances(

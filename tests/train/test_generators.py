@@ -104,6 +104,15 @@ def test_a_dcgan_makes_pictures_of_the_right_size_and_its_critic_sees_them(tmp_p
     assert dcgan.Generator(8, 8, 64)(torch.zeros(2, 8)).shape == (2, 1, 64, 64)
 
 
+def test_each_step_draws_anew_and_by_its_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    forward = dcgan.Generator.forward
+    monkeypatch.setattr(dcgan.Generator, "forward", lambda self, n: (seen.append(n.clone()), forward(self, n))[1])
+    for seed in (3, 4):
+        dcgan.train(four(32), GAN._replace(steps=2, seed=seed), tmp_path / str(seed))
+    assert len({tuple(numbers.flatten().tolist()) for numbers in seen}) == 4
+
+
 @pytest.mark.parametrize(("module", "plan"), [(diffusion, SMALL), (dcgan, GAN)])
 def test_pictures_of_another_shape_are_refused(module: Any, plan: Any, tmp_path: Path) -> None:
     for wrong in (np.zeros((4, 16, 18), np.uint8), np.zeros((4, 16, 16), np.float32), np.zeros((0, 16, 16), np.uint8)):
