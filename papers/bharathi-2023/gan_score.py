@@ -56,6 +56,8 @@ def rows(run: dict[str, Any], both: dict[str, Halves], told: argparse.Namespace)
         made = np.load(place / f"drawn-{steps}.npy")
         case = Case(real, used, made, folder, run["seed"], told.threads, told.backbone, told.weights)
         for name in METHODS:
+            if told.kept and not (folder / f"{name}.json").is_file():
+                continue
             row = asked(name, case)
             out.append(
                 {"generator": run["kind"], "saw": saw, "seed": run["seed"], "pictures": key, "steps": steps, **row}
@@ -94,6 +96,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=SIDE)
     parser.add_argument("--backbone", default="embedder", help="embedder, or a ResNet of torchvision such as resnet101")
     parser.add_argument("--weights", help="a file of its weights, or imagenet for those in torch's folder of downloads")
+    parser.add_argument("--kept", action="store_true", help="ask nothing more: write what was asked before")
     parser.add_argument("--threads", type=int, default=1)
     told = parser.parse_args()
     both = {name_of(seed, saw): halves(told.shared, seed, told.each, told.side, control=not saw)
