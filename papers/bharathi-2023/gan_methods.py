@@ -76,7 +76,7 @@ def by_halves(case: Case, asked: Callable[[Bools, Bools], Floats]) -> Floats:
 
 def relation_network(case: Case, plan: relation.Plan | None = None) -> Answer:
     """Return the mean relation to 100 generated pictures (section 5.1)."""
-    side = 48 if case.backbone == "embedder" else 128
+    side = 32 if case.backbone == "embedder" else 128
     chosen = plan or relation.Plan(side=side, seed=case.seed, threads=case.threads)
     losses: list[float] = []
 

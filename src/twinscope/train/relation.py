@@ -41,9 +41,9 @@ class Plan(NamedTuple):
     of the backbones as a share of it; whether both pictures go through one backbone.
     """
 
-    steps: int = 60
+    steps: int = 40
     batch: int = 16
-    side: int = 48
+    side: int = 32
     rate: float = 1e-3
     backbone: float = 0.1
     shared: bool = False
@@ -241,7 +241,7 @@ def _loss(network: Relation, pictures: tuple[Tensor, Tensor], used: Bools, plan:
 
 
 @torch.inference_mode()
-def scores(network: Relation, real: Bytes, made: Bytes, side: int = 48) -> NDArray[np.float64]:
+def scores(network: Relation, real: Bytes, made: Bytes, side: int = 32) -> NDArray[np.float64]:
     """Return the relation of each real picture to the generated ones: (n, h, w) and (m, h, w) -> (n, m) in [0, 1]."""
     network.eval()
     of_real = torch.cat([network.real(part) for part in torch.split(seen(real, side), 32)])
@@ -250,7 +250,7 @@ def scores(network: Relation, real: Bytes, made: Bytes, side: int = 48) -> NDArr
     return np.asarray(torch.sigmoid(torch.stack(rows)).numpy(), np.float64)
 
 
-def fitted(network: Relation, real: Bytes, used: Bools, made: Bytes, side: int = 48) -> float:
+def fitted(network: Relation, real: Bytes, used: Bools, made: Bytes, side: int = 32) -> float:
     """Return how often the network is right on the pictures that it learned from, so that a failure to learn shows."""
     return float(((scores(network, real, made, side).mean(1) > 0.5) == used).mean())
 
