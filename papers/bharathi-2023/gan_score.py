@@ -97,11 +97,12 @@ def main() -> None:
     parser.add_argument("--backbone", default="embedder", help="embedder, or a ResNet of torchvision such as resnet101")
     parser.add_argument("--weights", help="a file of its weights, or imagenet for those in torch's folder of downloads")
     parser.add_argument("--kept", action="store_true", help="ask nothing more: write what was asked before")
+    parser.add_argument("--only", nargs="*", help="names of generators, such as ddpm-1, if not all of them")
     parser.add_argument("--threads", type=int, default=1)
     told = parser.parse_args()
     both = {name_of(seed, saw): halves(told.shared, seed, told.each, told.side, control=not saw)
             for seed in SEEDS for saw in (True, False)}  # fmt: skip
-    records = [told.runs / job.name / "run.json" for job in JOBS]
+    records = [told.runs / job.name / "run.json" for job in JOBS if told.only is None or job.name in told.only]
     generators = [json.loads(path.read_text(encoding="utf-8")) for path in records if path.is_file()]
     if not generators:
         sys.exit(f"there is no generator in {told.runs}; run gan_train.py first")
