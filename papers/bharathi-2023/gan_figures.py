@@ -52,7 +52,7 @@ def dendrogram(both: Halves, path: Path) -> float:
                    f"{clusters}; cophenetic correlation {found.cophenetic:.2f}", fontsize=10)  # fmt: skip
     axes.set_ylabel("height of the merge")
     axes.set_xticks([])
-    axes.set_xlabel("● used   × unused: both kinds lie in every branch", labelpad=14)
+    axes.set_xlabel("● used   × unused: both kinds lie in every branch", labelpad=22)
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)
     return found.cophenetic
