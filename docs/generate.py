@@ -43,6 +43,7 @@ def pages() -> dict[str, str]:
         "../papers/cicconet-2019/README.md": _run("papers/cicconet-2019/readme.py", "text")(),
         "../papers/black-2021/README.md": _run("papers/black-2021/readme.py", "text")(),
         "../papers/black-2021/retrieval/README.md": _run("papers/black-2021/retrieval/ir_readme.py", "text")(),
+        "../papers/bharathi-2023/README.md": _run("papers/bharathi-2023/gan_readme.py", "text")(),
         **_metric(),
     }
 

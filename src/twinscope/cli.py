@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twinscope import __version__, librarian, outliner, serving, workbench
+from twinscope import __version__, auditor, librarian, outliner, serving, workbench
 from twinscope.console import (
     EXIT_FAILED,
     EXIT_FOUND,
@@ -60,6 +60,7 @@ app.add_typer(workbench.data_app, name="data")
 app.add_typer(outliner.segment_app, name="segment")
 app.add_typer(serving.users_app, name="users")
 app.add_typer(serving.audit_app, name="audit")
+app.add_typer(auditor.fingerprint_app, name="fingerprint")
 
 CaseOption = Annotated[
     Path,

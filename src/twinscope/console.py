@@ -47,6 +47,8 @@ STAGES = {
     "labelled": "looking at labelled places",
     "forest": "growing the forest",
     "segment": "segmenting pictures",
+    "overlaid": "laying pictures over others",
+    "aligned": "aligning the nearest",
 }
 """What a stage's name means to the person who waits; an unknown stage is shown as it is."""
 

@@ -207,6 +207,23 @@ class Segment(_Stage):
     )
 
 
+class Fingerprint(_Stage):
+    """How `twinscope fingerprint` tells which real pictures a generator learned from."""
+
+    side_px: int = Field(32, ge=16, le=128, description="side at which pictures are laid over each other")
+    shift_px: int = Field(1, ge=0, le=4, description="shift that is forgiven there")
+    turned: bool = Field(True, description="rotations by quarters and mirror images are looked at, too")
+    others: int = Field(8, ge=1, description="next real pictures that a distance is taken relative to")
+    tail: float = Field(0.2, gt=0.02, le=0.5, description="share of the null beyond which its tail is a fitted one")
+    prior: float = Field(0.5, gt=0, lt=1, description="share of the real pictures taken to be used, before looking")
+    level: float = Field(0.01, gt=0, lt=0.2, description="chance of a copy by accident at which copies are counted")
+    doubt: float = Field(0.05, gt=0, lt=0.5, description="p-value of the set above which all is left at chance")
+    aligned: int = Field(1, ge=0, le=20, description="nearest generated pictures that are aligned with each real one")
+    shown: int = Field(3, ge=1, le=10, description="nearest generated pictures that are told of each real one")
+    told: int = Field(200, ge=1, description="real pictures that the report shows; the table has all")
+    folds: int = Field(5, ge=2, le=20, description="parts of the known examples, each judged by the others")
+
+
 class Settings(_Stage):
     """All settings of a screening."""
 
@@ -221,6 +238,7 @@ class Settings(_Stage):
     findings: Findings = Findings()
     library: Shelf = Shelf()
     segment: Segment = Segment()
+    fingerprint: Fingerprint = Fingerprint()
     seed: int = Field(0, description="of every random draw")
     threads: int = Field(2, ge=1, le=64, description="processor threads")
 

@@ -258,3 +258,86 @@ class Screening(Record):
     problems: tuple[Problem, ...] = ()
     seconds: float = Field(ge=0)
     provenance: Provenance
+
+
+class Near(Record):
+    """A generated picture near a real one.
+
+    `distance` is the embedding's (1 is the border of "the same picture"), `apart` that of the pictures laid over each
+    other (0 alike but for brightness and contrast, 1.41 unlike, 2 inverted), `aligned` the calibrated probability of a
+    local alignment that both show the same source, None where it was not looked for.
+    """
+
+    path: str
+    distance: float = Field(ge=0)
+    apart: float = Field(ge=0, le=2)
+    aligned: float | None = Field(default=None, ge=0, le=1)
+
+
+class Audited(Record):
+    """A real picture of an audit: how probable it is that the generator learned from it, and what lies nearest.
+
+    `p` is the chance of such nearness by accident. Of a picture with a `known` answer the probability comes from the
+    other known ones.
+    """
+
+    path: str
+    sha256: str
+    known: Literal["used", "unused"] | None = None
+    probability: float = Field(ge=0, le=1)
+    p: float = Field(ge=0, le=1)
+    margin: float = Field(ge=0, description="log of the distance of the next real pictures over that of the nearest")
+    nearest_to: int = Field(ge=0, description="generated pictures whose nearest real picture this is")
+    near: tuple[Near, ...] = ()
+
+
+class Learning(Record):
+    """How well known used pictures were told from known unused ones, each judged by the others (cross-fitting)."""
+
+    used: int
+    unused: int
+    evidence: bool
+    auc: float
+    auc_low: float
+    auc_high: float
+    p: float
+    brier: float
+    reliability: tuple[tuple[float, float, int], ...] = Field(
+        description="of each bin the mean probability, the share that was used, and how many"
+    )
+
+
+class Statement(Record):
+    """What an audit says of the whole set: `share` of the real pictures come back, with a 95 % interval.
+
+    Without `evidence` each probability is the `prior`: nothing is told apart.
+    """
+
+    evidence: bool
+    p: float = Field(ge=0, le=1)
+    share: float = Field(ge=0, le=1)
+    share_low: float = Field(ge=0, le=1)
+    share_high: float = Field(ge=0, le=1)
+    prior: float = Field(ge=0, le=1)
+    sentences: tuple[str, ...]
+    learning: Learning | None = None
+
+
+class Unread(Record):
+    """A file of an audit that was refused, failed or read in part, and why in one sentence."""
+
+    path: str
+    status: InputStatus
+    reason: str
+
+
+class Audit(Record):
+    """The result of `twinscope fingerprint audit`: the real pictures, those most probably used first."""
+
+    real: int
+    generated: int
+    statement: Statement
+    images: tuple[Audited, ...]
+    problems: tuple[Unread, ...] = ()
+    seconds: float = Field(ge=0)
+    provenance: Provenance
