@@ -272,7 +272,7 @@ class Desk(_Stage):
     nice: int = Field(10, ge=0, le=19, description="how far screenings stand back behind all else on the machine")
     grace_s: float = Field(2.0, ge=0, description="time that a cancelled screening has to end by itself, s")
     progress_s: float = Field(0.5, ge=0, description="least time between two notes of how far a screening is, s")
-    event_s: float = Field(1.0, gt=0, le=2, description="time between two events that a page hears, s")
+    event_s: float = Field(0.7, gt=0, le=2, description="time between two events that a page hears, s")
     session_s: float = Field(12 * 3600.0, gt=0, description="a session that is not used for so long ends, s")
     session_most_s: float = Field(7 * 86400.0, gt=0, description="every session ends after this time, s")
     tries: int = Field(10, ge=1, description="wrong passwords for one name, and twice as many from one address, ...")

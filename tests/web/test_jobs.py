@@ -17,7 +17,7 @@ from tests.web.desks import FILE, QUICK, enter, family, gone, make_case, open_de
 from twinscope import console
 from twinscope.errors import UsageError
 from twinscope.settings import Settings
-from twinscope.web import cases, events, job, jobs
+from twinscope.web import access, cases, events, job, jobs
 from twinscope.web.cases import Case, Job
 from twinscope.web.jobs import Jobs
 
@@ -290,7 +290,7 @@ def test_pages_hear_of_the_jobs_that_they_may_see(team: FastAPI) -> None:
             "place": 1, "reason": "", "findings": None,
         }  # fmt: skip
         assert {data["case"] for data in found} == {mine.id}
-    both = [data["case"] for _, _, data in all_heard(team, enter(team, "adam"), "/events")]
+    both = [data["case"] for _, name, data in all_heard(team, enter(team, "adam"), "/events") if name == "message"]
     assert set(both) == {mine.id, other.id}
 
 
@@ -336,6 +336,26 @@ def test_who_may_see_no_more_hears_no_more(team: FastAPI, monkeypatch: pytest.Mo
     assert len(looked) == 3
     team.state.door.sessions._held.clear()
     assert rita.get("/events", headers={"Accept": "text/event-stream"}).status_code == 401
+
+
+def test_what_has_not_changed_is_told_again_only_while_it_runs(desk: FastAPI) -> None:
+    folder, admin = desk.state.folder, access.User(name="x", role="admin")
+    with cases.connected(folder) as db:
+        numbers = [cases.enqueue(db, make_case(folder).id, "screen", {}) for _ in range(3)]
+        cases.next_job(db, "screen")
+
+        def told(known: Any) -> tuple[list[tuple[int, int]], Any]:
+            fresh, now = events._look(folder, admin, None, known) or ([], {})
+            return sorted((one.job.id, one.place) for one in fresh), now
+
+        first, known = told(None)
+        assert first == [(numbers[0], 0), (numbers[1], 1), (numbers[2], 2)]
+        again, known = told(known)
+        assert again == [(numbers[0], 0)]
+        cases.finish(db, numbers[0], "done")
+        moved, known = told(known)
+        assert moved == [(numbers[0], 0), (numbers[1], 0), (numbers[2], 1)]
+        assert told(known)[0] == []
 
 
 def test_a_count_of_findings_needs_a_screening(tmp_path: Path) -> None:

@@ -282,6 +282,11 @@ def place(db: sqlite3.Connection, number: int) -> int:
     return int(row.fetchone()["n"])
 
 
+def waiting(db: sqlite3.Connection) -> list[int]:
+    """Return the numbers of all jobs that wait or run, in their order."""
+    return [row["id"] for row in db.execute("SELECT id FROM jobs WHERE state IN ('queued', 'running') ORDER BY id")]
+
+
 def progress(db: sqlite3.Connection, number: int, stage: str, done: int, total: int) -> None:
     """Note how far a running job is."""
     with writing(db):

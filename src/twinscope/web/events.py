@@ -67,17 +67,15 @@ def _answer(stream: AsyncIterator[str]) -> StreamingResponse:
 async def _stream(request: Request, user: User, case_id: str | None) -> AsyncIterator[str]:
     """Yield events until the server stops, the listener goes, or it may not listen any more."""
     state = request.app.state
-    known: dict[str, Job] | None = None
+    known: dict[str, Heard] | None = None
     yield "retry: 2000\n\n"
     while not state.jobs.stopping.is_set() and access.who(request, used=False) == user:
         heard = await run_in_threadpool(_look, state.folder, user, case_id, known)
         if heard is None:
             return
         fresh, known = heard
-        for one in fresh:
-            yield f"data: {json.dumps(one.data())}\n\n"
-        if not fresh:
-            yield "event: beat\ndata: {}\n\n"
+        # in one piece: many small ones to a page that has gone are a warning each
+        yield "".join(f"data: {json.dumps(one.data())}\n\n" for one in fresh) or "event: beat\ndata: {}\n\n"
         await _nap(state.jobs, state.options.desk.event_s)
 
 
@@ -88,8 +86,8 @@ async def _nap(jobs: Any, seconds: float) -> None:
 
 
 def _look(
-    folder: Path, user: User, case_id: str | None, known: dict[str, Job] | None
-) -> tuple[list[Heard], dict[str, Job]] | None:
+    folder: Path, user: User, case_id: str | None, known: dict[str, Heard] | None
+) -> tuple[list[Heard], dict[str, Heard]] | None:
     """Return what is to be told now, and the jobs by case; None where the one case is no more, or not for this user."""
     with cases.connected(folder) as db:
         if case_id is None:
@@ -101,27 +99,26 @@ def _look(
                 return None
             job = cases.latest_job(db, case_id)
             jobs = {} if job is None else {case_id: job}
-        told = [job for name, job in jobs.items() if _is_told(job, known, case_id is not None)]
-        fresh = [
-            Heard(
-                job,
-                cases.place(db, job.id) if job.state == "queued" else 0,
-                count(folder, job.case_id) if job.state == "done" else None,
-            )
-            for job in told
-        ]
-    return fresh, jobs
+        before = {number: place for place, number in enumerate(cases.waiting(db))}
+    now = {}
+    for name, job in jobs.items():
+        last = known.get(name) if known else None
+        findings = None
+        if last is not None and last.job == job:
+            findings = last.findings
+        elif job.state == "done" and (known is not None or _is_told(job, case_id is not None)):
+            findings = count(folder, name)
+        now[name] = Heard(job, before.get(job.id, 0) if job.state == "queued" else 0, findings)
+    if known is None:
+        return [one for one in now.values() if _is_told(one.job, case_id is not None)], now
+    return [one for name, one in now.items() if one.job.state == "running" or known.get(name) != one], now
 
 
-def _is_told(job: Job, known: dict[str, Job] | None, alone: bool) -> bool:
-    if job.state in cases.WAITING:
-        return True
-    if known is not None:
-        return known.get(job.case_id) != job
-    if alone:
-        return True
+def _is_told(job: Job, alone: bool) -> bool:
+    """Say whether a page that begins to listen is told of a job: one that waits, runs or has just ended, or its own."""
     border = datetime.now(UTC) - timedelta(seconds=RECENT_S)
-    return bool(job.ended) and datetime.fromisoformat(job.ended) > border
+    recent = bool(job.ended) and datetime.fromisoformat(job.ended) > border
+    return alone or recent or job.state in cases.WAITING
 
 
 def count(folder: Path, case_id: str) -> int | None:
