@@ -25,8 +25,9 @@ PUBLIC = {
         "TwinscopeError", "UsageError", "WorkerError",
     },
     "twinscope.types": {
-        "Audit", "Audited", "Box", "Classes", "Correction", "Earlier", "Edit", "Figure", "Finding", "InputFile", "Learning",
-        "Match", "Near", "Origin", "Page", "Panel", "Problem", "Provenance", "Record", "Screening", "Statement", "Unread",
+        "Audit", "Audited", "Box", "Classes", "Correction", "Earlier", "Edit", "Figure", "Finding", "InputFile",
+        "Learning", "Match", "Near", "Origin", "Page", "Panel", "Problem", "Provenance", "Record", "Screening",
+        "Statement", "Unread",
     },
     "twinscope.screen": {"compare", "provenance", "screen"},
     "twinscope.models": {"Card", "Model", "Probe", "cards", "load", "probe_input", "verify"},
