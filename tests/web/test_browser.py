@@ -104,7 +104,6 @@ def test_an_editor_goes_from_a_pdf_to_an_exported_report(chromium: Any, shared: 
         page.click("text=Export")
         with page.expect_download() as data:
             page.click("text=Findings and decisions as JSON")
-        page.close()
         assert "Decided: Benign re-use (a merge of channels)" in html.value.path().read_text()
         paper_out = pypdfium2.PdfDocument(pdf.value.path())
         text = "".join(paper_out[i].get_textpage().get_text_range() for i in range(len(paper_out)))
@@ -112,6 +111,7 @@ def test_an_editor_goes_from_a_pdf_to_an_exported_report(chromium: Any, shared: 
         told = json.loads(data.value.path().read_text())
         assert [one["control"] for one in told["decisions"].values()] == ["merge"]
         assert pdf.value.suggested_filename == "kukhtevich2022_cellrep-twinscope.pdf"
+        page.close()
 
 
 def test_decide_note_and_undo_by_keyboard_alone(page: Any, desk: Served, folder: Path) -> None:

@@ -22,6 +22,8 @@ DECISIONS = {
     "unclear": ("Unclear", "It cannot be told from what is here."),
 }
 """What a reviewer may decide: the button's words, and what they mean."""
+SHARED = ("pool.html", "finding.html", "edits.html", "why.html")
+"""Templates of the report that pages of the desk use."""
 CONTROLS = {
     "shared control": "a shared control",
     "merge": "a merge of channels",
@@ -47,9 +49,9 @@ def environment() -> jinja2.Environment:
 
 
 def warm() -> None:
-    """Compile all templates, so that the first page of a finding comes as quickly as the next."""
+    """Compile the desk's templates and what they use, so that the first page comes as quickly as the next."""
     made = environment()
-    for name in made.list_templates(filter_func=lambda name: name.endswith(".html")):
+    for name in (*made.list_templates(filter_func=lambda name: name.startswith("desk/")), *SHARED):
         made.get_template(name)
 
 
