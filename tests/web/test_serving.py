@@ -82,7 +82,7 @@ def test_a_paper_is_screened_and_survives_a_kill_in_the_middle(tmp_path: Path, r
         assert [one["entry"]["note"] for one in result["decisions"]] == ["before"]
         assert "<!doctype html>" in client.get(f"/api/v1/cases/{case_id}/report").text.lower()
         assert str(tmp_path) not in json.dumps(result["screening"])
-        said = documented_client(root, desk, paper(tmp_path / "more", 1))
+        said = documented_client(root, desk, paper(tmp_path / "more", 2))
         assert re.search(r"^0\.\d+ d1-\S+ d1-\S+", said, re.MULTILINE), said
     with cases.connected(folder) as db:
         assert ledger.verify(db).troubles == ()
