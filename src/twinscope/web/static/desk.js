@@ -114,13 +114,19 @@ const ENDED = ["done", "failed", "cancelled"];
 const jobs = new Map(Array.from(document.querySelectorAll("[data-job]"), (node) => [node.dataset.job, node]));
 const page = document.querySelector("[data-events]");
 if (jobs.size) {
-  const source = new EventSource(page ? page.dataset.events : "/events");
-  source.addEventListener("message", (event) => {
-    const told = JSON.parse(event.data);
-    const node = jobs.get(told.case);
-    if (node) show(node, told);
-  });
-  addEventListener("pagehide", () => source.close());
+  let source = null; // none while the page is not looked at: a browser has few connections to one host
+  const listen = () => {
+    if (source) source.close();
+    source = document.hidden ? null : new EventSource(page ? page.dataset.events : "/events");
+    source?.addEventListener("message", (event) => {
+      const told = JSON.parse(event.data);
+      const node = jobs.get(told.case);
+      if (node) show(node, told);
+    });
+  };
+  listen();
+  document.addEventListener("visibilitychange", listen);
+  addEventListener("pagehide", () => source?.close());
 }
 
 function show(node, told) {
