@@ -6,6 +6,8 @@ python benchmarks/review.py --json benchmarks/results/review.json
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import re
 import shutil
 import statistics
@@ -110,7 +112,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         many(Path(folder))
         told = {"findings": FINDINGS, **measured(Path(folder), options.turns)}
-    common.write({"review": told}, options.json) if options.json else print(told)
+    text = json.dumps(told | {"load": round(os.getloadavg()[0], 1), **common.circumstances()}, indent=1)
+    print(text)
+    if options.json:
+        options.json.write_text(text + "\n", encoding="utf-8")
     return 0
 
 

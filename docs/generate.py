@@ -1,6 +1,7 @@
 """Write what is made from the code and from results.
 
-cli.md, settings.md, screening.schema.json, metric.md, and the results in README.md, library.md, scale.md and papers/
+cli.md, settings.md, screening.schema.json, metric.md, and the results in README.md, library.md, serve.md, scale.md
+and papers/
 
 python docs/generate.py
 """
@@ -36,6 +37,9 @@ def pages() -> dict[str, str]:
         "screening.schema.json": json.dumps(_schema(), indent=2) + "\n",
         "../README.md": _filled(DOCS.parent / "README.md", _results()),
         "scale.md": _filled(DOCS / "scale.md", _run("benchmarks/scale_page.py", "section")(_result("cluster"))),
+        "serve.md": _filled(
+            DOCS / "serve.md", _run("benchmarks/desk_page.py", "section")(_result("review"), _result("desk"))
+        ),
         "library.md": _filled(
             DOCS / "library.md",
             _run("benchmarks/library_page.py", "section")(_result("library"), _result("parts"), _result("earlier")),
