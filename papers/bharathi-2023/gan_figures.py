@@ -1,5 +1,7 @@
 """Draw the dendrogram, for each generator what it made beside the nearest real pictures, and the curves of the losses.
 
+The sheets show real pictures, and copies of them, so they stay beside the runs: they are no part of the project.
+
 PYTHONPATH=src python papers/bharathi-2023/gan_figures.py [--shared ../shared] [--runs DIR] [-o figures]
 """
 
@@ -121,7 +123,7 @@ def main() -> None:
         one = halves(told.shared, run["seed"], told.each, told.side)
         real = np.concatenate([one.used, one.unused])
         parts = [np.load(told.runs / run["name"] / f"drawn-{steps}.npy") for steps in run["lengths"]]
-        sheet(parts, real, told.each, told.output / f"{run['name']}.png")
+        sheet(parts, real, told.each, told.runs / run["name"] / "sheet.png")
     curves(runs, told.runs, told.output / "curves.png")
 
 

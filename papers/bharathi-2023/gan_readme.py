@@ -50,7 +50,7 @@ def tables(results: Mapping[str, Any] | None) -> Iterator[str]:
     yield from ("### Is the stated probability the observed rate?", "", *reliability(results), "")
     yield from ("### The paper's eigenvalue analysis", "", *eigen(results["eigenvalues"]), "")
     yield from ("### Circumstances", "", *circumstances(results))
-    yield from figures(HERE / "figures", results)
+    yield from figures(HERE / "figures")
 
 
 def published() -> Iterator[str]:
@@ -116,16 +116,20 @@ def circumstances(results: Mapping[str, Any]) -> Iterator[str]:
                f"{run['train_s']:,.0f} s | {run['commit']} | {run['device']} |")  # fmt: skip
 
 
-def figures(folder: Path, results: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the figures that lie in a folder: the dendrogram, a sheet of each generator, the curves."""
-    told = {"dendrogram": "Dendrogram of the real pictures of seed 1 (paper, section 5.2)"}
-    for run in results["generators"]:
-        lengths = ", ".join(f"{steps:,}" for steps in run["lengths"])
-        made = f"{KINDS[run['kind']]}, seed {run['seed']}: generated after {lengths} steps"
-        told[run["name"]] = f"{made}, below each its nearest real picture (framed: an unused one)"
-    for name, what in {**told, "curves": "Losses during training"}.items():
+def figures(folder: Path) -> Iterator[str]:
+    """Yield the figures that lie in a folder: the dendrogram and the curves."""
+    told = {
+        "dendrogram": "Dendrogram of the real pictures of seed 1 (paper, section 5.2)",
+        "curves": "Losses during training",
+    }
+    for name, what in told.items():
         if (folder / f"{name}.png").is_file():
             yield from ("", f"![{what}](figures/{name}.png)")
+    yield from (
+        "",
+        "`run.sh` also draws what each generator made above the nearest real pictures (`.cache/bharathi-2023/*/sheet.png`). "
+        "The sheets show pictures that are not ours to pass on, and copies of them.",
+    )
 
 
 def _cell(told: list[float] | None) -> str:
