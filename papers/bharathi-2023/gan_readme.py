@@ -127,8 +127,8 @@ def figures(folder: Path) -> Iterator[str]:
             yield from ("", f"![{what}](figures/{name}.png)")
     yield from (
         "",
-        "`run.sh` also draws what each generator made above the nearest real pictures (`.cache/bharathi-2023/*/sheet.png`). "
-        "The sheets show pictures that are not ours to pass on, and copies of them.",
+        "`run.sh` also draws what each generator made above the nearest real pictures "
+        "(`.cache/bharathi-2023/*/sheet.png`). These show real pictures and copies of them, and stay there.",
     )
 
 
