@@ -95,7 +95,7 @@ def mend(folder: Path, table: str) -> list[str]:
         _put_aside(folder, path)
     if newer:
         (root / "_versions" / HINT).unlink(missing_ok=True)
-        _fsync(root / "_versions")
+        sync(root / "_versions")
         told.append("a change that was interrupted before it was acknowledged was dropped")
     return told
 
@@ -108,11 +108,11 @@ def acknowledge(folder: Path, number: int) -> None:
     new = {name: path for name, path in there.items() if name not in alive}
     files = {}
     for name, path in sorted(new.items()):
-        _fsync(path)
+        sync(path)
         files[name] = _seal(path)
     parents = {parent for path in new.values() for parent in path.relative_to(folder).parents}
     for parent in sorted(parents):
-        _fsync(folder / parent)
+        sync(folder / parent)
     gone = tuple(sorted(name for name in alive if name not in there))
     _append(folder, Version(number, files, gone))
 
@@ -181,7 +181,8 @@ def _seal(path: Path) -> tuple[int, str]:
         return file.tell(), digest.hexdigest()
 
 
-def _fsync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file, or what a folder lists, on the disk when this returns."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -214,7 +215,7 @@ def _append(folder: Path, version: Version) -> None:
     new = not path.exists()
     _put(path, _line(version), "ab")
     if new:
-        _fsync(folder)
+        sync(folder)
 
 
 def _write(folder: Path, known: list[Version]) -> None:
@@ -225,7 +226,7 @@ def _write(folder: Path, known: list[Version]) -> None:
     part = path.with_suffix(".part")
     _put(part, text, "wb")
     part.replace(path)
-    _fsync(folder)
+    sync(folder)
 
 
 def _put(path: Path, text: bytes, mode: Literal["ab", "wb"]) -> None:

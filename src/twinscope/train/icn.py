@@ -234,12 +234,7 @@ def backbone(name: str, weights: Path | None) -> ResNet:
         raise UsageError(f"{name} is no trunk; give fused, {' or '.join(networks)}")
     network = networks[name](weights=None)
     if weights is not None:
-        if not weights.exists():
-            raise UsageError(f"weights not present: {weights} is no file; give torchvision's weights of {name}")
-        try:
-            network.load_state_dict(loop.load(weights))
-        except RuntimeError as error:
-            raise UsageError(f"{weights} does not hold the weights of torchvision's {name}") from error
+        loop.weigh(network, weights, name)
     return network
 
 

@@ -229,3 +229,16 @@ def load(path: Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         raise UsageError(f"{path} is no whole checkpoint; delete it to begin anew, or bring it back") from error
     return content
+
+
+def weigh(network: nn.Module, path: Path, name: str) -> None:
+    """Give a network of torchvision the weights of a file, its state_dict.
+
+    Raises UsageError where the file is absent, damaged or of another network.
+    """
+    if not path.is_file():
+        raise UsageError(f"weights not present: {path} is no file; give torchvision's weights of {name}")
+    try:
+        network.load_state_dict(load(path))
+    except RuntimeError as error:
+        raise UsageError(f"{path} does not hold the weights of torchvision's {name}") from error

@@ -133,12 +133,7 @@ def resnet(name: str, weights: Path | str | None) -> torchvision.models.ResNet:
     if weights is None:
         return network
     path = _downloaded(name) if weights == "imagenet" else Path(weights)
-    if not path.is_file():
-        raise UsageError(f"weights not present: {path} is no file; give torchvision's weights of {name}")
-    try:
-        network.load_state_dict(loop.load(path))
-    except RuntimeError as error:
-        raise UsageError(f"{path} does not hold the weights of torchvision's {name}") from error
+    loop.weigh(network, path, name)
     return network
 
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
+from twinscope.library.ledger import sync
 from twinscope.web import access, cases, uploads, users
 from twinscope.web.access import Known, Owned, Seen
 from twinscope.web.uploads import Upload
@@ -138,20 +139,12 @@ def _take(request: Request, case: cases.Case, upload: Upload) -> None:
             stored = f"{number}/{uploads.safe(file.name)}"  # pages then show it by its own name
             (place / str(number)).mkdir(exist_ok=True)
             os.rename(file.path, place / stored)
-            _sync(place / str(number))
+            sync(place / str(number))
             cases.add_file(db, case.id, file.name, stored, file.sha256, file.size)
         for held in (place, place.parent, folder):
-            _sync(held)
+            sync(held)
         queue(db, case.id)
     request.app.state.jobs.wake()
-
-
-def _sync(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _went(request: Request, case: cases.Case) -> Response:
