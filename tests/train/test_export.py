@@ -28,13 +28,13 @@ def window(image: int, group: int) -> data.Window:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
 def test_a_candidate_is_exported_and_loaded_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    small = Embedder((8, 8, 8, 16), 16)
+    small = Embedder((8, 8, 8, 16), 16, (1, 5))
     run, into = tmp_path / "run", tmp_path / "candidate"
     run.mkdir()
     torch.save({"network": small.state_dict(), "row": {"step": 7, "seconds": 60}}, run / "best.pt")
     torch.save({"average": small.state_dict(), "state": {"step": 9, "seconds": 90}}, run / "last.pt")
-    (run / "run.json").write_text(json.dumps({"recipe": "a test", "seed": 5}))
-    monkeypatch.setattr(export, "Embedder", lambda: Embedder((8, 8, 8, 16), 16))
+    (run / "run.json").write_text(json.dumps({"recipe": "a test", "seed": 5, "blocks": [1, 5]}))
+    monkeypatch.setattr(export, "Embedder", lambda blocks: Embedder((8, 8, 8, 16), 16, blocks))
     monkeypatch.setattr(export, "choose_border", lambda network: {"accuracy": 0.9, "fpr": 0.05, "unit_border": 0.8})
     packaged = sorted(card_of.CARDS.iterdir()) + sorted(card_of.WEIGHTS.iterdir())
     arguments = ["export", str(run), "--id", "embedder-test", "--into", str(into), "--last"]
@@ -45,7 +45,7 @@ def test_a_candidate_is_exported_and_loaded_from_its_folder(tmp_path: Path, monk
     monkeypatch.setattr(card_of, "WEIGHTS", into)
     card = models.load("embedder-test").card
     assert card.training == {"data": "micrographs (train split) and drawn pictures", "recipe": "a test", "seed": 5,
-                             "step": 9, "train_s": 90}  # fmt: skip
+                             "blocks": [1, 5], "step": 9, "train_s": 90}  # fmt: skip
     assert models.verify("embedder-test") <= card.probe.atol
     pictures = list(np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE), np.uint8))
     with torch.inference_mode():

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset  # noqa: E402
 from twinscope.detect import embed as desk  # noqa: E402
 from twinscope.errors import UsageError  # noqa: E402
 from twinscope.models.card import WEIGHTS  # noqa: E402
-from twinscope.train import comparator, drawn, loop, search, search_losses, stock  # noqa: E402
+from twinscope.train import comparator, drawn, loop, search, search_losses, stock, unfold  # noqa: E402
 from twinscope.train.data import Batch  # noqa: E402
 
 SOURCE = stock.Stock(
@@ -110,7 +110,7 @@ def test_it_begins_as_the_network_that_ships() -> None:
     network = search.Search()
     first = network.layer.weight[128:].detach().clone()
     views = np.stack([search.shrunk(one, 96) for family in SOURCE.drawn[:8] for one in family])
-    known = search.shipped(WEIGHTS / "embedder-1.onnx")
+    known = unfold.shipped(WEIGHTS / "embedder-1.onnx")
     search.begin(network, known, search.tensor(views))
     network.eval()
     with torch.inference_mode():
@@ -129,7 +129,7 @@ def test_it_begins_as_the_network_that_ships() -> None:
     with pytest.raises(UsageError, match="weights of its own"):
         search.begin(search.Search("resnet50"), known, search.tensor(views))
     with pytest.raises(UsageError, match="no graph of an embedder"):
-        search.shipped(WEIGHTS / "comparator-1.onnx")
+        unfold.shipped(WEIGHTS / "comparator-1.onnx")
 
 
 def test_search_does_not_see_the_buffer_layer() -> None:

@@ -14,7 +14,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from twinscope.detect import embed as desk  # noqa: E402
 from twinscope.errors import UsageError  # noqa: E402
+from twinscope.models.card import WEIGHTS  # noqa: E402
 from twinscope.train import data, drawn, embedder, loop, protocol, stock  # noqa: E402
 from twinscope.train.losses import Contrast  # noqa: E402
 from twinscope.train.networks import Embedder, relative, tones  # noqa: E402
@@ -212,7 +214,7 @@ def test_lookalikes_are_the_nearest_that_share_nothing() -> None:
     assert mixed > 10  # clusters of several groups, which there are none of without
 
 
-def test_a_grown_network_begins_as_good_as_the_old_one() -> None:
+def test_a_grown_network_begins_as_good_as_the_old_one(tmp_path: Path) -> None:
     new = Embedder((8, 8, 8, 16), 16).eval()
     old = {name: value.clone() for name, value in Embedder((8, 8, 8, 16), 16).state_dict().items()}
     grey = torch.rand(2, 1, 64, 64) * 255
@@ -222,8 +224,21 @@ def test_a_grown_network_begins_as_good_as_the_old_one() -> None:
     expected = whole.directions(grey)
     short = {name: value for name, value in old.items() if not name.startswith(("top.3", "top.4"))}
     short["stem.0.weight"] = old["stem.0.weight"][:, :3]
-    embedder.begin(new, short)
+    loop.save(tmp_path / "best.pt", {"network": short, "row": {}})
+    embedder.begin(new, tmp_path / "best.pt", grey)
     assert torch.allclose(new.directions(grey), expected, atol=1e-5)
+
+
+def test_a_network_with_more_blocks_begins_as_the_one_that_ships() -> None:
+    families = [drawn.family(np.random.default_rng(k), [1, 2, 3, 4]) for k in range(4)]
+    views = np.stack([one[:192:2, :192:2] for family in families for one in family])
+    network = Embedder(blocks=(2, 6))
+    assert 4 * sum(p.numel() for p in network.parameters()) <= 11 * 2**20
+    embedder.begin(network, WEIGHTS / "embedder-1.onnx", embedder.tensor(views))
+    with torch.inference_mode():
+        points = (network.eval().directions(embedder.tensor(views)) * network.radius).numpy()
+    assert np.abs(points - desk.embed(list(views), threads=1)).max() < 1e-3
+    assert embedder.beginning(WEIGHTS / "embedder-1.onnx")["graph"] == "embedder-1.onnx"
 
 
 def test_a_run_tells_what_it_began_with(tmp_path: Path) -> None:

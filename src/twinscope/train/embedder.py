@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from twinscope.train import loop, protocol, stock
+from twinscope.train import loop, protocol, stock, unfold
 from twinscope.train.losses import Contrast
 from twinscope.train.networks import Embedder
 
@@ -47,16 +47,18 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=WINDOWS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rate", type=float, default=2e-3, help="the peak learning rate")
-    parser.add_argument("--start", type=Path, help="begin with the weights of this checkpoint, and learn from what it "
-                                                   "takes for look-alikes")  # fmt: skip
+    parser.add_argument("--blocks", type=int, nargs=2, default=(0, 4), help="bottlenecks at 1/8 and at 1/16")
+    parser.add_argument("--start", type=Path, help="begin with the weights of this checkpoint or exported graph, and "
+                                                   "learn from what it takes for look-alikes")  # fmt: skip
     arguments = parser.parse_args()
     started = time.monotonic()
     torch.manual_seed(SEED)
     out: Path = arguments.runs / arguments.name
     source = stock.stock(arguments.runs, SEED)
-    network, alike = Embedder(), None
+    network, alike = Embedder(blocks=tuple(arguments.blocks)), None
     if arguments.start is not None:
-        begin(network, loop.load(arguments.start)["network"])
+        views = stock.FreshBatches(source, SEED, 200, SIDE, 1)[0].views
+        begin(network, arguments.start, tensor(views))
         alike = stock.lookalikes(source, lambda views: embed(network, views), SEED)
     batches = stock.FreshBatches(source, SEED, arguments.windows, SIDE, arguments.steps, alike)
     minutes = arguments.minutes if arguments.until is None else minutes_until(arguments.until, out)
@@ -64,8 +66,8 @@ def main() -> None:
     record = {"recipe": "twinscope.train.embedder", "seed": SEED, "windows": arguments.windows, "commit": commit(),
               "data_sha256": source.sha256, "pictures": len(source.pictures), "drawn": source.drawn.shape[:2],
               "start": None if arguments.start is None else beginning(arguments.start),
-              "plan": plan._asdict(), "parameters": sum(p.numel() for p in network.parameters()),
-              "torch": torch.__version__}  # fmt: skip
+              "plan": plan._asdict(), "blocks": list(arguments.blocks),
+              "parameters": sum(p.numel() for p in network.parameters()), "torch": torch.__version__}  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     (out / "run.json").write_text(json.dumps(record, indent=1))
     looks = [protocol.classes("val", 140, 3, how, seed=1) for how in ("v02", "strong")]
@@ -75,27 +77,33 @@ def main() -> None:
 
 
 def beginning(start: Path) -> dict[str, Any]:
-    """Return what is known of the checkpoint that a run begins with: its hash, its step, and the run it comes from."""
-    row = loop.load(start)["row"]
+    """Return what is known of what a run begins with: its hash, and of a checkpoint its step and the run it is of."""
     known: dict[str, Any] = {"sha256": hashlib.sha256(start.read_bytes()).hexdigest()}
+    if start.suffix == ".onnx":
+        return known | {"graph": start.name}
+    row = loop.load(start)["row"]
     if (start.parent / "run.json").exists():
         known |= json.loads((start.parent / "run.json").read_text())
     return known | {"step": row["step"], "train_s": row["seconds"]}
 
 
-def begin(network: nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Give a network the weights of another that may have fewer tones and fewer blocks at the end.
+def begin(network: Embedder, start: Path, views: torch.Tensor) -> None:
+    """Give a network the weights of a checkpoint, or of an exported graph (.onnx) whose normalisation is undone on
+    `views`, (n, 1, h, w).
 
-    New tones weigh nothing and new blocks change nothing, so that it begins as good as the other was.
+    It may have more tones and more blocks: new tones weigh nothing and new blocks change nothing, so that it begins as
+    good as the other was.
     """
+    if start.suffix == ".onnx":
+        unfold.begin(network, unfold.shipped(start), views)
+        return
     own = network.state_dict()
-    for name, value in weights.items():
+    for name, value in loop.load(start)["network"].items():
         if own[name].shape != value.shape:
             own[name].zero_()
             own[name][:, : value.shape[1]] = value
         else:
             own[name].copy_(value)
-    network.load_state_dict(own)
 
 
 def minutes_until(clock: str, run: Path) -> float:
@@ -120,15 +128,17 @@ def look(network: nn.Module, looks: list[protocol.Classes]) -> dict[str, float]:
     return protocol.rounded(out)
 
 
+def tensor(views: NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
+    """Return (n, h, w) uint8 as the network takes it: (n, 1, h, w) float32."""
+    return torch.as_tensor(views)[:, None].float().contiguous(memory_format=torch.channels_last)
+
+
 @torch.inference_mode()
 def embed(network: nn.Module, views: NDArray[np.uint8], size: int = 100) -> NDArray[np.float32]:
     """Return the points of (n, h, w) uint8 pictures, resized to what the network sees, in evaluation mode."""
     network.eval()
     views = np.stack([cv2.resize(view, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for view in views])
-    parts = [
-        network(torch.as_tensor(views[k : k + size])[:, None].float().contiguous(memory_format=torch.channels_last))
-        for k in range(0, len(views), size)
-    ]
+    parts = [network(tensor(views[k : k + size])) for k in range(0, len(views), size)]
     return np.asarray(torch.cat(parts).numpy(), np.float32)
 
 

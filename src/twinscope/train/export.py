@@ -79,11 +79,12 @@ def main() -> None:
     if given.last:
         last = loop.load(given.run / "last.pt")
         saved = {"network": last["average"], "row": last["state"]}
-    network = Embedder()
+    trained = record(given.run, saved["row"])
+    network = Embedder(blocks=tuple(trained.get("blocks", (0, 4))))
     network.load_state_dict(saved["network"])
     chosen = choose_border(network)
     save_graph(network, given.graph)
-    write(make_card(given.id, given.graph, record(given.run, saved["row"]), chosen), given.card)
+    write(make_card(given.id, given.graph, trained, chosen), given.card)
     print(f"{told(given.graph)}, {chosen}")
 
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from twinscope.errors import UsageError
 from twinscope.train import loop, search, stock
 from twinscope.train.comparator import sha256
-from twinscope.train.embedder import commit
+from twinscope.train.embedder import commit, tensor
 from twinscope.train.search_losses import central, hash_centres, hashnet
 
 Kind = Literal["hashnet", "csq"]
@@ -63,7 +63,7 @@ def views(network: search.Search, batches: search.Worn, path: Path) -> Views:
         for step in range(len(batches)):
             batch = batches[step]
             with torch.inference_mode():
-                features.append(network.features(search.tensor(batch.views)).numpy())
+                features.append(network.features(tensor(batch.views)).numpy())
             unsure.append(batch.unsure)
         part = path.with_suffix(".part.npz")
         np.savez(part, features=np.stack(features), unsure=np.stack(unsure))

@@ -54,18 +54,29 @@ class Embedder(nn.Module):
     """Map (n, 1, h, w) grey in [0, 255] to (n, 128) points.
 
     Inside: four tones of the picture (as it is, shadows spread, lights spread, relative to what is near), each
-    standardised over the picture; a trunk of 5x5 stem and residual blocks down to 1/16, with four more at that size,
-    so that every place has seen the whole picture; GeM pooling (learned power) of the last two sizes beside the mean
-    of the last; a linear layer; points on a sphere whose radius puts the border between same and different at 1.
+    standardised over the picture; a trunk of 5x5 stem and residual blocks down to 1/16, with `blocks` bottlenecks
+    more at 1/8 and at 1/16, so that every place has seen the whole picture; GeM pooling (learned power) of the last
+    two sizes beside the mean of the last; a linear layer; points on a sphere whose radius puts the border between same
+    and different at 1.
     """
 
-    def __init__(self, widths: tuple[int, int, int, int] = (32, 64, 128, 256), dimensions: int = 128) -> None:
+    def __init__(
+        self,
+        widths: tuple[int, int, int, int] = (32, 64, 128, 256),
+        dimensions: int = 128,
+        blocks: tuple[int, int] = (0, 4),
+    ) -> None:
         super().__init__()
         self.radius: Tensor
         stem, *wide = widths
         self.stem = nn.Sequential(nn.Conv2d(TONES, stem, 5, 2, 2, bias=False), nn.BatchNorm2d(stem), nn.ReLU())
-        self.trunk = nn.Sequential(*(Residual(a, b, 2) for a, b in zip(widths[:-2], wide[:-1], strict=True)))
-        self.top = nn.Sequential(Residual(widths[-2], widths[-1], 2), *(Bottleneck(widths[-1]) for _ in range(4)))
+        self.trunk = nn.Sequential(
+            *(Residual(a, b, 2) for a, b in zip(widths[:-2], wide[:-1], strict=True)),
+            *(Bottleneck(widths[-2]) for _ in range(blocks[0])),
+        )
+        self.top = nn.Sequential(
+            Residual(widths[-2], widths[-1], 2), *(Bottleneck(widths[-1]) for _ in range(blocks[1]))
+        )
         self.power = nn.Parameter(torch.tensor(3.0))
         self.head = nn.Linear(widths[-2] + 2 * widths[-1], dimensions)
         self.register_buffer("radius", torch.tensor(1.0))

@@ -18,25 +18,22 @@ import argparse
 import json
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from twinscope.errors import UsageError
 from twinscope.models.card import WEIGHTS
-from twinscope.train import changes, comparator, data, icn, loop, protocol, stock
+from twinscope.train import changes, comparator, data, icn, loop, protocol, stock, unfold
 from twinscope.train.data import Batch, Bytes
-from twinscope.train.embedder import commit
+from twinscope.train.embedder import commit, tensor
 from twinscope.train.networks import Embedder
 from twinscope.train.search_losses import several_positives
 from twinscope.train.wear import drawn_wear, worn_down
@@ -101,68 +98,20 @@ class Search(nn.Module):
 # ---------------------------------------------------------------------------------------------------- the beginning
 
 
-def shipped(path: Path) -> dict[str, Tensor]:
-    """Return the parameters of an exported `Embedder` (its ONNX graph) by their names in torch.
-
-    Batch normalisation is part of the convolutions there: each has a bias, named NAME.weight_bias.
-    """
-    held = {
-        one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in onnx.load(str(path)).graph.initializer
-    }
-    found = {name.removeprefix("network."): value for name, value in held.items() if name.startswith("network.")}
-    if "head.weight" not in found or "head_bias" not in held:
-        raise UsageError(f"{path} is no graph of an embedder with its head; export it again")
-    return {**found, "head.bias": held["head_bias"]}
-
-
 @torch.no_grad()
 def begin(network: Search, known: Mapping[str, Tensor], views: Tensor) -> None:
-    """Give the small backbone the parameters of `shipped`; the answer is that of the graph.
+    """Give the small backbone the parameters of a shipped graph, see `unfold`; the answer is that of the graph.
 
-    Its normalisation is undone on `views` (n, 1, h, w): moments are taken of what comes out of each convolution, and
-    weight and offset are set so that nothing changes. The first half of the 256 numbers is the head's; the other half
-    is drawn at random, at a quarter of its size.
+    The first half of the 256 numbers is the head's; the other half is drawn at random, at a quarter of its size.
     """
-    trunk = network.trunk
-    if not isinstance(trunk, Embedder):
+    if not isinstance(network.trunk, Embedder):
         raise UsageError("a ResNet begins with weights of its own (--weights)")
-    own = trunk.state_dict()
-    convolution = {name: layer for name, layer in trunk.named_modules() if isinstance(layer, nn.Conv2d)}
-    for name, value in known.items():
-        if not name.endswith("_bias"):
-            own[name].copy_(value)
-    seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-    hooks = []
-    for name in convolution:
-        ahead, _, number = name.rpartition(".")
-        after = f"{ahead}.{int(number) + 1}"
-        if not isinstance(trunk.get_submodule(after), nn.BatchNorm2d):
-            raise UsageError(f"{name} of the embedder is not followed by a normalisation")
-        layer: Any = trunk.get_submodule(after)
-        layer.running_mean.zero_()
-        layer.running_var.fill_(1 - layer.eps)
-        layer.weight.fill_(1)
-        layer.bias.copy_(known[f"{name}.weight_bias"])
-        hooks.append(layer.register_forward_pre_hook(partial(_moments, seen)))
-    trunk.eval()
-    trunk.maps(views)
-    for hook in hooks:
-        hook.remove()
-    for layer, (variance, mean) in seen.items():
-        layer.bias.add_(mean)
-        layer.weight.copy_(torch.sqrt(variance + layer.eps))
-        layer.running_mean.copy_(mean)
-        layer.running_var.copy_(variance)
+    unfold.begin(network.trunk, known, views)
     half = len(known["head.weight"])
     network.layer.weight[half:] *= known["head.weight"].std() / network.layer.weight.std() / 4
     network.layer.weight[:half].copy_(known["head.weight"])
     network.layer.bias.zero_()
     network.layer.bias[:half].copy_(known["head.bias"])
-
-
-def _moments(seen: dict[nn.Module, tuple[Tensor, Tensor]], layer: nn.Module, given: tuple[Tensor]) -> None:
-    """Note the variance and the mean, by channel, of what a layer is given."""
-    seen[layer] = torch.var_mean(given[0], (0, 2, 3))
 
 
 # ---------------------------------------------------------------------------------------------------- batches
@@ -217,11 +166,6 @@ def shrunk(picture: Bytes, side: int) -> Bytes:
         how = cv2.INTER_AREA if grey.size > side**2 else cv2.INTER_CUBIC
         grey = cv2.resize(grey, (side, side), interpolation=how)
     return np.asarray(grey, np.uint8)
-
-
-def tensor(views: Any) -> Tensor:
-    """Return (n, h, w) uint8 as the network takes it: (n, 1, h, w) float32."""
-    return torch.as_tensor(views)[:, None].float().contiguous(memory_format=torch.channels_last)
 
 
 def loss(network: nn.Module, batch: Batch, bf16: bool) -> Tensor:
@@ -317,7 +261,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     if given.backbone == "small" and not given.scratch:
         views = np.concatenate([Worn(source, SEED + 1, given.pictures, side, 8)[k].views for k in range(8)])
-        begin(network, shipped(WEIGHTS / "embedder-1.onnx"), tensor(views))
+        begin(network, unfold.shipped(WEIGHTS / "embedder-1.onnx"), tensor(views))
     if not (out / "start.pt").exists():
         loop.save(out / "start.pt", {"stage": stage, "network": network.state_dict(), "row": {"step": 0, "seconds": 0}})
     plan = comparator.Plan(stage, given.steps, given.minutes, given.rate, warm=50, every=given.every,

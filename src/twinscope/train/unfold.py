@@ -1,0 +1,76 @@
+"""A shipped embedder as a network that learns: its graph's batch normalisation is undone.
+
+In an exported graph batch normalisation is part of the convolutions. To train on, it has to be a layer again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from twinscope.errors import UsageError
+from twinscope.train.networks import Embedder
+
+
+def shipped(path: Path) -> dict[str, Tensor]:
+    """Return the parameters of an exported `Embedder` (its ONNX graph) by their names in torch.
+
+    Batch normalisation is part of the convolutions there: each has a bias, named NAME.weight_bias.
+    Raises UsageError where it is the graph of another network.
+    """
+    held = {
+        one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in onnx.load(str(path)).graph.initializer
+    }
+    found = {name.removeprefix("network."): value for name, value in held.items() if name.startswith("network.")}
+    if "head.weight" not in found or "head_bias" not in held:
+        raise UsageError(f"{path} is no graph of an embedder with its head; export it again")
+    return {**found, "head.bias": held["head_bias"]}
+
+
+@torch.no_grad()
+def begin(network: Embedder, known: Mapping[str, Tensor], views: Tensor) -> None:
+    """Give a network the parameters of `shipped`; the answer is that of the graph, up to its radius.
+
+    Moments are taken of what comes out of each convolution on `views` (n, 1, h, w), and weight and offset of the
+    normalisation behind it are set so that nothing changes. Blocks that the graph does not have change nothing yet.
+    """
+    own = network.state_dict()
+    for name, value in known.items():
+        if not name.endswith("_bias"):
+            own[name].copy_(value)
+    seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+    hooks = []
+    for name, one in network.named_modules():
+        if not isinstance(one, nn.Conv2d) or f"{name}.weight_bias" not in known:
+            continue
+        ahead, _, number = name.rpartition(".")
+        after = f"{ahead}.{int(number) + 1}"
+        if not isinstance(network.get_submodule(after), nn.BatchNorm2d):
+            raise UsageError(f"{name} of the embedder is not followed by a normalisation")
+        layer: Any = network.get_submodule(after)
+        layer.running_mean.zero_()
+        layer.running_var.fill_(1 - layer.eps)
+        layer.weight.fill_(1)
+        layer.bias.copy_(known[f"{name}.weight_bias"])
+        hooks.append(layer.register_forward_pre_hook(partial(_moments, seen)))
+    network.eval()
+    network.maps(views)
+    for hook in hooks:
+        hook.remove()
+    for layer, (variance, mean) in seen.items():
+        layer.bias.add_(mean)
+        layer.weight.copy_(torch.sqrt(variance + layer.eps))
+        layer.running_mean.copy_(mean)
+        layer.running_var.copy_(variance)
+
+
+def _moments(seen: dict[nn.Module, tuple[Tensor, Tensor]], layer: nn.Module, given: tuple[Tensor]) -> None:
+    """Note the variance and the mean, by channel, of what a layer is given."""
+    seen[layer] = torch.var_mean(given[0], (0, 2, 3))
