@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -19,6 +21,7 @@ from twinscope.detect import embed, judge
 from twinscope.detect.align import Alignment
 from twinscope.detect.judge import Judged
 from twinscope.errors import UsageError
+from twinscope.ingest import files
 from twinscope.library import store
 from twinscope.settings import Settings, Shelf
 
@@ -46,6 +49,42 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> str:
     added = corpus.add([many], uri, SETTINGS)
     assert (added.documents, added.known, added.panels, added.vectors) == (1, 7, 1, 6)
     return uri
+
+
+def test_the_next_is_worked_on_while_one_is_used() -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work(item: int) -> int:
+        if item == 1:
+            begun.set()
+            assert may_end.wait(20)
+        return 10 * item
+
+    with ThreadPoolExecutor(1) as pool:
+        results = corpus._one_ahead(pool, work, range(3))
+        assert next(results) == 0
+        assert begun.wait(20)  # before anybody asks for it
+        may_end.set()
+        assert list(results) == [10, 20]
+        assert list(corpus._one_ahead(pool, work, [])) == []
+
+
+def test_a_failing_write_ends_the_reading_at_once(tmp_path: Path) -> None:
+    folder = written(tmp_path / "papers", **{f"scene{k:02d}": scene(k) for k in range(3 * corpus.AT_ONCE)})
+    sources = files.expand([folder])[0]
+    claimed: list[str] = []
+
+    def claim(names: Sequence[str]) -> set[str]:
+        claimed.extend(names)
+        return set(names)
+
+    def write(rows: pa.Table) -> int:
+        raise OSError("the disk is full")
+
+    shelf = SETTINGS.library.model_copy(update={"batch": 1})
+    with pytest.raises(OSError, match="the disk is full"):
+        corpus.take_in(sources, claim, write, SETTINGS.model_copy(update={"library": shelf}), {})
+    assert len(claimed) == 2 * corpus.AT_ONCE  # the first group, and the next, which was under way
 
 
 def test_a_picture_is_kept_small_and_told_as_it_stands(library: str) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import csv
 import functools
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -30,6 +30,9 @@ from twinscope.library import cluster, store
 from twinscope.pixels import Image
 from twinscope.settings import Settings, Shelf
 from twinscope.types import Box, Earlier, Origin, Panel, Problem, Progress
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Added(NamedTuple):
@@ -154,23 +157,34 @@ def take_in(
     counts = dict.fromkeys(("documents", "known", "panels", "vectors"), 0)
     problems: list[Problem] = []
     waiting: list[pa.Table] = []
-    with Workers() as workers:
-        for start in range(0, len(sources), AT_ONCE):
-            part = _read(sources[start : start + AT_ONCE], claim, settings, workers)
+    groups = [sources[start : start + AT_ONCE] for start in range(0, len(sources), AT_ONCE)]
+    with ThreadPoolExecutor(1) as pool, Workers() as workers:  # on the way out workers are ended before it is waited
+        for number, part in enumerate(_one_ahead(pool, lambda group: _read(group, claim, settings, workers), groups)):
+            last = number + 1 == len(groups)
             counts["documents"] += part.documents
             counts["known"] += part.known
             problems += part.problems
             rows = _rows(part, settings, titles)
             counts["panels"] += sum(row["crop"] == 0 for row in rows)
             waiting.append(pa.Table.from_pylist(rows, schema=store.SCHEMA))
-            last = start + AT_ONCE >= len(sources)
             count = sum(len(table) for table in waiting)
             if count and (last or count >= settings.library.batch * settings.library.vectors):
                 counts["vectors"] += write(pa.concat_tables(waiting))
                 waiting.clear()
             if tell is not None:
-                tell(min(start + AT_ONCE, len(sources)))
+                tell(min((number + 1) * AT_ONCE, len(sources)))
     return Added(problems=tuple(problems), mended=(), **counts)
+
+
+def _one_ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Yield what `work` gives for each item; while one is used the next is worked on."""
+    coming: Future[R] | None = None
+    for item in items:
+        current, coming = coming, pool.submit(work, item)
+        if current is not None:
+            yield current.result()
+    if coming is not None:
+        yield coming.result()
 
 
 class _Part(NamedTuple):
@@ -193,9 +207,14 @@ def _read(sources: Sequence[files.Source], claim: cluster.Claim, settings: Setti
     known = len(sources) - len(chosen)
     if not chosen:
         return _Part(0, known, [], {}, ())
+    images: dict[tuple[str, str], Image] = {}
+
+    def found(panel: Panel, image: Image) -> None:
+        if candidates.is_compared(panel, settings):
+            images[panel.source.sha256, panel.id] = image
+
     with tempfile.TemporaryDirectory(prefix="twinscope-") as room:
-        case = Path(room)
-        reading = ingest.read([Path(source.path) for source in chosen], case, settings, workers=workers)
+        reading = ingest.read([Path(one.path) for one in chosen], Path(room), settings, workers=workers, found=found)
         documents = [one for one in reading.inputs if one.status in ("ok", "partial") and one.kind != "zip"]
         within = sorted({one.sha256 for one in documents} - free)  # in archives
         fresh = {one.sha256 for one in documents} & (free | (claim(within) if within else set()))
@@ -204,7 +223,7 @@ def _read(sources: Sequence[files.Source], claim: cluster.Claim, settings: Setti
             for panel in reversed(reading.panels)
             if panel.source.sha256 in fresh and candidates.is_compared(panel, settings)
         }
-        pictures = [(one, pixels.read_png(case / "panels" / f"{one.id}.png")) for one in reversed(panels.values())]
+        pictures = [(panel, images[name]) for name, panel in reversed(panels.items())]
     known += sum(one.sha256 not in fresh for one in documents)
     return _Part(len(fresh), known, pictures, {one.id: one.label for one in reading.figures}, reading.problems)
 
@@ -226,7 +245,8 @@ def _rows(part: _Part, settings: Settings, titles: dict[str, str]) -> list[dict[
     """Return the rows of panels: one for the whole, with its picture, and one for each part."""
     shelf = settings.library
     cut = [(panel, image, k, box) for panel, image in part.panels for k, box in enumerate(windows(panel.size, shelf))]
-    points = embed.embed([cropped(image, box) for _, image, _, box in cut], embed.MODEL, settings.threads)
+    threads = max(1, settings.threads // 2)  # meanwhile others read
+    points = embed.embed([cropped(image, box) for _, image, _, box in cut], embed.MODEL, threads)
     rows = []
     for (panel, image, k, box), point in zip(cut, points, strict=True):
         name = panel.source.path

@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.extra import numpy as hnp
 from tests.ingest import compose
 
 from twinscope.ingest import kinds, panels
@@ -77,6 +79,16 @@ def test_a_dark_picture_with_little_in_it_is_not_flat() -> None:
     cv2.circle(image, (60, 80), 14, 40.0, -1)
     cv2.circle(image, (140, 120), 14, 36.0, -1)
     assert not kinds.is_flat(image.astype(np.uint8))
+
+
+@given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2)))
+def test_the_median_is_that_of_numpy(levels: np.ndarray) -> None:
+    assert kinds._median(levels) == np.median(levels)
+
+
+def test_the_most_of_three_channels_is_taken() -> None:
+    rgb = np.random.default_rng(3).integers(0, 256, (9, 7, 3), np.uint8)
+    assert np.array_equal(kinds.most(rgb[::2]), rgb[::2].max(axis=2))
 
 
 def test_shares_add_up() -> None:

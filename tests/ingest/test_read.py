@@ -356,6 +356,9 @@ def test_many_threads_share_what_starts_workers(tmp_path: Path) -> None:
         assert np.array_equal(grey_of(tmp_path / "second", panel.id), micrograph(k))
     assert forker is not None
     assert forker.poll() == 0
+    late = ingest.read(files[:1], tmp_path / "late", chosen, workers=workers)
+    assert [i.status for i in late.inputs] == ["failed"]
+    assert workers._process is None
 
 
 @pytest.mark.parametrize("lie", [

@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ from twinscope.types import Correction, Figure, InputFile, Page, Panel, Problem,
 __all__ = ["Reading", "read"]
 
 
+@cache
 def _version() -> str:
     """Return the hash of the code that reads documents: other code may give other panels."""
     digest = hashlib.sha256()

@@ -71,7 +71,7 @@ def of_drawn(image: Image, kind: PanelKind) -> PanelKind:
 def is_flat(image: Image) -> bool:
     """Tell whether nearly all of a picture, its rim aside, has one colour and no grain: a bar, or nothing at all."""
     inner = _inner(image, 16)
-    middle = np.median(inner[::2, ::2].reshape(-1, 3), axis=0)
+    middle = np.array([_median(plane) for plane in cv2.split(inner[::2, ::2])])
     reach = 4 if middle.max() < 48 else 8
     near = np.asarray(cv2.inRange(inner, np.clip(middle - reach, 0, 255), np.clip(middle + reach, 0, 255)), np.uint8)
     calm = np.asarray(255 * (_ranges(inner) <= 5), np.uint8)
@@ -147,6 +147,13 @@ def _shape(image: Image) -> list[float]:
     return [float(np.log(width / height)), float(np.log(min(height, width)))]
 
 
+def _median(levels: Image) -> float:
+    """Return the median of uint8 levels, as `np.median` has it, by their histogram."""
+    counts = np.bincount(levels.ravel(), minlength=256).cumsum()
+    middle = np.searchsorted(counts, [(counts[-1] - 1) // 2, counts[-1] // 2], side="right")
+    return float(middle.mean())
+
+
 def _percentiles(levels: Image, shares: list[float]) -> list[float]:
     """Return percentiles of uint8 levels, by their histogram."""
     counts = np.bincount(levels.ravel(), minlength=256).cumsum()
@@ -188,7 +195,12 @@ def _colours(rgb: Image) -> list[float]:
 def _ranges(rgb: Image) -> Image:
     """Return how much a channel changes within 3x3 px, at most, around each pixel."""
     three = np.ones((3, 3), np.uint8)
-    first, second, third = cv2.split(cv2.subtract(cv2.dilate(rgb, three), cv2.erode(rgb, three)))
+    return most(np.asarray(cv2.subtract(cv2.dilate(rgb, three), cv2.erode(rgb, three)), np.uint8))
+
+
+def most(rgb: Image) -> Image:
+    """Return the largest of the three channels of each pixel: (h, w, 3) uint8 -> (h, w)."""
+    first, second, third = cv2.split(rgb)
     return np.asarray(cv2.max(cv2.max(first, second), third), np.uint8)
 
 

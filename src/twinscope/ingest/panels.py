@@ -237,8 +237,7 @@ def _on_grid(
 
 def _away(rgb: Image, paper: NDArray[np.int16]) -> Image:
     """Return how far each pixel is from the colour of the paper, in the channel where it is most."""
-    away = cv2.split(cv2.absdiff(rgb, np.broadcast_to(paper.astype(np.uint8), rgb.shape)))
-    return np.asarray(cv2.max(cv2.max(away[0], away[1]), away[2]), np.uint8)
+    return kinds.most(np.asarray(cv2.absdiff(rgb, np.broadcast_to(paper.astype(np.uint8), rgb.shape)), np.uint8))
 
 
 def _is_compound(rgb: Image, rects: list[Rect]) -> bool:
@@ -380,7 +379,7 @@ def _is_button(rgb: Image, rect: Rect, em: float) -> bool:
     near = np.abs(away).max(axis=2) <= 6
     if middle.max() < 150 or float(near.mean()) < 0.5:
         return False
-    calm = cv2.morphologyEx(part, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).max(axis=2) <= 5
+    calm = kinds.most(cv2.morphologyEx(part, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))) <= 5
     ink = away[~near].mean(axis=1)
     if calm[near].mean() <= 0.4:
         return False
@@ -393,10 +392,11 @@ def _is_text_on_paper(rgb: Image, rect: Rect, paper: NDArray[np.int16]) -> bool:
     """Tell whether a rectangle holds nothing but the paper's colour and what is written on it."""
     x0, y0, x1, y1 = rect
     part = rgb[y0:y1, x0:x1]
-    away = np.abs(part.astype(np.int16) - paper).max(axis=2) > 8
-    if away.mean() > 0.25:
+    away = _away(part, paper) > 8
+    share = float(away.mean())
+    if share > 0.25:
         return False
-    return bool((away & ~annotation_mask(part)).mean() < 0.01)
+    return share < 0.01 or bool((away & ~annotation_mask(part)).mean() < 0.01)
 
 
 def _is_spliced_strip(rgb: Image, block: Rect, parts: list[Rect]) -> bool:
@@ -425,7 +425,7 @@ def _is_taken(solid: _Solid) -> bool:
 
 def _is_dark_rimmed(rgb: Image, rect: Rect) -> bool:
     """Tell whether the rim of a rectangle is mostly dark: a label image, not a button."""
-    part = rgb[rect[1] : rect[3], rect[0] : rect[2]].max(axis=2)
+    part = kinds.most(rgb[rect[1] : rect[3], rect[0] : rect[2]])
     rim = np.concatenate([part[2], part[-3], part[:, 2], part[:, -3]])
     return bool(np.median(rim) < 60)
 

@@ -125,7 +125,7 @@ class Worker(NamedTuple):
 class Workers:
     """Starts workers, each forked from a process that has loaded what they need; for many threads.
 
-    A context: at its end all are gone. The process begins with the first worker.
+    A context: at its end all are gone, and none can be started. The process begins with the first worker.
     """
 
     def __init__(self) -> None:
@@ -133,18 +133,22 @@ class Workers:
         self._process: subprocess.Popen[bytes] | None = None
         self._room = tempfile.TemporaryDirectory(prefix="twinscope-")
         self._count = 0
+        self._over = False
 
     def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
+            self._over = True
             self._close()
         self._room.cleanup()
 
     def start(self, job: Job) -> Worker:
         """Return a worker that reads a document. Raises WorkerError where none can be started."""
         with self._lock:
+            if self._over:
+                raise WorkerError("no more documents are read")
             self._count += 1
             path = Path(self._room.name) / f"notes-{self._count}"
         os.mkfifo(path)
@@ -167,7 +171,7 @@ class Workers:
 
     def _ask(self, request: dict[str, object], begin: bool = False) -> int:
         with self._lock:
-            if self._process is None and begin:
+            if self._process is None and begin and not self._over:
                 self._process = _forker()
             if self._process is not None and self._process.stdin is not None and self._process.stdout is not None:
                 try:

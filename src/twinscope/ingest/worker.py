@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from twinscope.errors import BrokenError, InputError, RefusedError
@@ -121,14 +122,20 @@ def _limit(job: Job) -> None:
     Path(job.out).mkdir(parents=True, exist_ok=True)
 
 
+@cache
 def _reader(kind: str) -> Callable[[Job, Tell], None]:
-    """Return what reads a kind of document; only its own libraries are loaded."""
+    """Return what reads a kind of document; only its own libraries are loaded, and all that is done once is done."""
     import cv2
+    import numpy as np
 
-    from twinscope.ingest import kinds
+    from twinscope import pixels
+    from twinscope.ingest import kinds, pictures
+    from twinscope.settings import Ingest
 
     cv2.setNumThreads(1)
-    kinds.forest()  # once for all workers
+    kinds.forest()
+    own = np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
+    pictures.whole_or_split(pixels.decode(cv2.imencode(".png", own)[1].tobytes(), "png", own.size)[0], Ingest())
     if kind == "pdf":
         from twinscope.ingest import pdf
 
