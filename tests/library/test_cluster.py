@@ -73,7 +73,7 @@ def table(uri: str) -> pa.Table:
 
 
 def test_papers_taken_in_by_a_cluster_are_those_of_one_process(
-    two_nodes: Cluster, bucket: str, run: Run, tmp_path: Path
+    two_nodes: Cluster, bucket: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     papers = written(tmp_path / "papers", **{f"scene{k}": scene(k) for k in range(5)})
     (papers / "broken.pdf").write_bytes(b"%PDF-1.4 no more")
@@ -86,8 +86,9 @@ def test_papers_taken_in_by_a_cluster_are_those_of_one_process(
         True,
         True,
     )
+    monkeypatch.setenv("RAY_ADDRESS", address)  # of the cluster that this machine is part of
     code, out, _ = run(
-        "library", "add", str(papers / "scene1.png"), "--library", f"{bucket}/library", "--cluster", address
+        "library", "add", str(papers / "scene1.png"), "--library", f"{bucket}/library", "--cluster", "auto"
     )
     assert (code, "0 documents added" in out, "1 were there already" in out) == (0, True, True)
     one, many = table(str(tmp_path / "alone")), table(f"{bucket}/library")
