@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,28 @@ def test_the_same_decision_twice_is_one_entry(desk: FastAPI) -> None:
     client.post(f"/cases/drawn/findings/{key}/decide", data={"decision": "not"})
     client.post(f"/cases/drawn/findings/{key}/decide", data={"decision": "same"})
     assert [one.entry.decision for one in entries(desk)] == ["same", "not", "same"]
+
+
+def test_the_same_decision_at_one_moment_is_one_entry(desk: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = enter(desk)
+    key = next(iter(keys(client).values()))
+    first = threading.Barrier(4)
+    look = ledger.entries
+
+    def late(*given: Any) -> list[ledger.Kept]:  # whoever looks waits for the others, if they look, too
+        found = look(*given)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            first.wait(1)
+        return found
+
+    monkeypatch.setattr(ledger, "entries", late)
+    with ThreadPoolExecutor(4) as threads:
+        sent = [threads.submit(client.post, f"/cases/drawn/findings/{key}/decide", data={"decision": "same"},
+                               headers=JSON) for _ in range(4)]  # fmt: skip
+        said = sorted(one.result().json()["says"] for one in sent)
+    monkeypatch.undo()
+    assert len(entries(desk)) == 1
+    assert said.count("That is what you decided already.") == 3
 
 
 def test_a_control_is_kept_with_a_benign_re_use_alone(desk: FastAPI) -> None:

@@ -253,10 +253,6 @@ def decide(
 ) -> Response:  # fmt: skip
     """Keep a decision about a finding."""
     reason: Control = control if decision == "benign" else ""
-    with cases.connected(request.app.state.folder) as db:
-        last = _said(ledger.entries(db, case.id), key)
-    if (last["decision"], last["control"], last["who"]) == (decision, reason, user.name):
-        return _answer(request, case, key, "That is what you decided already.")
     label = page.DECISIONS[decision][0]
     says = f"Kept: {label}{f' ({page.CONTROLS[reason]})' if reason else ''}."
     return _append(request, case, user, key, says, act="decide", decision=decision, control=reason)
@@ -326,7 +322,7 @@ def signed(user: User) -> dict[str, Any]:
 
 
 def _append(request: Request, case: Case, user: User, key: str, says: str, **act: Any) -> Response:
-    """Append what was said about a finding, with what it was like when it was said."""
+    """Append what was said about a finding, with what it was like when it was said; a decision that stands, once."""
     seen = screened(request, case)
     found = found_in(seen, key)
     entry = Entry(
@@ -334,8 +330,13 @@ def _append(request: Request, case: Case, user: User, key: str, says: str, **act
         pair=look.pair_key(seen.folder, found.finding.a, found.finding.b), models=seen.screening.provenance.models,
         **signed(user), **act,
     )  # fmt: skip
-    with cases.connected(request.app.state.folder) as db:
-        ledger.append(db, entry)
+    with cases.connected(request.app.state.folder) as db, ledger.writing(db):
+        last = _said(ledger.entries(db, case.id), key)
+        own = (entry.decision, entry.control, entry.who)
+        if entry.act == "decide" and (last["decision"], last["control"], last["who"]) == own:
+            says = "That is what you decided already."
+        else:
+            ledger.add(db, entry)
     return _answer(request, case, key, says)
 
 
