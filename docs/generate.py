@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from twinscope.cli import app
-from twinscope.settings import Settings
+from twinscope.settings import Desk, Settings
 from twinscope.types import SCHEMA_VERSION, Screening
 
 DOCS = Path(__file__).resolve().parent
@@ -91,12 +91,13 @@ def _settings() -> Iterator[str]:
         "`--settings`; a flag beats the file. An unknown key is an error. `twinscope settings` prints all of them as "
         "such a file."
     )
-    yield from _stage(Settings, "")
+    yield from _stage(Settings, "", "The screening")
+    yield from _stage(Desk, "", "The desk")
 
 
-def _stage(stage: type[BaseModel], prefix: str) -> Iterator[str]:
+def _stage(stage: type[BaseModel], prefix: str, title: str = "") -> Iterator[str]:
     leaves = {name: field for name, field in stage.model_fields.items() if not _is_stage(field)}
-    yield from ("", f"## `[{prefix[:-1]}]`" if prefix else "## The screening", "", (stage.__doc__ or "").strip(), "")
+    yield from ("", f"## {title or f'`[{prefix[:-1]}]`'}", "", (stage.__doc__ or "").strip(), "")
     yield from ("| key | default | allowed | what it is |", "| --- | --- | --- | --- |")
     for name, field in leaves.items():
         default = json.dumps(field.get_default(call_default_factory=True), ensure_ascii=False)

@@ -260,7 +260,7 @@ class Training(_Stage):
 
 
 class Desk(_Stage):
-    """How `twinscope serve` goes; some are options of that command, and none is a part of a screening's settings."""
+    """How `twinscope serve` goes. Some are options of that command; none is a key of `--set` or `--settings`."""
 
     port: int = Field(8765, ge=0, le=65535, description="port that the desk listens at; 0: any that is free")
     upload_bytes: int = Field(200 * 2**20, ge=1, description="of the files of one upload, all together")

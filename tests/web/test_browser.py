@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pypdfium2
 import pytest
+from tests.detect.scenes import scene
 from tests.report.conftest import build, with_edits
 from tests.web.desks import Served, served
 
@@ -111,6 +112,22 @@ def test_an_editor_goes_from_a_pdf_to_an_exported_report(chromium: Any, shared: 
         told = json.loads(data.value.path().read_text())
         assert [one["control"] for one in told["decisions"].values()] == ["merge"]
         assert pdf.value.suggested_filename == "kukhtevich2022_cellrep-twinscope.pdf"
+        page.close()
+
+
+def test_a_file_that_comes_later_is_compared_with_what_is_there(chromium: Any, tmp_path: Path) -> None:
+    for name, seed in (("first", 3), ("later", 3)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), scene(seed))
+    with served(tmp_path / "cases") as desk:
+        page = chromium.new_page(viewport=SIZES[0])
+        page.goto(f"{desk.address}/?token={desk.token}")
+        page.set_input_files("input[type=file]", str(tmp_path / "first.png"))
+        page.wait_for_selector("text=No two of the 1 compared panel", timeout=60_000)
+        page.set_input_files(".more-files input[type=file]", str(tmp_path / "later.png"))
+        page.wait_for_selector(".found li", timeout=60_000)
+        assert page.locator(".found li").count() == 1
+        page.click("summary:has-text('More')")
+        assert page.locator("text=Download").all_inner_texts() == ["Download first.png", "Download later.png"]
         page.close()
 
 
