@@ -44,7 +44,16 @@ def test_a_document_is_held_once_and_told_as_it_was_given(tmp_path: Path) -> Non
     }  # fmt: skip
 
 
-def test_the_nearest_are_those_of_a_plain_search(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cores", [1, 3])
+def test_the_nearest_are_those_of_a_plain_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int) -> None:
+    """On three cores the seven queries go in shares of three, two and two."""
+    monkeypatch.setattr(store, "CORES", cores)
+    monkeypatch.setattr(store, "SHARE", 2)
+    asked: list[int] = []
+    near = store._near
+    monkeypatch.setattr(
+        store, "_near", lambda library, part, *rest: asked.append(len(part)) or near(library, part, *rest)
+    )
     put(tmp_path / "library", *(f"d{k}" for k in range(20)))
     opened = store.open_library(str(tmp_path / "library"))
     everything = [rows(f"d{k}") for k in range(20)]
@@ -61,6 +70,7 @@ def test_the_nearest_are_those_of_a_plain_search(tmp_path: Path) -> None:
         assert [hit.key for hit in hits] == [key for key, _ in told]
         assert [hit.distance for hit in hits] == pytest.approx([far for _, far in told], rel=1e-5)
         assert len({hit.key for hit in hits}) == 5
+    assert sorted(asked) == ([7] if cores == 1 else [2, 2, 3])
 
 
 def test_vectors_of_another_model_are_never_found(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,8 @@ import lancedb
 
 from twinscope.errors import LibraryError
 
+CORES = os.cpu_count() or 1
+os.environ.setdefault("LANCE_CPU_THREADS", str(CORES))  # of itself Lance leaves two cores idle, or all but one
 FIRST = {"connect_timeout": "5s", "timeout": "5s", "client_max_retries": "0"}
 """How long an object store may take to say its first word; Lance asks six times, so half a minute in all."""
 THEN = {"connect_timeout": "5s", "timeout": "60s", "client_max_retries": "3", "client_retry_timeout": "60"}

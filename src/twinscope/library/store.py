@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from twinscope.errors import UsageError
 from twinscope.library import ledger
-from twinscope.library.place import connected, is_local, spoken
+from twinscope.library.place import CORES, connected, is_local, spoken
 from twinscope.settings import Shelf
 
 TABLE = "panels"
@@ -53,6 +54,8 @@ INDEX = "vector_idx"
 """The name of the index of the vectors."""
 SAFE = "acknowledged"
 """The tag of the version that stays while older ones are deleted."""
+SHARE = 16
+"""The fewest points that are worth a query of their own."""
 KEPT = timedelta(days=36500)
 """The age at which optimising alone would delete a version: never."""
 
@@ -189,20 +192,41 @@ def _proposed(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Points]:
     """Return the `count` nearest rows of each point: the point's number, the row's id and the distance, in this order.
 
-    LanceDB's own exact measuring reads the vectors query by query; read once for all it takes a third of the time.
+    LanceDB answers the points of a query one after the other: they are shared out to a query for each core.
+    """
+    points = np.asarray(points, np.float32)
+    shares = np.array_split(points, max(1, min(CORES, len(points) // SHARE)))
+    if len(shares) == 1:
+        return _near(library, points, count, model, settings)
+    first = np.cumsum([0, *map(len, shares)])
+    with ThreadPoolExecutor(len(shares)) as threads:
+        found = list(threads.map(lambda part: _near(library, part, count, model, settings), shares))
+    numbers = np.concatenate([start + part[0] for start, part in zip(first, found, strict=False)])
+    return numbers, np.concatenate([part[1] for part in found]), np.concatenate([part[2] for part in found])
+
+
+def _near(
+    library: Library, points: Points, count: int, model: str, settings: Shelf
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Points]:
+    """Do what `_proposed` does, in one query.
+
+    LanceDB's own exact measuring reads the vectors point by point. For a single point that is the fastest (10 ms
+    against 16 at a million vectors); for many, read once for all it takes a third of the time.
     """
     index = _index(library)
-    query = library.table.search(np.asarray(points, np.float32)).distance_type("l2").select(["_distance"])
+    later = bool(index) and len(points) > 1
+    query = library.table.search(points).distance_type("l2").select(["_distance"])
     if _is_mixed(library.table, library.table.version, model):
         query = query.where(f"model = {_quoted(model)}", prefilter=True)
     if index:
         query = query.nprobes(settings.probed)
-    found = query.with_row_id(True).limit(count * (settings.refined if index else 1)).to_arrow()
+        query = query if later else query.refine_factor(settings.refined)
+    found = query.with_row_id(True).limit(count * (settings.refined if later else 1)).to_arrow()
     ids = found["_rowid"].to_numpy().astype(np.int64)
     one = "query_index" not in found.column_names
     numbers = np.zeros(len(ids), np.int64) if one else found["query_index"].to_numpy().astype(np.int64)
     far = np.sqrt(np.maximum(found["_distance"].to_numpy(), 0)).astype(np.float32)
-    if index and len(ids):
+    if later and len(ids):
         unique, at = np.unique(ids, return_inverse=True)
         rows = _taken(library, unique, ["vector"])
         order = np.argsort(np.asarray(rows["_rowid"], np.int64))
