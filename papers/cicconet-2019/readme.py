@@ -11,6 +11,8 @@ HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- results: begin; made by docs/generate.py from results/accuracy.json -->", "<!-- results: end -->"
 SEGMENTED = "<!-- segmentation: begin; made by docs/generate.py from results/segmentation.json -->"
 SEGMENTED_END = "<!-- segmentation: end -->"
+CONTENT = "<!-- content: begin; made by docs/generate.py from results/content.json -->"
+CONTENT_END = "<!-- content: end -->"
 PUBLISHED = {"SN": (".853731", ".861574"), "SN[G]": (".748010", ".848148")}
 FIGURES = {
     "deformations": "Deformations of two drawn pictures (figure 2 of both papers)",
@@ -25,16 +27,18 @@ SETS = {"synthetic": "synthetic", "blots": "real: blots", "photos": "real: photo
 
 def text() -> str:
     """Return the whole page, with its table made again."""
-    before, rest = (HERE / "README.md").read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    path = HERE / "results" / "accuracy.json"
-    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    page = "\n".join([before + BEGIN, "", *table(results), "", END + after])
-    before, rest = page.split(SEGMENTED)
-    _, after = rest.split(SEGMENTED_END)
-    path = HERE / "results" / "segmentation.json"
-    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    return "\n".join([before + SEGMENTED, "", *segmentation(results), "", SEGMENTED_END + after])
+    page = (HERE / "README.md").read_text(encoding="utf-8")
+    parts = [
+        (BEGIN, END, "accuracy", table), (SEGMENTED, SEGMENTED_END, "segmentation", segmentation),
+        (CONTENT, CONTENT_END, "content", content),
+    ]  # fmt: skip
+    for begin, end, name, lines in parts:
+        before, rest = page.split(begin)
+        _, after = rest.split(end)
+        path = HERE / "results" / f"{name}.json"
+        results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        page = "\n".join([before + begin, "", *lines(results), "", end + after])
+    return page
 
 
 def table(results: Mapping[str, Any] | None) -> Iterator[str]:
@@ -161,6 +165,27 @@ def _how(results: Mapping[str, Any]) -> Iterator[str]:
             batch = training["plan"]["batch"]
             yield f"The network of {name}: {training['step']:,} steps of {batch} triplets (the papers: 20,000 of 128)."
     yield f"{where['device']}, one thread, processor time; commit {where['commit']}, {where['date']}."
+
+
+def content(results: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield whether a segmentation into content and ground helps `screen` to tell copies from look-alikes."""
+    if results is None:
+        yield "Nothing has been measured here yet: `sn_content.py` does it."
+        return
+    yield "| log loss of same or not | | what content gains |"
+    yield "|---|---|---|"
+    for name, loss in results["log_loss"].items():
+        gain = results.get(f"gained_by_{name.removeprefix('with content by ')}")
+        told = "" if gain is None else f"{gain['mean']:+.4f} [{gain['95'][0]:+.4f}, {gain['95'][1]:+.4f}]"
+        yield f"| {name} | {loss:.4f} | {told} |"
+    where = results["circumstances"]
+    yield ""
+    yield f"{results['planted']} planted pairs and {results['others']} look-alikes of validation groups, as the desk"
+    yield f"aligns them; intervals (95 %) are a bootstrap over {results['parts']} draws."
+    yield f"{where['device']}; commit {where['commit']}, {where['date']}."
+    gains = [value["95"][0] for name, value in results.items() if name.startswith("gained_by_")]
+    helps = "It helps." if max(gains) > 0 else "Nothing is gained for certain, so `screen` does without."
+    yield helps
 
 
 def _cell(part: Mapping[str, Any]) -> str:
