@@ -12,16 +12,21 @@ from twinscope.settings import Settings
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "src" / "twinscope" / "models" / "weights" / "comparator-1.onnx"
 SETTINGS = Settings(threads=1)
+LETTERS = SETTINGS.compare.model_copy(update={"letters": True})
+"""As the paper has it: text over one of the pictures is an editorial change."""
 MISSED = 0.9
 """The probability of "distinct" for two pictures that the desk cannot align."""
 
 
-def desk(original: NDArray[np.uint8], query: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def desk(
+    original: NDArray[np.uint8], query: NDArray[np.uint8], letters: bool = True
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return what the desk says of two pictures, alignment included: heat (S, S) in [0, 1] and probabilities (3,).
 
     original, query: (S, S, 3) uint8 RGB. The heat, float32, lies in the original's frame and is 0 where nothing can be
     said; the classes are benign, manipulated and distinct. It is what `twinscope compare` does with two files, but for
-    the least probability of a finding: here the best alignment speaks, however improbable.
+    the least probability of a finding: here the best alignment speaks, however improbable. `letters`: text over one of
+    them is an edit, as in the paper; on the desk it is none unless `compare.letters` is set.
     """
     images = [_grey(picture) for picture in (original, query)]
     views = [features.view(image, SETTINGS.features) for image in images]
@@ -35,7 +40,8 @@ def desk(original: NDArray[np.uint8], query: NDArray[np.uint8]) -> tuple[NDArray
         rest = (1 - MISSED) / 2
         return np.zeros(original.shape[:2], np.float32), np.array([rest, rest, MISSED], np.float32)
     shared = evidence.frame(views[0], views[1], best.alignment)
-    told = compare.compare(views[0], views[1], best.alignment, shared, SETTINGS.compare)
+    asked = LETTERS if letters else SETTINGS.compare
+    told = compare.compare(views[0], views[1], best.alignment, shared, asked)
     same = best.probability
     return told.heat_a, np.array([same * told.classes[0], same * told.classes[1], 1 - same], np.float32)
 

@@ -35,6 +35,8 @@ EDITED = ("both", "manipulated", "blots", "copymove")
 """The sets of table 2: where it is known what was edited."""
 JUDGED = ("benign", "manipulated", "both", "distinct")
 """The sets of table 3: PSBat-Pair of section 4.1."""
+DESK = {True: "comparator-1", False: "comparator-1, letters no edit"}
+"""The rows of the network that ships: with text over a picture as an edit, as in the paper, and as the desk asks."""
 NO_RESNET = "no ImageNet weights here (`--imagenet FILE`)"
 
 
@@ -90,11 +92,12 @@ def methods(runs: Path, side: int, imagenet: Path | None = None) -> tuple[list[M
             missing[name] = one
         else:
             there.append(one)
-    desk = shipped()
-    if isinstance(desk, str):
-        missing["comparator-1"] = desk
-    else:
-        there.append(desk)
+    for letters in (True, False):
+        desk = shipped(letters)
+        if isinstance(desk, str):
+            missing[DESK[letters]] = desk
+        else:
+            there.append(desk)
     found = dict(BASELINES)
     if imagenet is None:
         missing["ResNetConv"] = NO_RESNET
@@ -121,14 +124,20 @@ def trained(folder: Path, name: str, side: int) -> Method | str:
     return Method(name, training["sha256"], answers(network), sets, training)
 
 
-def shipped() -> Method | str:
-    """Return the network that ships as the method "comparator-1", or why it is not there."""
+def shipped(letters: bool = True) -> Method | str:
+    """Return the network that ships as a method, or why it is not there.
+
+    letters: text over one picture is an edit, as in the paper. Without, it is asked about the tables' sets alone.
+    """
     why = icn_desk.missing()
     if why:
         return why
     key = common.digest([icn_desk.WEIGHTS, Path(icn_desk.__file__), ROOT / "src" / "twinscope" / "detect"])
     training = {"sha256": comparator.sha256(icn_desk.WEIGHTS)}
-    return Method("comparator-1", key, lambda one: Said(*icn_desk.desk(one.original, one.query)), whole(), training)
+    sets = whole() if letters else tuple(dict.fromkeys((*EDITED, *JUDGED)))
+    return Method(
+        DESK[letters], key, lambda one: Said(*icn_desk.desk(one.original, one.query, letters)), sets, training
+    )
 
 
 def run_of(folder: Path) -> dict[str, Any]:

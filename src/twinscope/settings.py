@@ -136,6 +136,7 @@ class Compare(_Stage):
     threshold: float = Field(0.5, gt=0, lt=1, description="probability above which a place counts as edited")
     least_px: float = Field(30, ge=1, description="least area of a change, px of the frame")
     least_share: float = Field(0.0006, ge=0, description="least area of a change, of what both show")
+    letters: bool = Field(False, description="letters and marks drawn over one picture are edits, as in black-2021")
     most: int = Field(10, ge=1, description="edits that are told; where there are more, contents differ throughout")
     throughout: float = Field(
         0.4, gt=0, le=1, description="edited share of what both show above which they differ throughout"

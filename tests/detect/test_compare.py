@@ -220,3 +220,20 @@ def test_a_faint_letter_in_an_answer_is_taken_out_and_a_disc_is_not() -> None:
     assert not marked.planes[:, 75:95, 52:68].any()
     assert compare.unmarked(dim._replace(frame=dim.frame._replace(b=spotted)), answer, SETTINGS.compare) is None
     assert compare.unmarked(dim, answered((200, 160), (1, 0, 0)), SETTINGS.compare) is None
+    letters = SETTINGS.compare.model_copy(update={"letters": True})
+    assert compare.unmarked(dim._replace(frame=dim.frame._replace(b=lettered)), answer, letters) is None
+
+
+@pytest.mark.parametrize("letters", [False, True])
+def test_letters_over_a_picture_are_an_edit_where_they_are_to_count(letters: bool) -> None:
+    plain = byte(0.7 * real(scene(9)))
+    lettered = plain.copy()
+    cv2.putText(lettered, "WT 37", (60, 130), cv2.FONT_HERSHEY_SIMPLEX, 1.2, 255, 4, cv2.LINE_AA)
+    pair = [features.view(image, SETTINGS.features) for image in (plain, lettered)]
+    asked = SETTINGS.compare.model_copy(update={"letters": letters})
+    told = compare.compare(*pair, STRAIGHT, evidence.frame(*pair, STRAIGHT), asked)
+    written = lettered != plain
+    assert told.verdict == ("manipulated" if letters else "benign")
+    assert ("letters or marks drawn over" in told.steps) is not letters
+    assert bool(told.heat_b[written].mean() > 0.5) is letters
+    assert told.unsure_b[written].mean() < 0.2 if letters else told.unsure_b[written].mean() > 0.8

@@ -25,7 +25,7 @@ import tables
 import torch
 from PIL import Image
 
-from twinscope.train import changes, changes_real, comparator, icn, icn_scores, loop
+from twinscope.train import changes, changes_real, comparator, drawn, icn, icn_scores, loop
 
 HERE = Path(__file__).resolve().parents[2] / "papers" / "black-2021"
 TINY = icn.Design(size="tiny")
@@ -293,11 +293,31 @@ def test_the_network_that_ships_comes_in_when_it_is_there(tmp_path: Path, monkey
     assert im.shipped() == "not there yet (models/weights/comparator-1.onnx)"
     icn_desk.WEIGHTS.write_bytes(b"weights")
     said = (np.ones((128, 128), np.float32), np.array([0, 1, 0], np.float32))
-    monkeypatch.setattr(icn_desk, "desk", lambda original, query: said)
-    method = im.shipped()
+    asked: list[bool] = []
+    monkeypatch.setattr(icn_desk, "desk", lambda original, query, letters: asked.append(letters) or said)
+    method, other = im.shipped(), im.shipped(letters=False)
     assert isinstance(method, im.Method)
+    assert isinstance(other, im.Method)
     assert method.sets == im.whole()
+    assert set(other.sets) == {*im.EDITED, *im.JUDGED}
+    assert (method.name, other.name) == ("comparator-1", "comparator-1, letters no edit")
     assert im.scored(pair(), method.ask(pair()))["t"] == 0.25
+    other.ask(pair())
+    assert asked == [True, False]
+
+
+def test_text_is_an_edit_to_the_paper_and_none_to_the_desk() -> None:
+    plain = cv2.resize(drawn.family(np.random.default_rng(3), [1])[0], (256, 256), interpolation=cv2.INTER_AREA)
+    original = np.repeat(plain[..., None], 3, axis=2)
+    query = original.copy()
+    cv2.putText(query, "WT 37", (20, 70), cv2.FONT_HERSHEY_SIMPLEX, 0.9, (255, 255, 255), 3, cv2.LINE_AA)
+    written = (query != original).any(axis=2)
+    heat, probability = icn_desk.desk(original, query)
+    assert int(probability.argmax()) == changes.MANIPULATED
+    assert heat[written].mean() > 0.5 > heat[~written].mean()
+    heat, probability = icn_desk.desk(original, query, letters=False)
+    assert int(probability.argmax()) == changes.BENIGN
+    assert heat[written].mean() < 0.2
 
 
 # ---------------------------------------------------------------------------------------------------- all of it
@@ -333,7 +353,7 @@ def test_all_tables_of_networks_that_nobody_trained(
     assert names[0] == "full"
     assert {"SSD", "SSD + F_A", "SSD + true alignment"} <= set(names)
     assert "no-align" not in names
-    assert list(first["table3"]) == ["full", "no-align", "comparator-1"]
+    assert list(first["table3"]) == ["full", "no-align", *im.DESK.values()]
     assert list(first["figure7"]) == ["full", "comparator-1"]
     assert set(first["figure7"]["full"]["classes"]) == {"jpeg", "flip"}
     assert first["table3"]["full"]["pairs"] == 12

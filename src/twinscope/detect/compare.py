@@ -74,6 +74,8 @@ def look(a: View, b: View, alignment: Alignment, shared: Frame, settings: Compar
 
     Both are decided on a frame of `LOOKED_PX` at most: what the network sees is not larger.
     """
+    if settings.letters:
+        shared = shared._replace(clean=shared.seen)
     factor = min(1.0, LOOKED_PX / max(shared.seen.shape))
     small = shared if factor == 1 else evidence.shrunk(shared, factor, clean=0.99)
     lengths = {name: factor * getattr(settings, name) for name in ("smooth_px", "misfit_px", "local_px")}
@@ -100,8 +102,10 @@ def look(a: View, b: View, alignment: Alignment, shared: Frame, settings: Compar
 def unmarked(seen: Look, answer: heat.Heat, settings: Compare) -> Look | None:
     """Return a look without the places of an answer that are letters, bars, arrows or boxes drawn on one picture.
 
-    None where there are none: the answer stands. Else the network is to be asked again.
+    None where there are none, or they count as edits: the answer stands. Else the network is to be asked again.
     """
+    if settings.letters:
+        return None
     shared = seen.frame
     hot = heat.at_size(answer, shared.clean) > 0.6 * settings.threshold
     joined = cv2.morphologyEx(hot.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
