@@ -383,7 +383,7 @@ def started(body: str, paper: Path, case: Path) -> subprocess.Popen[str]:
     """Start the command line in a process of its own, with the `screen` of `body` in the place of the real one."""
     code = (
         "import sys, multiprocessing, signal, time, types; m = types.ModuleType('twinscope.screen')\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's `&` has us ignore it, and it is handed on
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # under a shell's `&` it is ignored
         f"{body}m.screen = screen; sys.modules['twinscope.screen'] = m\n"
         f"sys.argv = ['twinscope', 'screen', {str(paper)!r}, '-o', {str(case)!r}]\n"
         "from twinscope.cli import main; main()"

@@ -55,7 +55,8 @@ def decoded(data: bytes) -> Image:
 def write_png(path: Path, image: Image) -> None:
     """Write HxW or HxWx3 RGB uint8 as PNG, the same bytes for the same pixels."""
     out = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    ok, data = cv2.imencode(".png", out, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    how = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]  # half the time, one size
+    ok, data = cv2.imencode(".png", out, how)
     if not ok:
         raise ValueError(f"cannot encode {path} as PNG")
     path.write_bytes(data.tobytes())

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tests.ingest import compose
 
 from twinscope import manipulate
-from twinscope.ingest.annotations import annotation_mask
+from twinscope.ingest.annotations import _rows, annotation_mask
 from twinscope.train import pairs, strips
 
 WHITE, BLACK, YELLOW, RED = (255, 255, 255), (0, 0, 0), (255, 255, 0), (255, 0, 0)
@@ -91,6 +91,14 @@ def test_black_bands_are_content() -> None:
         cv2.ellipse(image, (45 + 80 * lane, 60), (32, 9), 0, 0, 360, -80.0, -1)
     image = cv2.GaussianBlur(image, (0, 0), 2) + rng.normal(0, 2, image.shape)
     assert annotation_mask(np.clip(image, 0, 255).astype(np.uint8)).mean() < 0.01
+
+
+def test_rows_of_letters_by_hand() -> None:
+    """A chain 5-2-4-0, a pair 1-3, and 6 alone."""
+    beside = np.eye(7, dtype=np.bool_)
+    for a, b in ((5, 2), (2, 4), (4, 0), (1, 3)):
+        beside[a, b] = beside[b, a] = True
+    assert _rows(beside).tolist() == [0, 1, 0, 1, 0, 0, 6]
 
 
 def test_the_mask_has_the_size_of_the_picture() -> None:

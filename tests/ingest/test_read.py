@@ -361,6 +361,17 @@ def test_many_threads_share_what_starts_workers(tmp_path: Path) -> None:
     assert workers._process is None
 
 
+def test_what_workers_are_forked_from_stays_small() -> None:
+    """Each worker copies its page tables: with scipy a fork costs three times as much."""
+    code = (
+        "import sys; from twinscope.ingest import worker; worker._reader('png'); worker._reader('pdf')\n"
+        "print([name for name in ('scipy', 'sklearn', 'onnxruntime', 'lancedb', 'pyarrow') if name in sys.modules])\n"
+        "print('numpy.ma' in sys.modules)"  # a worker would load it at its first percentile
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.split("\n")[:2] == ["[]", "True"]
+
+
 @pytest.mark.parametrize("lie", [
     "not json",
     json.dumps({"event": "panel", "panel": {"id": "f1-1", "figure": "f1", "kind": "blot", "size": [9, 9],

@@ -277,12 +277,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     pictures = [np.ascontiguousarray(one[:224, :224]) for one in some(3)]
     one = asked_of(pictures, [np.ascontiguousarray(picture[:, ::-1]) for picture in pictures])
     asked = one._replace(queries=dict.fromkeys(ip.SETS, one.queries["both"]))
+    made: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ip, "shelf", lambda split: SHELF)
         patch.setattr(ip, "asked", lambda *_: asked)
         patch.setattr(ir_tables, "SHARD", 10)
         patch.setattr(ir_tables, "PART", 5)
-        for distractors in ("12", "25"):
+        for distractors, share in (("12", "1/1"), ("25", "2/2"), ("25", "1/1")):
             told = [
                 "--json",
                 str(folder / "out.json"),
@@ -291,7 +292,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
                 "--cache",
                 str(folder / "cache"),
             ]
-            assert ir_tables.main([*told, "--distractors", distractors, "--queries", "6", "--looked", "1"]) == 0
+            asking = ["--distractors", distractors, "--share", share, "--queries", "6", "--looked", "1"]
+            assert ir_tables.main([*told, *asking]) == 0
+            made.append(len(list(folder.glob("cache/*/embedder-1-*/0*.npy"))))
+    assert made == [3, 4, 6]  # the second share of 25 is two parts, one of which was there
     return folder, json.loads((folder / "out.json").read_text())
 
 

@@ -61,12 +61,13 @@ def main(arguments: list[str] | None = None) -> int:
         there = [one for one in there if one.name in given.only]
     for name, why in missing.items():
         print(f"{name}: {why}", flush=True)
-    asked = asked_of(given.split, given.queries, given.seed, cache)
     families = list({one.family.name: one.family for one in there}.values())
     shards = parts(given.distractors)
-    seconds = filled(families, shards, given.split, given.seed, cache)
-    if given.shards_only:
+    own, of = given.share
+    seconds = filled(families, shards[own - 1 :: of], given.split, given.seed, cache)
+    if given.shards_only or of > 1:
         return 0
+    asked = asked_of(given.split, given.queries, given.seed, cache)
     out = results(there, asked, shards, cache, given)
     out |= {"missing": missing, "seconds_of_shards": round(seconds, 1)}
     given.json.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +91,16 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--imagenet", type=Path, help="a file of torchvision's resnet50 weights")
     parser.add_argument("--only", nargs="*", help="these methods alone")
     parser.add_argument("--shards-only", action="store_true", help="make distractors' vectors, and no table")
+    parser.add_argument("--share", type=_share, default=(1, 1), metavar="K/N",
+                        help="make share K of N of the distractors' vectors, and no table")  # fmt: skip
     return parser.parse_args(arguments)
+
+
+def _share(text: str) -> tuple[int, int]:
+    own, of = (int(one) for one in text.split("/"))
+    if not 1 <= own <= of:
+        raise ValueError
+    return own, of
 
 
 def asked_of(split: str, count: int, seed: int, cache: Path) -> ip.Asked:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -70,14 +69,19 @@ def _layers(image: Image) -> list[tuple[Image, Image]]:
     """Return for white, black and saturated colours: the 0/1 ink, and how near each pixel is to that colour (255)."""
     if image.ndim == 2:
         return [(_at_least(image, 236), image), (_at_least(255 - image, 236), 255 - image)]
-    channels = cv2.split(np.ascontiguousarray(image[..., :3]))
-    low = cv2.min(cv2.min(channels[0], channels[1]), channels[2])
-    high = cv2.max(cv2.max(channels[0], channels[1]), channels[2])
+    low, high = _extremes(np.ascontiguousarray(image[..., :3]))
     layers = [(_at_least(low, 236), low), (_at_least(255 - high, 236), 255 - high)]
     vivid = cv2.subtract(high, low)
     if int(np.count_nonzero(vivid > 150)) > 12:
         layers += _vivid_layers(image, vivid)
     return [(np.asarray(ink, np.uint8), np.asarray(levels, np.uint8)) for ink, levels in layers]
+
+
+def _extremes(colours: Image) -> tuple[Image, Image]:
+    """Return the least and the largest of the three channels of each pixel: (h, w, 3) uint8 -> two of (h, w)."""
+    first, second, third = cv2.split(colours)
+    low, high = cv2.min(cv2.min(first, second), third), cv2.max(cv2.max(first, second), third)
+    return np.asarray(low, np.uint8), np.asarray(high, np.uint8)
 
 
 def _vivid_layers(image: Image, vivid: Image) -> list[tuple[Image, Image]]:
@@ -261,9 +265,20 @@ def _mark_small_words(drawn: Image, levels: Image) -> None:
     gap = np.maximum(x[:, None] - (x + w), x - (x + w)[:, None])
     low, high = np.minimum(h[:, None], h), np.maximum(h[:, None], h)
     level = np.abs((y + h / 2)[:, None] - (y + h / 2)) <= 0.5 * low
-    _, row = connected_components(level & (gap <= low) & (high <= 2 * low))
+    row = _rows(level & (gap <= low) & (high <= 2 * low))
     words = letters[np.bincount(row)[row] >= 3]
     drawn |= np.isin(labels, words).astype(np.uint8)
+
+
+def _rows(beside: Mask) -> NDArray[np.int64]:
+    """Return for each letter the first of those that it is in a row with: (n, n) symmetric, itself too -> (n,)."""
+    first = np.arange(len(beside))
+    while True:
+        least = np.where(beside, first, len(beside)).min(axis=1)
+        least = least[least]
+        if np.array_equal(least, first):
+            return first
+        first = least
 
 
 def _is_small_letter(labels: NDArray[np.int32], index: int, levels: Image, box: NDArray[np.int32]) -> bool:
@@ -378,9 +393,12 @@ def _mark_coloured_boxes(drawn: Image, image: Image) -> None:
     """
     height, width = drawn.shape
     colours = cv2.medianBlur(np.ascontiguousarray(image[..., :3]), 3)
-    low, high = colours.min(axis=2), colours.max(axis=2)
-    steep = cv2.morphologyEx(colours, cv2.MORPH_GRADIENT, _THREE).max(axis=2)
-    even = ((cv2.subtract(high, low) > _COLOURED) & (steep <= _EVEN)).astype(np.uint8)
+    low, high = _extremes(colours)
+    vivid = _at_least(cv2.subtract(high, low), _COLOURED + 1)
+    if not cv2.countNonZero(vivid):
+        return
+    steep = _extremes(cv2.morphologyEx(colours, cv2.MORPH_GRADIENT, _THREE))[1]
+    even = np.asarray(cv2.bitwise_and(vivid, cv2.compare(steep, _EVEN, cv2.CMP_LE)), np.uint8)
     side = round(max(9.0, 0.03 * min(height, width))) | 1
     whole = cv2.morphologyEx(even, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
     count, _, stats, _ = cv2.connectedComponentsWithStats(whole, connectivity=4, ltype=cv2.CV_32S)
