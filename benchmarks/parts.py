@@ -33,12 +33,15 @@ from twinscope.train import data
 
 SHELF = Settings().library
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
-WAYS = {  # which vectors of a query (rows) and of a panel (columns) are compared
-    "whole with whole": np.outer([1, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0]),
-    "whole with all": np.outer([1, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]),
-    "all with whole": np.outer([1, 1, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0]),
-    "all, but parts with parts": 1 - np.outer([0, 1, 1, 1, 1, 1], [0, 1, 1, 1, 1, 1]),
-    "all with all": np.ones((6, 6)),
+NOT = np.inf
+WHOLE, ALL = np.array([0, NOT, NOT, NOT, NOT, NOT]), np.zeros(6)
+WAYS = {  # what is added to the distances of the vectors of a query (rows) and of a panel (columns); NOT: not compared
+    "whole with whole": np.add.outer(WHOLE, WHOLE),
+    "whole with all": np.add.outer(WHOLE, ALL),
+    "all with whole": np.add.outer(ALL, WHOLE),
+    "all, but parts with parts": np.where(np.minimum.outer(range(6), range(6)) > 0, NOT, 0),
+    "all with all": np.add.outer(ALL, ALL),
+    "all with all, parts further (ours)": np.array([[corpus.further(a, b, SHELF) for b in range(6)] for a in range(6)]),
 }
 PLACES = (1, 10, 100)
 
@@ -69,7 +72,7 @@ def places(queries: np.ndarray, panels: np.ndarray, true: np.ndarray, way: np.nd
     out = np.empty(len(queries), np.int64)
     for k, query in enumerate(queries):
         near = (flat**2).sum(1) - 2 * (query @ flat.T) + (query**2).sum(1, keepdims=True)
-        near = np.where(way[:, None] > 0, near.reshape(len(query), len(panels), -1), np.inf)
+        near = np.sqrt(np.maximum(near, 0)).reshape(len(query), len(panels), -1) + way[:, None]
         best = near.min((0, 2))
         out[k] = 1 + (best < best[true[k]]).sum()
     return out

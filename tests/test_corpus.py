@@ -127,6 +127,48 @@ def test_a_worn_or_cut_copy_is_found_first(library: str, query: Callable[[], np.
     assert [hit.distance for hit in hits[1:]] == sorted(hit.distance for hit in hits[1:])
 
 
+def test_parts_count_as_further_by_hand() -> None:
+    def hit(name: str, distance: float, crop: int) -> store.Hit:
+        return store.Hit(distance, {"document": name, "panel": "f1-1", "crop": crop})
+
+    found = [
+        (0, hit("whole", 0.6, 0)), (0, hit("part of it", 0.52, 2)), (3, hit("it is part", 0.53, 0)),
+        (4, hit("parts", 0.25, 1)), (4, hit("both", 0.2, 5)), (0, hit("both", 0.45, 0)), (1, hit("twins", 0.5, 1)),
+    ]  # fmt: skip
+    shelf = Shelf(one_part=0.1, two_parts=0.3)  # both .45, parts .55, whole .6, part of it .62, it is part .63
+
+    def names(k: int) -> list[str]:
+        return [one.row["document"] for one in corpus.shortlist(found, k, shelf)]
+
+    assert [names(k) for k in (1, 2, 3, 4, 5)] == [
+        ["both"], ["both", "parts"], ["both", "parts", "whole"], ["both", "parts", "part of it", "whole"],
+        ["both", "parts", "part of it", "it is part", "whole"],
+    ]  # fmt: skip
+    assert names(9)[2] == "twins"
+    assert [one.distance for one in corpus.shortlist(found, 2, shelf)] == [0.2, 0.25]
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_near_panels_are_those_of_a_plain_search(library: str, k: int) -> None:
+    opened = store.open_library(library)
+    rows = opened.table.to_arrow().to_pylist()
+    query = byte(m.gaussian_blur(real(scene(3)), np.random.default_rng(0), 5).image)
+    own = embed.embed([corpus.cropped(query, box) for box in corpus.windows(query.shape[:2], SETTINGS.library)])
+    far = embed.distances(own, np.array([row["vector"] for row in rows]))
+    nearest: dict[str, float] = {}
+    counted: dict[str, float] = {}
+    for number, line in enumerate(far):
+        for at in np.argsort(line)[: 6 * k]:
+            name = rows[at]["file"]
+            more = [0, 0.1, 0.3][int(number > 0) + int(rows[at]["crop"] > 0)]
+            nearest[name] = min(nearest.get(name, np.inf), float(line[at]))
+            counted[name] = min(counted.get(name, np.inf), float(line[at]) + more)
+    first = sorted(counted, key=counted.__getitem__)[:k]
+    (hits,) = corpus.nearest(opened, [query], k, SETTINGS)
+    assert {hit.row["file"] for hit in hits} == set(first)
+    assert [hit.distance for hit in hits] == pytest.approx(sorted(nearest[name] for name in first), abs=1e-3)
+
+
 def test_the_sure_and_the_equal_are_ranked_by_distance() -> None:
     none = np.zeros((0, 2))
     alignment = Alignment(np.eye(3), False, 0, none, none)

@@ -285,15 +285,35 @@ def cropped(image: Image, box: Box) -> Image:
 
 
 def nearest(library: store.Library, images: Sequence[Image], k: int, settings: Settings) -> list[list[store.Hit]]:
-    """Return for each picture the `k` panels whose nearest vector is nearest to one of its own; one query for all."""
-    cut = [(n, cropped(image, box)) for n, image in enumerate(images) for box in
-           windows((image.shape[0], image.shape[1]), settings.library)]  # fmt: skip
-    points = embed.embed([part for _, part in cut], embed.MODEL, settings.threads)
-    found = store.nearest(library, points, k, embed.MODEL, settings.library)
-    out: list[list[store.Hit]] = [[] for _ in images]
-    for (n, _), hits in zip(cut, found, strict=True):
-        out[n] += hits
-    return [store.best(hits, k) for hits in out]
+    """Return for each picture `k` panels that are near it by their vectors, see `shortlist`; one query for all."""
+    shelf = settings.library
+    cut = [(n, number, cropped(image, box)) for n, image in enumerate(images) for number, box in
+           enumerate(windows((image.shape[0], image.shape[1]), shelf))]  # fmt: skip
+    points = embed.embed([part for *_, part in cut], embed.MODEL, settings.threads)
+    found = store.near(library, points, k, embed.MODEL, shelf)
+    out: list[list[tuple[int, store.Hit]]] = [[] for _ in images]
+    for (n, number, _), hits in zip(cut, found, strict=True):
+        out[n] += [(number, hit) for hit in hits]
+    return [shortlist(hits, k, shelf) for hits in out]
+
+
+def shortlist(found: Sequence[tuple[int, store.Hit]], k: int, shelf: Shelf) -> list[store.Hit]:
+    """Return `k` panels, each once with its nearest vector, nearest first.
+
+    found: what lies near each vector of a picture, with that vector's number, 0 for the whole. Chosen are the panels
+    that are nearest when parts count as `further`: parts of strangers are more alike than their wholes are.
+    """
+    counted: dict[tuple[str, str], float] = {}
+    for number, hit in found:
+        far = hit.distance + further(number, hit.row["crop"], shelf)
+        counted[hit.key] = min(far, counted.get(hit.key, far))
+    chosen = set(sorted(counted, key=lambda key: (counted[key], key))[:k])
+    return [hit for hit in store.best((hit for _, hit in found), len(counted)) if hit.key in chosen]
+
+
+def further(number: int, other: int, shelf: Shelf) -> float:
+    """Return what is added to the distance of two vectors by their numbers, 0 for that of a whole."""
+    return (0.0, shelf.one_part, shelf.two_parts)[(number > 0) + (other > 0)]
 
 
 class Nearby(NamedTuple):

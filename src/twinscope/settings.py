@@ -170,6 +170,8 @@ class Shelf(_Stage):
         True, description="vectors of the corners and the middle of a panel, too, so that parts are found"
     )
     crop: float = Field(0.6, gt=0.2, lt=1, description="side of such a part, as a share of the panel's")
+    one_part: float = Field(0.1, ge=0, description="so much further a whole and a part count than two wholes")
+    two_parts: float = Field(0.3, ge=0, description="so much further two parts count than two wholes")
     batch: int = Field(256, ge=1, description="panels that are acknowledged together, at least")
     exact: int = Field(100_000, ge=256, description="vectors from which on an index is used")
     lists: int = Field(1024, ge=1, description="lists of the index (IVF)")

@@ -165,6 +165,14 @@ def remove(library: Library, wanted: Sequence[str]) -> int:
 def nearest(library: Library, points: Points, k: int, model: str, settings: Shelf) -> list[list[Hit]]:
     """Return for each point (n, 128) the `k` panels with the nearest vector of a model, nearest first, in one query.
 
+    Each panel comes once, with its nearest vector; see `near` for how it is searched.
+    """
+    return [best(hits, k) for hits in near(library, points, k, model, settings)]
+
+
+def near(library: Library, points: Points, k: int, model: str, settings: Shelf) -> list[list[Hit]]:
+    """Return for each point (n, 128) the nearest vectors of a model, as many as `k` panels have, in one query.
+
     Distances are Euclidean; 1 is the border. Below `settings.exact` rows the search is exact; above, the index proposes
     `settings.refined` times as many vectors as are wanted, and these are measured exactly.
     """
@@ -176,7 +184,7 @@ def nearest(library: Library, points: Points, k: int, model: str, settings: Shel
     out: list[list[Hit]] = [[] for _ in points]
     for number, row_id, distance in zip(numbers.tolist(), ids.tolist(), far.tolist(), strict=True):
         out[number].append(Hit(distance, dict(zip(rows, told[row_id], strict=True))))
-    return [best(hits, k) for hits in out]
+    return out
 
 
 def best(hits: Iterable[Hit], k: int) -> list[Hit]:
