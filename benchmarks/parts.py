@@ -3,7 +3,7 @@
     python benchmarks/parts.py --json benchmarks/results/parts.json
 
 Panels are windows of 320 px of the pictures of the test and validation groups, none of which overlaps another, with
-their vectors of the whole, the four corners and the middle (`corpus.windows`). "inside": the library has the panels and
+their vectors of the whole, the four corners and the middle (`parts.windows`). "inside": the library has the panels and
 a query is a square of one of a test group, its side a share of the panel's, at a random place, turned and worn (`wear`
 below). "around": the library has such squares, one of each panel, and a query is a whole panel, turned and worn. Found
 is a panel whose nearest vector is the nearest of all. Intervals: bootstrap over groups. Needs ../shared and the `train`
@@ -26,8 +26,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
 
 import common
 
-from twinscope import corpus, metrics
+from twinscope import metrics
 from twinscope.detect import embed
+from twinscope.library import parts
 from twinscope.settings import Settings
 from twinscope.train import data
 
@@ -41,7 +42,7 @@ WAYS = {  # what is added to the distances of the vectors of a query (rows) and 
     "all with whole": np.add.outer(ALL, WHOLE),
     "all, but parts with parts": np.where(np.minimum.outer(range(6), range(6)) > 0, NOT, 0),
     "all with all": np.add.outer(ALL, ALL),
-    "all with all, parts further (ours)": np.array([[corpus.further(a, b, SHELF) for b in range(6)] for a in range(6)]),
+    "all with all, parts further (ours)": np.array([[parts.further(a, b, SHELF) for b in range(6)] for a in range(6)]),
 }
 PLACES = (1, 10, 100)
 
@@ -59,9 +60,7 @@ def wear(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def vectors(pictures: list[np.ndarray]) -> np.ndarray:
     """Return (n, 6, d) float32: the vectors of pictures and of their parts."""
-    small = [
-        embed.prepare(corpus.cropped(one, box)) for one in pictures for box in corpus.windows(one.shape[:2], SHELF)
-    ]
+    small = [embed.prepare(parts.cropped(one, box)) for one in pictures for box in parts.windows(one.shape[:2], SHELF)]
     points = embed.embed(small, embed.MODEL, 2)
     return points.reshape(len(pictures), SHELF.vectors, -1)
 

@@ -22,7 +22,7 @@ from twinscope.detect.align import Alignment
 from twinscope.detect.judge import Judged
 from twinscope.errors import UsageError
 from twinscope.ingest import files
-from twinscope.library import store
+from twinscope.library import parts, store
 from twinscope.settings import Settings, Shelf
 
 Run = Callable[..., tuple[int, str, str]]
@@ -138,14 +138,14 @@ def test_parts_count_as_further_by_hand() -> None:
     shelf = Shelf(one_part=0.1, two_parts=0.3)  # both .45, parts .55, whole .6, part of it .62, it is part .63
 
     def names(k: int) -> list[str]:
-        return [one.row["document"] for one in corpus.shortlist(found, k, shelf)]
+        return [one.row["document"] for one in parts.shortlist(found, k, shelf)]
 
     assert [names(k) for k in (1, 2, 3, 4, 5)] == [
         ["both"], ["both", "parts"], ["both", "parts", "whole"], ["both", "parts", "part of it", "whole"],
         ["both", "parts", "part of it", "it is part", "whole"],
     ]  # fmt: skip
     assert names(9)[2] == "twins"
-    assert [one.distance for one in corpus.shortlist(found, 2, shelf)] == [0.2, 0.25]
+    assert [one.distance for one in parts.shortlist(found, 2, shelf)] == [0.2, 0.25]
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
@@ -153,7 +153,7 @@ def test_near_panels_are_those_of_a_plain_search(library: str, k: int) -> None:
     opened = store.open_library(library)
     rows = opened.table.to_arrow().to_pylist()
     query = byte(m.gaussian_blur(real(scene(3)), np.random.default_rng(0), 5).image)
-    own = embed.embed([corpus.cropped(query, box) for box in corpus.windows(query.shape[:2], SETTINGS.library)])
+    own = embed.embed([parts.cropped(query, box) for box in parts.windows(query.shape[:2], SETTINGS.library)])
     far = embed.distances(own, np.array([row["vector"] for row in rows]))
     nearest: dict[str, float] = {}
     counted: dict[str, float] = {}
@@ -183,11 +183,11 @@ def test_a_picture_that_is_not_there_is_not_found(library: str) -> None:
 
 
 def test_parts_of_a_panel_have_vectors_of_their_own() -> None:
-    boxes = corpus.windows((100, 200), Shelf())
+    boxes = parts.windows((100, 200), Shelf())
     assert boxes[0] == (0, 0, 200, 100)
     assert boxes[1:] == [(0, 0, 120, 60), (80, 0, 200, 60), (0, 40, 120, 100), (80, 40, 200, 100), (40, 20, 160, 80)]
-    assert len(corpus.windows((30, 200), Shelf())) == 1
-    assert len(corpus.windows((100, 200), Shelf(crops=False))) == 1
+    assert len(parts.windows((30, 200), Shelf())) == 1
+    assert len(parts.windows((100, 200), Shelf(crops=False))) == 1
 
 
 def test_a_screening_points_to_the_earlier_paper(library: str, tmp_path: Path) -> None:

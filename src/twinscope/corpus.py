@@ -26,9 +26,9 @@ from twinscope.detect.judge import Judged
 from twinscope.errors import BrokenError, UsageError
 from twinscope.ingest import files
 from twinscope.ingest.watch import Workers
-from twinscope.library import cluster, store
+from twinscope.library import cluster, parts, store
 from twinscope.pixels import Image
-from twinscope.settings import Settings, Shelf
+from twinscope.settings import Settings
 from twinscope.types import Box, Earlier, Origin, Panel, Problem, Progress
 
 T = TypeVar("T")
@@ -119,15 +119,15 @@ def _added_by_many(
         tell("library", sum(done), len(sources))
 
     outcome = cluster.run(items, work, uri, embed.MODEL, settings.library, address, heard)
-    parts: list[Added] = [outcome.results[number] for number in sorted(outcome.results)]
-    problems += tuple(problem for part in parts for problem in part.problems)
+    shares: list[Added] = [outcome.results[number] for number in sorted(outcome.results)]
+    problems += tuple(problem for part in shares for problem in part.problems)
     if outcome.stopped:
         problems += (Problem(path=uri, reason=outcome.stopped),)
     return Added(
-        documents=sum(part.documents for part in parts),
-        known=sum(part.known for part in parts),
-        panels=sum(part.panels for part in parts),
-        vectors=sum(part.vectors for part in parts),
+        documents=sum(part.documents for part in shares),
+        known=sum(part.known for part in shares),
+        panels=sum(part.panels for part in shares),
+        vectors=sum(part.vectors for part in shares),
         problems=problems,
         mended=outcome.mended,
     )
@@ -244,9 +244,11 @@ def _sha256(file: Path) -> str:
 def _rows(part: _Part, settings: Settings, titles: dict[str, str]) -> list[dict[str, Any]]:
     """Return the rows of panels: one for the whole, with its picture, and one for each part."""
     shelf = settings.library
-    cut = [(panel, image, k, box) for panel, image in part.panels for k, box in enumerate(windows(panel.size, shelf))]
+    cut = [
+        (panel, image, k, box) for panel, image in part.panels for k, box in enumerate(parts.windows(panel.size, shelf))
+    ]
     threads = max(1, settings.threads // 2)  # meanwhile others read
-    points = embed.embed([cropped(image, box) for _, image, _, box in cut], embed.MODEL, threads)
+    points = embed.embed([parts.cropped(image, box) for _, image, _, box in cut], embed.MODEL, threads)
     rows = []
     for (panel, image, k, box), point in zip(cut, points, strict=True):
         name = panel.source.path
@@ -260,60 +262,20 @@ def _rows(part: _Part, settings: Settings, titles: dict[str, str]) -> list[dict[
     return rows
 
 
-LEAST_PX = 24
-"""The shorter side of the smallest part that has a vector of its own."""
-
-
-def windows(size: tuple[int, int], shelf: Shelf) -> list[Box]:
-    """Return the parts of a panel of a size (height, width) that have a vector: the whole first, corners and middle."""
-    height, width = size
-    out = [Box(0.0, 0.0, float(width), float(height))]
-    if not shelf.crops or min(size) * shelf.crop < LEAST_PX:
-        return out
-    h, w = round(height * shelf.crop), round(width * shelf.crop)
-    places = [(0, 0), (width - w, 0), (0, height - h), (width - w, height - h), ((width - w) // 2, (height - h) // 2)]
-    return out + [Box(float(x), float(y), float(x + w), float(y + h)) for x, y in places]
-
-
-def cropped(image: Image, box: Box) -> Image:
-    """Return the part of a picture (HxW or HxWx3) within a box."""
-    x0, y0, x1, y1 = (round(value) for value in box)
-    return image[y0:y1, x0:x1]
-
-
 # ---------------------------------------------------------------------------------------------------- searching
 
 
 def nearest(library: store.Library, images: Sequence[Image], k: int, settings: Settings) -> list[list[store.Hit]]:
-    """Return for each picture `k` panels that are near it by their vectors, see `shortlist`; one query for all."""
+    """Return for each picture `k` panels that are near it by their vectors, see `parts`; one query for all."""
     shelf = settings.library
-    cut = [(n, number, cropped(image, box)) for n, image in enumerate(images) for number, box in
-           enumerate(windows((image.shape[0], image.shape[1]), shelf))]  # fmt: skip
+    cut = [(n, number, parts.cropped(image, box)) for n, image in enumerate(images) for number, box in
+           enumerate(parts.windows((image.shape[0], image.shape[1]), shelf))]  # fmt: skip
     points = embed.embed([part for *_, part in cut], embed.MODEL, settings.threads)
     found = store.near(library, points, k, embed.MODEL, shelf)
     out: list[list[tuple[int, store.Hit]]] = [[] for _ in images]
     for (n, number, _), hits in zip(cut, found, strict=True):
         out[n] += [(number, hit) for hit in hits]
-    return [shortlist(hits, k, shelf) for hits in out]
-
-
-def shortlist(found: Sequence[tuple[int, store.Hit]], k: int, shelf: Shelf) -> list[store.Hit]:
-    """Return `k` panels, each once with its nearest vector, nearest first.
-
-    found: what lies near each vector of a picture, with that vector's number, 0 for the whole. Chosen are the panels
-    that are nearest when parts count as `further`: parts of strangers are more alike than their wholes are.
-    """
-    counted: dict[tuple[str, str], float] = {}
-    for number, hit in found:
-        far = hit.distance + further(number, hit.row["crop"], shelf)
-        counted[hit.key] = min(far, counted.get(hit.key, far))
-    chosen = set(sorted(counted, key=lambda key: (counted[key], key))[:k])
-    return [hit for hit in store.best((hit for _, hit in found), len(counted)) if hit.key in chosen]
-
-
-def further(number: int, other: int, shelf: Shelf) -> float:
-    """Return what is added to the distance of two vectors by their numbers, 0 for that of a whole."""
-    return (0.0, shelf.one_part, shelf.two_parts)[(number > 0) + (other > 0)]
+    return [parts.shortlist(hits, k, shelf) for hits in out]
 
 
 class Nearby(NamedTuple):
@@ -497,9 +459,9 @@ def _renewed(row: dict[str, Any], picture: bytes, settings: Settings) -> list[di
     """Return the rows of a panel with new vectors, made from its kept picture."""
     image = pixels.decoded(picture)
     scale = row["width"] / image.shape[1], row["height"] / image.shape[0]
-    boxes = windows((row["height"], row["width"]), settings.library)
+    boxes = parts.windows((row["height"], row["width"]), settings.library)
     small = [Box(b.x0 / scale[0], b.y0 / scale[1], b.x1 / scale[0], b.y1 / scale[1]) for b in boxes]
-    points = embed.embed([cropped(image, box) for box in small], embed.MODEL, settings.threads)
+    points = embed.embed([parts.cropped(image, box) for box in small], embed.MODEL, settings.threads)
     new = [
         {"box_px": list(box), "model": embed.MODEL, "vector": point} for box, point in zip(boxes, points, strict=True)
     ]
