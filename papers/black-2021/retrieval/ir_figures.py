@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def draw(results: Mapping[str, Any], path: Path) -> None:
     """Draw a panel a query set, a curve a method; both stages dashed, as they are of fewer queries."""
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), sharey=True)
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4.4), sharey=True)
     rows = {row["name"]: row for row in results["table1"]}
     for axis, (key, title) in zip(axes, ir_readme.SETS.items(), strict=True):
         for name in ir_readme.ROWS:
@@ -59,8 +59,8 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
         axis.set_title(title, fontsize=10)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("recall at k")
-    axes[-1].legend(fontsize=7)
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0.14, 1, 1))
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="lower center", ncols=5, fontsize=8, frameon=False)
     figure.savefig(path, dpi=90)
     plt.close(figure)
     with Image.open(path) as whole:
