@@ -34,6 +34,13 @@ def grey(image: NDArray[Any]) -> Grey:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(scaled), cv2.COLOR_RGB2GRAY), np.float32)
 
 
+def extremes(image: Image) -> tuple[Image, Image]:
+    """Return the least and the largest of the three channels of each pixel: (h, w, 3) uint8 -> two of (h, w)."""
+    first, second, third = cv2.split(image)
+    low, high = cv2.min(cv2.min(first, second), third), cv2.max(cv2.max(first, second), third)
+    return np.asarray(low, np.uint8), np.asarray(high, np.uint8)
+
+
 def read_png(path: Path) -> Image:
     """Return a picture that twinscope wrote itself: HxW or HxWx3 RGB uint8. Raises FileNotFoundError."""
     try:

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from twinscope.pixels import extremes
+
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
@@ -69,19 +71,12 @@ def _layers(image: Image) -> list[tuple[Image, Image]]:
     """Return for white, black and saturated colours: the 0/1 ink, and how near each pixel is to that colour (255)."""
     if image.ndim == 2:
         return [(_at_least(image, 236), image), (_at_least(255 - image, 236), 255 - image)]
-    low, high = _extremes(np.ascontiguousarray(image[..., :3]))
+    low, high = extremes(np.ascontiguousarray(image[..., :3]))
     layers = [(_at_least(low, 236), low), (_at_least(255 - high, 236), 255 - high)]
     vivid = cv2.subtract(high, low)
     if int(np.count_nonzero(vivid > 150)) > 12:
         layers += _vivid_layers(image, vivid)
     return [(np.asarray(ink, np.uint8), np.asarray(levels, np.uint8)) for ink, levels in layers]
-
-
-def _extremes(colours: Image) -> tuple[Image, Image]:
-    """Return the least and the largest of the three channels of each pixel: (h, w, 3) uint8 -> two of (h, w)."""
-    first, second, third = cv2.split(colours)
-    low, high = cv2.min(cv2.min(first, second), third), cv2.max(cv2.max(first, second), third)
-    return np.asarray(low, np.uint8), np.asarray(high, np.uint8)
 
 
 def _vivid_layers(image: Image, vivid: Image) -> list[tuple[Image, Image]]:
@@ -393,11 +388,11 @@ def _mark_coloured_boxes(drawn: Image, image: Image) -> None:
     """
     height, width = drawn.shape
     colours = cv2.medianBlur(np.ascontiguousarray(image[..., :3]), 3)
-    low, high = _extremes(colours)
+    low, high = extremes(colours)
     vivid = _at_least(cv2.subtract(high, low), _COLOURED + 1)
     if not cv2.countNonZero(vivid):
         return
-    steep = _extremes(cv2.morphologyEx(colours, cv2.MORPH_GRADIENT, _THREE))[1]
+    steep = extremes(cv2.morphologyEx(colours, cv2.MORPH_GRADIENT, _THREE))[1]
     even = np.asarray(cv2.bitwise_and(vivid, cv2.compare(steep, _EVEN, cv2.CMP_LE)), np.uint8)
     side = round(max(9.0, 0.03 * min(height, width))) | 1
     whole = cv2.morphologyEx(even, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from twinscope.pixels import extremes
+
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Rect = tuple[int, int, int, int]
@@ -154,12 +156,6 @@ def _wide_enough(cuts: list[Cut], length: int, least: int) -> list[Cut]:
     return kept
 
 
-def _highest(image: Image) -> Image:
-    """Return the largest channel of each pixel."""
-    first, second, third = cv2.split(image)
-    return np.asarray(cv2.max(cv2.max(first, second), third), np.uint8)
-
-
 def _gutters(strip: Image, paper: Floats) -> list[Cut]:
     """Return the bands of one colour that differ, at a sharp edge, from what lies on both sides."""
     width = strip.shape[1]
@@ -299,7 +295,7 @@ def _seams(strip: Image) -> list[Cut]:
     """Return full-length steps between two pictures that touch."""
     if strip.shape[1] < 40:
         return []
-    step = _highest(np.asarray(cv2.absdiff(strip[:, 2:], strip[:, :-2]), np.uint8))
+    step = extremes(np.asarray(cv2.absdiff(strip[:, 2:], strip[:, :-2]), np.uint8))[1]
     energy = np.asarray(cv2.reduce(step, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F), np.float32)[0]
     smooth = np.asarray(cv2.blur(energy[None], (25, 1), borderType=cv2.BORDER_REFLECT))[0]
     cuts: list[Cut] = []

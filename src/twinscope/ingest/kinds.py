@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from twinscope.pixels import extremes
 from twinscope.types import PanelKind
 
 Image = NDArray[np.uint8]
@@ -95,8 +96,8 @@ def is_ruled(image: Image) -> bool:
 def is_labels(image: Image) -> bool:
     """Tell whether a picture is a label image: at least four vivid hues, in flat patches."""
     inner = _sampled(image)
-    red, green, blue = cv2.split(inner)
-    chroma = cv2.subtract(cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue))
+    low, high = extremes(inner)
+    chroma = cv2.subtract(high, low)
     vivid = np.asarray(cv2.threshold(chroma, 60, 255, cv2.THRESH_BINARY)[1], np.uint8)
     if _share(vivid) < 0.08:
         return False
@@ -176,7 +177,7 @@ def _above(levels: Image, limit: int) -> Image:
 
 def _colours(rgb: Image) -> list[float]:
     red, green, blue = cv2.split(rgb)
-    low, high = cv2.min(cv2.min(red, green), blue), cv2.max(cv2.max(red, green), blue)
+    low, high = extremes(rgb)
     codes = ((red >> 4).astype(np.uint16) << 8) | ((green >> 4).astype(np.uint16) << 4) | (blue >> 4)
     counts = np.sort(np.bincount(codes.ravel(), minlength=4096))[::-1] / codes.size
     used = counts[counts > 0]
@@ -200,8 +201,7 @@ def _ranges(rgb: Image) -> Image:
 
 def most(rgb: Image) -> Image:
     """Return the largest of the three channels of each pixel: (h, w, 3) uint8 -> (h, w)."""
-    first, second, third = cv2.split(rgb)
-    return np.asarray(cv2.max(cv2.max(first, second), third), np.uint8)
+    return extremes(rgb)[1]
 
 
 def _edges(rgb: Image) -> list[float]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinscope.ingest.drawings import area, common
+from twinscope.pixels import extremes
 
 Image = NDArray[np.uint8]
 Rect = tuple[int, int, int, int]
@@ -31,8 +32,7 @@ _SMALL = 0.3
 
 def trace(rgb: Image) -> Image | None:
     """Return where a figure (HxWx3 uint8) is not pure white, 0/1; None where it has too little pure white for paper."""
-    red, green, blue = cv2.split(rgb)
-    low = np.asarray(cv2.min(cv2.min(red, green), blue), np.uint8)
+    low, _ = extremes(rgb)
     marks = np.asarray(cv2.threshold(low, _PURE - 1, 1, cv2.THRESH_BINARY_INV)[1], np.uint8)
     return marks if marks.size - cv2.countNonZero(marks) > 0.02 * marks.size else None
 

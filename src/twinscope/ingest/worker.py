@@ -134,7 +134,6 @@ def _reader(kind: str) -> Callable[[Job, Tell], None]:
 
     cv2.setNumThreads(1)
     kinds.forest()
-    np.percentile(np.zeros(2), 50)  # loads the half of numpy that a worker would otherwise load anew
     own = np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
     pictures.whole_or_split(pixels.decode(cv2.imencode(".png", own)[1].tobytes(), "png", own.size)[0], Ingest())
     if kind == "pdf":
