@@ -23,7 +23,9 @@ from twinscope.detect.judge import Judged
 from twinscope.errors import UsageError
 from twinscope.ingest import files
 from twinscope.library import parts, store
+from twinscope.report import html, terminal
 from twinscope.settings import Settings, Shelf
+from twinscope.types import Searched
 
 Run = Callable[..., tuple[int, str, str]]
 SETTINGS = Settings()
@@ -212,6 +214,21 @@ def test_a_screening_points_to_the_earlier_paper(library: str, tmp_path: Path) -
     matrix = np.array(finding.transform)
     assert matrix @ [0, 0, 1] == pytest.approx([400, 0, 1], abs=2)
     assert [panel.earlier for panel in told.panels if panel.id not in (f.b for f in told.findings)] == [None] * 3
+
+
+def test_a_screening_says_what_library_it_was_compared_with(library: str, tmp_path: Path) -> None:
+    new = written(tmp_path / "new", a=byte(real(scene(40, (480, 640))) * 0.7 + 0.1), b=scene(90))
+    told = screen.screen([new], tmp_path / "case", SETTINGS, library=library)
+    version = store.open_library(library).table.version
+    assert told.provenance.library == Searched(library=library, version=version, panels=8)
+    assert len(told.panels) == 3  # two, and the earlier one
+    page = html.render(told, tmp_path / "case")
+    assert f"within these files and with the 8 panels of the library {library}, not with other papers" in page
+    assert "<dd>2 <small>of 2</small></dd>" in page
+    assert "2 panels (2 compared as pictures), 1 finding" in terminal.summary(told, tmp_path / "report.html")[0]
+    alone = screen.screen([new], tmp_path / "alone", SETTINGS)
+    assert alone.provenance.library is None
+    assert "within these files, not with other papers" in html.render(alone, tmp_path / "alone")
 
 
 def test_vectors_of_an_older_network_are_not_found_until_they_are_renewed(

@@ -33,7 +33,7 @@ from twinscope.detect.features import View
 from twinscope.detect.judge import Judged
 from twinscope.ingest import kinds
 from twinscope.settings import Settings
-from twinscope.types import Classes, Correction, Finding, Panel, Progress, Provenance, Screening
+from twinscope.types import Classes, Correction, Finding, Panel, Progress, Provenance, Screening, Searched
 
 USED = (embed.MODEL, judge.MODEL, kinds.FOREST, heat.MODEL)
 """The models that a screening uses."""
@@ -78,8 +78,9 @@ def screen(
         if whole and not judged and len(chosen) == 2:
             judged = _second_look(chosen, views, case, settings)
         shared = _Found(chosen, views, distances, case, settings, len(chosen) * (len(chosen) - 1) // 2)
+        looked = None
         if library is not None:
-            shared, judged = _look_back(shared, judged, library, tell)
+            shared, judged, looked = _look_back(shared, judged, library, tell)
         findings = _findings(shared, judged, tell)
     screening = Screening(
         inputs=reading.inputs,
@@ -89,7 +90,7 @@ def screen(
         findings=findings,
         problems=reading.problems,
         seconds=round(time.monotonic() - start, 3),
-        provenance=provenance(settings),
+        provenance=provenance(settings).model_copy(update={"library": looked}),
     )
     (case / "screening.json").write_text(screening.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return screening
@@ -255,15 +256,20 @@ class _Found(NamedTuple):
     pairs: int
 
 
-def _look_back(shared: _Found, judged: list[Judged], library: str, tell: Progress) -> tuple[_Found, list[Judged]]:
-    """Look for the panels in a library; return all with the earlier panels that were found, and with their pairs."""
+def _look_back(
+    shared: _Found, judged: list[Judged], library: str, tell: Progress
+) -> tuple[_Found, list[Judged], Searched]:
+    """Look for the panels in a library; return all with the earlier panels that were found, with their pairs, and what
+    the library held.
+    """
     from twinscope import corpus  # both load LanceDB, which a screening without a library has no need of
     from twinscope.library import store
 
     settings, count = shared.settings, len(shared.panels)
     images = [pixels.read_png(shared.case / "panels" / f"{panel.id}.png") for panel in shared.panels]
     own = {panel.source.sha256 for panel in shared.panels}
-    near = corpus.nearby(images, store.open_library(library), settings.library.screened, settings, own)
+    opened = store.open_library(library)
+    near = corpus.nearby(images, opened, settings.library.screened, settings, own)
     views = [features.view(image, settings.features) for image in near.images]
     found = [
         one
@@ -291,7 +297,8 @@ def _look_back(shared: _Found, judged: list[Judged], library: str, tell: Progres
         distances=distances,
         pairs=shared.pairs + sum(map(len, near.pairs)),
     )
-    return both, [*judged, *more]
+    looked = Searched(library=library, version=opened.table.version, panels=store.panels(opened, embed.MODEL))
+    return both, [*judged, *more], looked
 
 
 def _findings(shared: _Found, judged: Sequence[Judged], tell: Progress) -> tuple[Finding, ...]:

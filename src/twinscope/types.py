@@ -236,6 +236,14 @@ class InputFile(Record):
     pages: int | None = None
 
 
+class Searched(Record):
+    """A library that panels were looked for in, as it was then: its place, its table's version, and its panels."""
+
+    library: str
+    version: int = Field(ge=0)
+    panels: int = Field(ge=0)
+
+
 class Provenance(Record):
     """What is needed to get the same findings again."""
 
@@ -244,6 +252,7 @@ class Provenance(Record):
     settings_sha256: str
     seed: int = 0
     command: str = ""
+    library: Searched | None = None
     schema_version: str = SCHEMA_VERSION
 
 

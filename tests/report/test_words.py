@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from twinscope.report import words
-from twinscope.types import Classes, Earlier, Edit, InputFile, Panel, Problem, Provenance, Screening
+from twinscope.types import Classes, Earlier, Edit, InputFile, Panel, Problem, Provenance, Screening, Searched
 
 
 @pytest.mark.parametrize(
@@ -180,3 +180,12 @@ def test_a_clone_in_a_is_told_as_one_of_a() -> None:
     assert words.edit("cloned", False) == "Panel b shows the content of another place of b"
     assert words.edit("cloned", True) == "Panel a shows the content of another place of a"
     assert words.edit("added", True) == words.EDITS["added"]
+
+
+def test_what_it_cannot_tell_names_the_library_and_hides_nothing_in_its_name() -> None:
+    looked = Searched(library="s3://x\u202egnp", version=3, panels=1)
+    made = Provenance(twinscope="0", settings_sha256="0", library=looked)
+    told = words.library_of(Screening(inputs=(), seconds=0, provenance=made))
+    assert told == "the 1 panel of the library s3://x⟨U+202E⟩gnp"
+    assert f"within these files and with {told}, not with other papers." in words.cannot_tell(told)[1]
+    assert "within these files, not with other papers." in words.cannot_tell()[1]

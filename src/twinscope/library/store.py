@@ -134,6 +134,11 @@ def append(library: Library, rows: pa.Table) -> int:
     return len(rows) - (0 if alone or is_local(library.uri) else _withdrawn(library, rows))
 
 
+def panels(library: Library, model: str) -> int:
+    """Return how many panels of a library can be searched: those with vectors of a model."""
+    return int(library.table.count_rows(f"crop = 0 AND model = {_quoted(model)}"))
+
+
 def documents(library: Library, model: str | None = None) -> list[dict[str, Any]]:
     """Return the documents of a library by file: document, title, file, and how many panels each has."""
     told: dict[str, dict[str, Any]] = {}

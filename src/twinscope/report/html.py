@@ -148,8 +148,8 @@ def render(screening: Screening, case: Path, decided: Decided | None = None) -> 
         pool=pool.items,
         troubles=words.troubles(screening),
         whole=whole,
-        compared=sum(whole or panel.kind in PICTURE_KINDS for panel in screening.panels),
-        cannot_tell=words.CANNOT_TELL,
+        compared=sum(whole or panel.kind in PICTURE_KINDS for panel in screening.panels if not panel.earlier),
+        cannot_tell=words.cannot_tell(words.library_of(screening)),
         command=words.visible(_command(screening)),
         decided=decided,
     )

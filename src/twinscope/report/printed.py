@@ -204,7 +204,7 @@ def _jpeg(image: Image.Image) -> io.BytesIO:
 def _end(screening: Screening, decided: Decided | None) -> list[Flowable]:
     """Return the last part: what the report cannot tell, and what is needed to make it again."""
     out: list[Flowable] = [Spacer(0, 8), _text("What this report cannot tell you", 11, True)]
-    out += [_text(f"• {line}", 8.5) for line in words.CANNOT_TELL]
+    out += [_text(f"• {line}", 8.5) for line in words.cannot_tell(words.library_of(screening))]
     told = screening.provenance
     out += [Spacer(0, 6), _text("Provenance", 11, True), _text(f"twinscope {told.twinscope}", 8.5)]
     out += [_text(f"model {name}: {sha256}", 7.5, soft=True) for name, sha256 in sorted(told.models.items())]

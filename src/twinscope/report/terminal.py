@@ -68,8 +68,9 @@ def _nothing(screening: Screening) -> str:
 
 
 def _counts(screening: Screening) -> str:
-    pictures = sum(panel.kind in PICTURE_KINDS for panel in screening.panels)
-    inputs, panels = count(len(screening.inputs), "input"), count(len(screening.panels), "panel")
+    own = [panel for panel in screening.panels if not panel.earlier]
+    pictures = sum(panel.kind in PICTURE_KINDS for panel in own)
+    inputs, panels = count(len(screening.inputs), "input"), count(len(own), "panel")
     findings = count(len(screening.findings), "finding")
     return f"{inputs}, {panels} ({pictures} compared as pictures), {findings}, {screening.seconds:.1f} s"
 

@@ -44,14 +44,6 @@ CLASSES = {
     "distinct": "different pictures",
 }
 
-CANNOT_TELL = (
-    "Whether a re-use is disclosed, justified or intended. It shows what two panels have in common; people judge why.",
-    "That a panel is original. Panels were compared with each other within these files, not with other papers.",
-    "Anything about graphs and diagrams: they are listed, but not compared as pictures.",
-    "Anything about parts that could not be read. They are listed under Problems and were not screened.",
-    "Certainty. A probability is an estimate; look at every pair before you act on it.",
-)
-
 
 class Trouble(NamedTuple):
     """One line under Problems: the file, its status or place, and the reason."""
@@ -171,6 +163,26 @@ def together(group: Group) -> tuple[str, str]:
 def count(n: int, noun: str, plural: str = "") -> str:
     """Return "1 panel", "2 panels", "no panels"."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {plural or noun + 's'}" if n else f"no {plural or noun + 's'}"
+
+
+def library_of(screening: Screening) -> str:
+    """Return what a screening was compared with beside itself ("the 12 panels of the library L"), or ""."""
+    looked = screening.provenance.library
+    return f"the {count(looked.panels, 'panel')} of the library {visible(looked.library)}" if looked else ""
+
+
+def cannot_tell(library: str = "") -> tuple[str, ...]:
+    """Return what a screening cannot tell; `library` says what else panels were compared with."""
+    also = f" and with {library}" if library else ""
+    return (
+        "Whether a re-use is disclosed, justified or intended. It shows what two panels have in common; "
+        "people judge why.",
+        f"That a panel is original. Panels were compared with each other within these files{also}, "
+        "not with other papers.",
+        "Anything about graphs and diagrams: they are listed, but not compared as pictures.",
+        "Anything about parts that could not be read. They are listed under Problems and were not screened.",
+        "Certainty. A probability is an estimate; look at every pair before you act on it.",
+    )
 
 
 def troubles(screening: Screening) -> list[Trouble]:

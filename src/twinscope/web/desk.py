@@ -48,7 +48,9 @@ def home(request: Request, user: UserIs) -> Response:
 @router.get("/help")
 def help_page(request: Request, user: UserIs) -> Response:
     """Say what the desk shows, and what it cannot."""
-    return page.render(request, "desk/help.html", user=user, cannot_tell=words.CANNOT_TELL)
+    uri = request.app.state.options.library
+    library = f"the panels of the library {words.visible(uri)}" if uri else ""
+    return page.render(request, "desk/help.html", user=user, cannot_tell=words.cannot_tell(library))
 
 
 @router.get("/static/report.css")
