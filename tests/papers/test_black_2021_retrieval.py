@@ -299,6 +299,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     return folder, json.loads((folder / "out.json").read_text())
 
 
+@pytest.mark.parametrize("share", ["3/2", "0/2", "1", "a/b", "1/2/3", "-1/2", ""])
+def test_what_is_no_share_is_refused(share: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        ir_tables.main(["--json", str(tmp_path / "out.json"), f"--share={share}"])
+    assert f"{share!r} is no share; write K/N" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_whole_table(small: tuple[Path, dict[str, Any]]) -> None:
     folder, out = small
     assert {row["name"] for row in out["table1"]} >= {"ours", "ours-pq", "start", "embedder-1", "hashnet", "csq"}

@@ -97,10 +97,10 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _share(text: str) -> tuple[int, int]:
-    own, of = (int(one) for one in text.split("/"))
-    if not 1 <= own <= of:
-        raise ValueError
-    return own, of
+    own, _, of = text.partition("/")
+    if not (own.isdecimal() and of.isdecimal() and 1 <= int(own) <= int(of)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; write K/N with K from 1 to N, as in 1/2")
+    return int(own), int(of)
 
 
 def asked_of(split: str, count: int, seed: int, cache: Path) -> ip.Asked:

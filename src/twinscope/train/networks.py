@@ -103,7 +103,8 @@ class Embedder(nn.Module):
         return torch.cat([self._gem(middle), self._gem(last), last.mean((2, 3))], 1)
 
     def _gem(self, maps: Tensor) -> Tensor:
-        return maps.clamp(min=1e-4).pow(self.power).mean((2, 3)).pow(1 / self.power)
+        spread = (self.power * maps.clamp(min=1e-4).log()).exp()  # a power, whose own gradient costs a sixth of a step
+        return spread.mean((2, 3)).pow(1 / self.power)
 
 
 def tones(grey: Tensor) -> Tensor:
