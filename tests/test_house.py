@@ -27,7 +27,7 @@ PUBLIC = {
     "twinscope.types": {
         "Audit", "Audited", "Box", "Classes", "Correction", "Earlier", "Edit", "Figure", "Finding", "InputFile",
         "Learning", "Match", "Near", "Origin", "Page", "Panel", "Problem", "Provenance", "Record", "Screening",
-        "Statement", "Unread",
+        "Searched", "Statement", "Unread",
     },
     "twinscope.screen": {"compare", "provenance", "screen"},
     "twinscope.models": {"Card", "Model", "Probe", "cards", "load", "probe_input", "verify"},
