@@ -55,7 +55,7 @@ start = time.perf_counter()
 library = store.open_library(sys.argv[1])
 opened = time.perf_counter() - start
 queries = np.load(sys.argv[2])
-store.nearest(library, queries, 10, "embedder-1", Shelf(crops=False))
+store.nearest(library, queries, 10, "embedder-2", Shelf(crops=False))
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(opened, int(peak.split()[1]) / 1024)  # what the system calls ru_maxrss begins with the parent's
 """

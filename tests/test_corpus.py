@@ -232,7 +232,7 @@ def test_a_screening_says_what_library_it_was_compared_with(library: str, tmp_pa
 
 
 def test_vectors_of_an_older_network_are_not_found_until_they_are_renewed(
-    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    library: str, tmp_path: Path, run: Run
 ) -> None:
     uri = str(tmp_path / "library")
     with store.writing(uri) as opened:
@@ -240,6 +240,18 @@ def test_vectors_of_an_older_network_are_not_found_until_they_are_renewed(
         at = rows.schema.get_field_index("model")
         store.add(opened, rows.set_column(at, store.SCHEMA.field("model"), pa.array(["embedder-old"] * len(rows))))
     assert corpus.search([scene(2)], store.open_library(uri), SETTINGS) == [[]]
+    said = (f"its panels with vectors of another network were not searched (8 of 8); "
+            f"run `twinscope library reembed --library {uri}`")  # fmt: skip
+    code, _, err = run("library", "search", str(written(tmp_path / "two", two=scene(2)) / "two.png"), "--library", uri)
+    assert (code, said in err) == (3, True)
+    told = screen.screen([tmp_path / "two"], tmp_path / "case", SETTINGS, library=uri)
+    assert [(one.path, one.reason) for one in told.problems] == [(uri, said)]
+    assert told.provenance.library is not None
+    assert told.provenance.library.panels == 0
+    with store.writing(uri) as opened:  # a document that was added anew under the new network is searched
+        again = rows.filter(pa.compute.equal(rows["document"], rows["document"][0]))
+        store.add(opened, again)
+    assert store.panels(store.open_library(uri), embed.MODEL) == (1, 7)
     assert corpus.reembed(uri, SETTINGS) == 8
     opened = store.open_library(uri)
     assert store.info(opened)["models"] == {embed.MODEL: 48}

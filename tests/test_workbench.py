@@ -66,11 +66,11 @@ def test_a_network_of_ones_own_is_used_and_named(
         assert run("evaluate", str(pairs), "-o", str(tmp_path / name), *more)[0] == 0
         assert run("calibrate", str(folder), "-o", str(tmp_path / f"{name}.json"), *more)[0] == 0
     shipped, other = ([table["vector"].to_pylist(), table.schema.metadata[b"model"]] for table in tables)
-    assert (shipped[1], other[1]) == (b"embedder-1", b"embedder-0")
+    assert (shipped[1], other[1]) == (embed.MODEL.encode(), b"embedder-0")
     images = [pixels.read_png(Path(path)) for path in tables[1]["path"].to_pylist()]
     np.testing.assert_allclose(other[0], embed.embed(images, "embedder-0"), atol=1e-5)
     assert not np.allclose(shipped[0], other[0], atol=0.1)
-    for name, model in (("shipped", "embedder-1"), ("own", "embedder-0")):
+    for name, model in (("shipped", embed.MODEL), ("own", "embedder-0")):
         for path in (tmp_path / name / "evaluation.json", tmp_path / f"{name}.json"):
             assert json.loads(path.read_text())["model"] == model
     assert (
@@ -89,8 +89,8 @@ def test_what_is_no_network_of_ones_own_is_one_sentence(run: Run, folder: Path, 
 
     code, err = told(tmp_path / "none.onnx")
     assert (code, "is no metric.onnx" in err) == (2, True)
-    shutil.copy(card.WEIGHTS / "probability-0.onnx", own.with_name("other.onnx"))
-    shutil.copy(card.CARDS / "probability-0.json", own.with_name("other.json"))
+    shutil.copy(card.WEIGHTS / "probability-1.onnx", own.with_name("other.onnx"))
+    shutil.copy(card.CARDS / "probability-1.json", own.with_name("other.json"))
     code, err = told(own.with_name("other.onnx"))
     assert (code, "takes something else than pictures" in err) == (2, True)
     row = json.loads(own.with_suffix(".json").read_text())

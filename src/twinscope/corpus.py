@@ -29,7 +29,7 @@ from twinscope.ingest.watch import Workers
 from twinscope.library import cluster, parts, store
 from twinscope.pixels import Image
 from twinscope.settings import Settings
-from twinscope.types import Box, Earlier, Origin, Panel, Problem, Progress
+from twinscope.types import Box, Earlier, Origin, Panel, Problem, Progress, Searched
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -276,6 +276,15 @@ def nearest(library: store.Library, images: Sequence[Image], k: int, settings: S
     for (n, number, _), hits in zip(cut, found, strict=True):
         out[n] += [(number, hit) for hit in hits]
     return [parts.shortlist(hits, k, shelf) for hits in out]
+
+
+def searched(library: store.Library) -> tuple[Searched, tuple[Problem, ...]]:
+    """Return what a search looks through, and the problem that it leaves panels out, where it does."""
+    count, left = store.panels(library, embed.MODEL)
+    reason = (f"its panels with vectors of another network were not searched ({left} of {count + left}); "
+              f"run `twinscope library reembed --library {library.uri}`")  # fmt: skip
+    looked = Searched(library=library.uri, version=library.table.version, panels=count)
+    return looked, (Problem(path=library.uri, reason=reason),) if left else ()
 
 
 class Nearby(NamedTuple):

@@ -125,7 +125,7 @@ def search(
         {"panel": name, "hits": [corpus.told(hit, chosen) for hit in hits[:top]]}
         for (name, _), hits in zip(read.panels, found, strict=True)
     ]
-    problems = [one.model_dump(mode="json") for one in read.problems]
+    problems = [one.model_dump(mode="json") for one in (*read.problems, *corpus.searched(opened)[1])]
     if json_:
         typer.echo(json.dumps({"library": library, "panels": rows, "problems": problems}, indent=2))
     else:

@@ -33,7 +33,7 @@ from twinscope.detect.features import View
 from twinscope.detect.judge import Judged
 from twinscope.ingest import kinds
 from twinscope.settings import Settings
-from twinscope.types import Classes, Correction, Finding, Panel, Progress, Provenance, Screening, Searched
+from twinscope.types import Classes, Correction, Finding, Panel, Problem, Progress, Provenance, Screening, Searched
 
 USED = (embed.MODEL, judge.MODEL, kinds.FOREST, heat.MODEL)
 """The models that a screening uses."""
@@ -78,9 +78,10 @@ def screen(
         if whole and not judged and len(chosen) == 2:
             judged = _second_look(chosen, views, case, settings)
         shared = _Found(chosen, views, distances, case, settings, len(chosen) * (len(chosen) - 1) // 2)
-        looked = None
+        looked: Searched | None = None
+        unsearched: tuple[Problem, ...] = ()
         if library is not None:
-            shared, judged, looked = _look_back(shared, judged, library, tell)
+            shared, judged, (looked, unsearched) = _look_back(shared, judged, library, tell)
         findings = _findings(shared, judged, tell)
     screening = Screening(
         inputs=reading.inputs,
@@ -88,7 +89,7 @@ def screen(
         figures=reading.figures,
         panels=(*reading.panels, *(panel for panel in shared.panels if panel.earlier)),
         findings=findings,
-        problems=reading.problems,
+        problems=(*reading.problems, *unsearched),
         seconds=round(time.monotonic() - start, 3),
         provenance=provenance(settings).model_copy(update={"library": looked}),
     )
@@ -258,9 +259,9 @@ class _Found(NamedTuple):
 
 def _look_back(
     shared: _Found, judged: list[Judged], library: str, tell: Progress
-) -> tuple[_Found, list[Judged], Searched]:
+) -> tuple[_Found, list[Judged], tuple[Searched, tuple[Problem, ...]]]:
     """Look for the panels in a library; return all with the earlier panels that were found, with their pairs, and what
-    the library held.
+    was searched (see `corpus.searched`).
     """
     from twinscope import corpus  # both load LanceDB, which a screening without a library has no need of
     from twinscope.library import store
@@ -297,8 +298,7 @@ def _look_back(
         distances=distances,
         pairs=shared.pairs + sum(map(len, near.pairs)),
     )
-    looked = Searched(library=library, version=opened.table.version, panels=store.panels(opened, embed.MODEL))
-    return both, [*judged, *more], looked
+    return both, [*judged, *more], corpus.searched(opened)
 
 
 def _findings(shared: _Found, judged: Sequence[Judged], tell: Progress) -> tuple[Finding, ...]:

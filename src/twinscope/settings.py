@@ -70,7 +70,7 @@ class Candidates(_Stage):
     dimensions: int = Field(48, ge=8, le=128, description="principal components of the descriptors")
     ratio: float = Field(0.9, gt=0, lt=1, description="nearest / second nearest descriptor distance")
     votes: int = Field(4, ge=2, description="keypoint matches that agree on one similarity")
-    distance: float = Field(0.5, gt=0, description="embedding distance below which a pair is searched by correlation")
+    distance: float = Field(0.56, gt=0, description="embedding distance below which a pair is searched by correlation")
     far: float = Field(1.1, gt=0, description="embedding distance above which none is searched by correlation")
     most: int = Field(60, ge=1, description="pairs of one panel with later ones that get a closer look, best first")
 

@@ -14,7 +14,7 @@ from tests.detect.scenes import byte, cells, real, scene
 
 from twinscope import manipulate, pixels
 from twinscope.detect import explain
-from twinscope.detect.embed import distances, embed
+from twinscope.detect.embed import MODEL, distances, embed
 from twinscope.errors import ModelError
 from twinscope.models import card as card_module
 from twinscope.models import runtime
@@ -152,13 +152,13 @@ def test_another_head_gives_another_map() -> None:
 def test_random_weights_give_another_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     onnx = pytest.importorskip("onnx")
     rng = np.random.default_rng(0)
-    graph = onnx.load(str(card_module.WEIGHTS / "embedder-1.onnx"))
+    graph = onnx.load(str(card_module.WEIGHTS / f"{MODEL}.onnx"))
     for part in graph.graph.initializer:
         if len(part.dims) >= 2:
             values = onnx.numpy_helper.to_array(part)
             mixed = rng.permuted(values, axis=None).reshape(values.shape)
             part.CopyFrom(onnx.numpy_helper.from_array(mixed, part.name))
-    card = card_module.read(card_module.CARDS / "embedder-1.json")
+    card = card_module.read(card_module.CARDS / f"{MODEL}.json")
     pairs = [(cells(2 * k), cells(2 * k + 1)) for k in range(6)]
     trained = [explain.explain(a, b) for a, b in pairs]
     data = graph.SerializeToString()

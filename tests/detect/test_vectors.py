@@ -143,7 +143,7 @@ def test_the_table_is_what_other_programs_read(folder: Path, tmp_path: Path) -> 
     assert table.schema.field("vector").type == pyarrow.list_(pyarrow.float32(), 128)
     assert table["path"].to_pylist() == ["a.png", "\\xff.png", "ü.png"]
     assert np.array_equal(np.stack(table["vector"].to_numpy()), found.points)
-    assert table.schema.metadata[b"model"] == b"embedder-1"
+    assert table.schema.metadata[b"model"] == embed.MODEL.encode()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part", "pictures", "v.parquet"]
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from twinscope.detect.embed import distances, embed
+from twinscope.detect.embed import MODEL, distances, embed
 from twinscope.report import why
 from twinscope.types import Finding, Provenance
 
@@ -71,9 +71,9 @@ def test_findings_are_explained_by_the_network_that_made_them_alone() -> None:
     }  # fmt: skip
     findings = [Finding(id=f"f{k}", a=a, b=b, **fields) for k, (a, b) in enumerate(("ab", "bc", "ax"))]
     sha = next(card.sha256 for card in why.models.cards() if card.id == why.embed.MODEL)
-    told = why.of_findings(findings, images, Provenance(twinscope="0", settings_sha256="0", models={"embedder-1": sha}))
+    told = why.of_findings(findings, images, Provenance(twinscope="0", settings_sha256="0", models={MODEL: sha}))
     assert list(told) == ["f0", "f1"]
     far = distances(embed([images["a"]]), embed([images["b"]]))[0, 0]
     assert told["f0"].distance == pytest.approx(float(far), abs=1e-4)
-    other = Provenance(twinscope="0", settings_sha256="0", models={"embedder-1": "f" * 64})
+    other = Provenance(twinscope="0", settings_sha256="0", models={MODEL: "f" * 64})
     assert why.of_findings(findings, images, other) == {}

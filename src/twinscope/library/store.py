@@ -134,9 +134,15 @@ def append(library: Library, rows: pa.Table) -> int:
     return len(rows) - (0 if alone or is_local(library.uri) else _withdrawn(library, rows))
 
 
-def panels(library: Library, model: str) -> int:
-    """Return how many panels of a library can be searched: those with vectors of a model."""
-    return int(library.table.count_rows(f"crop = 0 AND model = {_quoted(model)}"))
+def panels(library: Library, model: str) -> tuple[int, int]:
+    """Return how many panels have vectors of a model, and how many of documents without any are not found."""
+    table = library.table
+    count = int(table.count_rows(f"crop = 0 AND model = {_quoted(model)}"))
+    if not _is_mixed(table, table.version, model):
+        return count, 0
+    rows = _rows(library, ["document", "panel"], f"crop = 0 AND model != {_quoted(model)}").to_arrow().to_pylist()
+    known = held(library, model)
+    return count, len({(row["document"], row["panel"]) for row in rows if row["document"] not in known})
 
 
 def documents(library: Library, model: str | None = None) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Write a trained embedder as an ONNX graph with its card: `python -m twinscope.train.export RUN --id embedder-1`.
+"""Write a trained embedder as an ONNX graph with its card: `python -m twinscope.train.export RUN --id embedder-2`.
 
 It goes into the package, or with `--into FOLDER` both files go there: a candidate, to be judged before it ships.
 The weights of best.pt ship, or with `--last` the averaged ones of last.pt.
@@ -74,7 +74,7 @@ class Graph(nn.Module):
 
 def main() -> None:
     """Export from the command line."""
-    given = arguments(__doc__, "embedder-1")
+    given = arguments(__doc__, "embedder-2")
     saved = loop.load(given.run / "best.pt")
     if given.last:
         last = loop.load(given.run / "last.pt")

@@ -191,7 +191,8 @@ def _library(case: Path, asked: Asked, tell: Progress) -> int:
         (case / picture).write_bytes(kept[key])
         rows.append({**corpus.told(hit, asked.settings), "picture": picture})
     half = folder / f"{name}.part"
-    half.write_text(json.dumps({"hits": rows}, indent=1, default=str) + "\n", encoding="utf-8")
+    problems = [one.reason for one in corpus.searched(library)[1]]
+    half.write_text(json.dumps({"hits": rows, "problems": problems}, indent=1, default=str) + "\n", encoding="utf-8")
     half.replace(folder / f"{name}.json")
     return len(rows)
 

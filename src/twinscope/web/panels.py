@@ -146,11 +146,13 @@ def hits(panel_id: str, request: Request, case: CaseIs, user: UserIs) -> Respons
         job = cases.latest_job(db, case.id)
     looking = job is not None and job.kind == "library" and job.what.get("panel") == panel.id
     file = seen.folder / "library" / f"{panel.id}.json"
-    found = json.loads(file.read_text(encoding="utf-8"))["hits"] if file.is_file() else None
+    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    found = told.get("hits")
     return page.render(
         request, "desk/library.html", user=user, case=case, panel=panel, called=seen.names[panel.id], hits=found,
         job=job if looking else None, look=seen, library=request.app.state.options.library,
         version_of=str(file.stat().st_mtime_ns) if found is not None else "",
+        problems=told.get("problems", []),
     )  # fmt: skip
 
 
