@@ -2,6 +2,7 @@
 
     python benchmarks/metric.py --json benchmarks/results/metric.json       # all of it: some ten minutes on two cores
     python benchmarks/metric.py --classes 40 --windows 8 --methods embedder-1 pHash     # a first look
+    python benchmarks/metric.py --methods embedder-2 --keep --json benchmarks/results/metric.json   # one row anew
     python benchmarks/metric.py table                                       # the tables of the results kept
 
 Every method sees the same pictures of 128 px, and every border comes from validation groups (`borders`). What is done
@@ -238,6 +239,21 @@ def results(names: list[str], sizes: Sizes, runs: Path, folder: Path) -> Numbers
     }  # fmt: skip
 
 
+def beside(new: Numbers, old: Numbers) -> Numbers:
+    """Return the results of a run with the rows of an older one that it did not measure; each says when it was made.
+
+    The pictures are drawn by seed, so that rows of two runs of the same sizes and code are of the same pictures.
+    """
+    kept = {
+        name: {"circumstances": old["circumstances"]} | row
+        for name, row in old["methods"].items() if name not in new["methods"]
+    }  # fmt: skip
+    methods = new["methods"] | kept
+    order = [name for name in rivals.NAMES if name in methods] + [name for name in methods if name not in rivals.NAMES]
+    missing = {name: why for name, why in (old["missing"] | new["missing"]).items() if name not in methods}
+    return new | {"methods": {name: methods[name] for name in order}, "missing": missing}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -246,6 +262,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--methods", nargs="+", default=list(rivals.NAMES), choices=rivals.NAMES)
     parser.add_argument("--runs", type=Path, default=Path(".cache/train"), help="where trained networks lie")
     parser.add_argument("--cache", type=Path, default=Path(".cache/metric"), help="where finished parts are kept")
+    parser.add_argument("--keep", action="store_true", help="leave the rows of other methods in --json as they are")
     for name, value in Sizes._field_defaults.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     given = parser.parse_args(arguments)
@@ -255,7 +272,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     cv2.setNumThreads(1)
     sizes = Sizes(*(getattr(given, name) for name in Sizes._fields))
+    old = json.loads(given.json.read_text(encoding="utf-8")) if given.keep else None
+    if old is not None and old["sizes"] != sizes._asdict():
+        parser.error(f"{given.json} is of a run of other sizes, {old['sizes']}; its rows cannot stand beside new ones")
     out = results(given.methods, sizes, given.runs, given.cache)
+    if old is not None:
+        out = beside(out, old)
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
         given.json.write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8")

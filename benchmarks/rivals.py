@@ -2,7 +2,7 @@
 
 A method describes pictures (grey uint8, 128 px) and gives raw distances of descriptions: positive, small for alike.
 
-- `embedder-1`, `embedder-0`: Euclidean; the border is 1, as shipped.
+- `embedder-2`, `embedder-1`, `embedder-0`: Euclidean; the border is 1, as shipped.
 - `SN`, `SN[G]`: the papers' networks where they were trained here; equation 1, the border is 1.
 - `pHash`, `dHash`, `wHash` (64 bits), `PDQ` (256 bits): 1 + the bits that differ; the border is chosen on validation.
 - `SIFT`: 1 / (1 + n) for n inliers of a homography by MAGSAC++ at 3 px, from matches by ratio .8, the better of plain
@@ -31,7 +31,7 @@ from twinscope.train import protocol
 Grey = NDArray[np.uint8]
 Wanted = NDArray[np.bool_]
 RATIO = 0.8
-NAMES = ("embedder-1", "embedder-0", "SN", "SN[G]", "pHash", "dHash", "wHash", "PDQ", "SIFT")
+NAMES = ("embedder-2", "embedder-1", "embedder-0", "SN", "SN[G]", "pHash", "dHash", "wHash", "PDQ", "SIFT")
 CHECKPOINTS = {"SN": "sn-v02", "SN[G]": "sn-g-v02"}
 HASHES = {"pHash": "phash", "dHash": "dhash", "wHash": "whash"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,36 @@ def test_a_whole_run_and_its_page(toy: None, tmp_path: Path, monkeypatch: pytest
     assert "### Micrographs: 4 classes of 4 groups" in text
     assert "| grey | .875 [.750, 1.000] | " in text
     assert "| gamma | 0.5 | .500 / .500 |" in text
+
+
+def test_rows_of_an_older_run_stay_and_say_so(
+    toy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "out.json"
+    asked = ["--json", str(path), "--cache", str(tmp_path / "kept")]
+    missing = {"SN": "not trained here"}
+    monkeypatch.setattr(rivals, "methods", lambda names, runs: ([grey()], missing))
+    assert metric.main(asked) == 0
+    old = json.loads(path.read_text())
+    old["circumstances"] |= {"commit": "0ld", "date": "2020-02-02"}
+    path.write_text(json.dumps(old))
+    monkeypatch.setattr(rivals, "methods", lambda names, runs: ([grey()._replace(name="pHash")], {}))
+    assert metric.main([*asked, "--keep"]) == 0
+    new = json.loads(path.read_text())
+    assert list(new["methods"]) == ["pHash", "grey"]  # in the order of the table
+    assert new["methods"]["grey"] == {"circumstances": old["circumstances"]} | old["methods"]["grey"]
+    assert "circumstances" not in new["methods"]["pHash"]
+    assert new["missing"] == missing
+    page = "\n".join(metric_page.page(new))
+    assert "The row of grey is of an older run, the same pictures: commit 0ld, 2020-02-02." in page
+    assert "The row of pHash" not in page
+    assert metric.main([*asked, "--keep"]) == 0  # once more: the date of an old row stays
+    again = json.loads(path.read_text())["methods"]
+    assert again["grey"]["circumstances"]["commit"] == "0ld"
+    assert "circumstances" not in again["pHash"]
+    with pytest.raises(SystemExit):
+        metric.main([*asked, "--keep", "--classes", "7"])
+    assert "its rows cannot stand beside new ones" in capsys.readouterr().err
 
 
 def test_cells_of_the_page() -> None:
