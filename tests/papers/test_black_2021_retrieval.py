@@ -339,7 +339,7 @@ def test_methods_say_what_their_networks_do(small: tuple[Path, dict[str, Any]]) 
     from twinscope.detect import embed
 
     desk = by_name["embedder-1"]
-    assert np.abs(desk.vectors(desk.family.look(pictures)) - im.unit(embed.embed(pictures))).max() < 5e-3
+    assert np.abs(desk.vectors(desk.family.look(pictures)) - im.unit(embed.embed(pictures, "embedder-1"))).max() < 5e-3
     head = hashing.open_head(folder / "runs" / "search-csq" / "best.pt")
     numbers = by_name["csq"].family.look(pictures)
     assert np.array_equal(by_name["csq"].vectors(numbers) > 0, hashing.codes(head, numbers))
@@ -466,5 +466,5 @@ def test_the_choice_is_made_on_validation(small: tuple[Path, dict[str, Any]], tm
     chosen = {**out, "table1": rows, "desk": {name: {"v02": numbers} for name in ir_choice.NAMES}}
     page = list(ir_readme.choices(chosen))
     assert page[-1].endswith("| 1.000 / 1.000 / 1.000 |")
-    assert sum(line.startswith("| embedder-1 (ships) |") for line in page) == 1
+    assert sum(line.startswith("| embedder-1 (shipped then) |") for line in page) == 1
     assert list(ir_readme.choices(None)) == []

@@ -44,10 +44,10 @@ def striped(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarra
 PLAN = relation.Plan(steps=40, batch=16, side=32, backbone=1.0)
 
 
-def test_the_torch_embedder_is_the_one_that_ships() -> None:
+def test_the_torch_embedder_is_the_one_of_the_graph() -> None:
     rng = np.random.default_rng(0)
     images = [cv2.GaussianBlur(rng.integers(0, 255, (96, 96)).astype(np.uint8), (0, 0), 2) for _ in range(2)]
-    looked = explain.look(images)
+    looked = explain.look(images, relation.BACKBONE)
     network = relation.embedder()
     with torch.inference_mode():
         grey = relation.seen(np.stack(images), 96)

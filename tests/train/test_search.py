@@ -105,7 +105,7 @@ def test_two_views_are_of_an_edited_version(monkeypatch: pytest.MonkeyPatch) -> 
     assert not any(np.array_equal(a, b) for k, a in enumerate(worn) for b in worn[:k])
 
 
-def test_it_begins_as_the_network_that_ships() -> None:
+def test_it_begins_as_the_network_that_it_names() -> None:
     torch.manual_seed(1)
     network = search.Search()
     first = network.layer.weight[128:].detach().clone()
@@ -115,7 +115,7 @@ def test_it_begins_as_the_network_that_ships() -> None:
     network.eval()
     with torch.inference_mode():
         found = network.trunk(search.tensor(views)).numpy()
-        points = desk.embed(list(views), threads=1)
+        points = desk.embed(list(views), "embedder-1", threads=1)
         assert np.abs(found - points).max() < 1e-3
         half = network.layer(network.features(search.tensor(views)))[:, :128]
         assert np.abs((torch.nn.functional.normalize(half) * known["radius"]).numpy() - points).max() < 1e-3

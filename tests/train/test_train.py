@@ -229,7 +229,7 @@ def test_a_grown_network_begins_as_good_as_the_old_one(tmp_path: Path) -> None:
     assert torch.allclose(new.directions(grey), expected, atol=1e-5)
 
 
-def test_a_network_with_more_blocks_begins_as_the_one_that_ships() -> None:
+def test_a_network_with_more_blocks_begins_as_the_graph_it_is_given() -> None:
     families = [drawn.family(np.random.default_rng(k), [1, 2, 3, 4]) for k in range(4)]
     views = np.stack([one[:192:2, :192:2] for family in families for one in family])
     network = Embedder(blocks=(2, 6))
@@ -237,7 +237,7 @@ def test_a_network_with_more_blocks_begins_as_the_one_that_ships() -> None:
     embedder.begin(network, WEIGHTS / "embedder-1.onnx", embedder.tensor(views))
     with torch.inference_mode():
         points = (network.eval().directions(embedder.tensor(views)) * network.radius).numpy()
-    assert np.abs(points - desk.embed(list(views), threads=1)).max() < 1e-3
+    assert np.abs(points - desk.embed(list(views), "embedder-1", threads=1)).max() < 1e-3
     assert embedder.beginning(WEIGHTS / "embedder-1.onnx")["graph"] == "embedder-1.onnx"
 
 

@@ -13,7 +13,7 @@ SETS = {"benign": "benign", "manipulated": "manipulated", "both": "manipulated +
 NAMES = {
     "both stages": "**ours, stage 1 + 2**", "ours": "**ours, stage 1**",
     "ours-pq": "ours, stage 1, in 128 bits (equation 3)",
-    "start": "ours without fine-tuning", "embedder-1": "embedder-1 (ships)", "imagenet": "ImageNet ResNet-50",
+    "start": "ours without fine-tuning", "embedder-1": "embedder-1 (shipped then)", "imagenet": "ImageNet ResNet-50",
     "hashnet": "HashNet", "csq": "CSQ", "SN": "SN", "pHash": "pHash",
 }  # fmt: skip
 ROWS = ("ours", "ours-pq", "start", "embedder-1", "imagenet", "hashnet", "csq", "SN", "pHash")

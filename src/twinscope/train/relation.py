@@ -25,7 +25,6 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twinscope.detect import embed
 from twinscope.errors import UsageError
 from twinscope.models.card import CARDS, WEIGHTS, read
 from twinscope.train import loop
@@ -33,6 +32,8 @@ from twinscope.train.networks import Embedder
 
 Bytes = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
+BACKBONE = "embedder-1"
+"""The embedder whose maps are the default backbone: the one that the published results were made with."""
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
@@ -149,10 +150,10 @@ def _downloaded(name: str) -> Path:
 
 
 def embedder() -> Embedder:
-    """Return the shipped embedder as a torch network, its weights read from the graph that ships."""
+    """Return `BACKBONE` as a torch network, its weights read from the graph."""
     network = Embedder()
     state = network.state_dict()
-    graph = onnx.load(WEIGHTS / read(CARDS / f"{embed.MODEL}.json").file).graph
+    graph = onnx.load(WEIGHTS / read(CARDS / f"{BACKBONE}.json").file).graph
     held = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
     for name in state:
         if name.endswith("num_batches_tracked"):
@@ -171,7 +172,7 @@ def embedder() -> Embedder:
 
 
 def maps_of(name: str = "embedder", weights: Path | str | None = None) -> EmbedderMaps | ResNetMaps:
-    """Return a backbone: "embedder" for the shipped one, or a ResNet of torchvision; raises as `resnet`."""
+    """Return a backbone: "embedder" for `BACKBONE`, or a ResNet of torchvision; raises as `resnet`."""
     return EmbedderMaps() if name == "embedder" else ResNetMaps(name, weights)
 
 
