@@ -62,7 +62,7 @@ def methods(
     for name, made in (
         ("ours", _ours(runs / run / "best.pt", cache)),
         ("start", _start(runs / run / "start.pt", shipped)),
-        ("embedder-1", Method("embedder-1", shipped, "128 numbers, the network that shipped before embedder-2", _desk, dot)),
+        ("embedder-1", Method("embedder-1", shipped, "128 numbers, what shipped before embedder-2", _desk, dot)),
         ("hashnet", _hash("hashnet", runs / "search-hashnet" / "best.pt", shipped)),
         ("csq", _hash("csq", runs / "search-csq" / "best.pt", shipped)),
         ("imagenet", _imagenet(imagenet)),
