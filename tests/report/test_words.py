@@ -189,3 +189,5 @@ def test_what_it_cannot_tell_names_the_library_and_hides_nothing_in_its_name() -
     assert told == "the 1 panel of the library s3://x⟨U+202E⟩gnp"
     assert f"within these files and with {told}, not with other papers." in words.cannot_tell(told)[1]
     assert "within these files, not with other papers." in words.cannot_tell()[1]
+    none = made.model_copy(update={"library": looked.model_copy(update={"panels": 0})})
+    assert words.library_of(Screening(inputs=(), seconds=0, provenance=none)) == ""

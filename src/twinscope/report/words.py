@@ -168,7 +168,9 @@ def count(n: int, noun: str, plural: str = "") -> str:
 def library_of(screening: Screening) -> str:
     """Return what a screening was compared with beside itself ("the 12 panels of the library L"), or ""."""
     looked = screening.provenance.library
-    return f"the {count(looked.panels, 'panel')} of the library {visible(looked.library)}" if looked else ""
+    if looked is None or not looked.panels:
+        return ""
+    return f"the {count(looked.panels, 'panel')} of the library {visible(looked.library)}"
 
 
 def cannot_tell(library: str = "") -> tuple[str, ...]:
