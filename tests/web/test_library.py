@@ -1,0 +1,74 @@
+"""The desk's page of a panel that is looked for in the library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from tests.detect.scenes import cells, scene
+from tests.web.desks import enter, make_case, open_desk
+
+from twinscope import corpus, pixels
+from twinscope.library import store
+from twinscope.settings import Settings
+from twinscope.types import Figure, InputFile, Origin, Panel, Provenance, Screening
+from twinscope.web import job
+
+SETTINGS = Settings(threads=1)
+
+
+def library(folder: Path, older: bool) -> str:
+    """A library of two pictures, one of which has only vectors of another network, if wanted."""
+    (folder / "papers").mkdir()
+    for name, image in (("one", scene(2)), ("two", cells(5))):
+        pixels.write_png(folder / "papers" / f"{name}.png", image)
+    uri = str(folder / "library")
+    corpus.add([folder / "papers"], uri, SETTINGS)
+    if older:
+        rows = store.open_library(uri).table.search().limit(100).to_arrow().select(store.SCHEMA.names)
+        rows = rows.filter(pa.compute.equal(rows["file"], rows["file"].to_pylist()[-1]))
+        at = rows.schema.get_field_index("model")
+        other = pa.array(["embedder-old"] * len(rows))
+        with store.writing(uri) as opened:
+            store.remove(opened, rows["document"].unique().to_pylist())
+            store.add(opened, rows.set_column(at, store.SCHEMA.field("model"), other))
+    return uri
+
+
+def page(tmp_path: Path, uri: str) -> str:
+    """Look for a panel, which is the library's first picture, and return what the desk shows."""
+    folder = tmp_path / "cases"
+    desk = open_desk(folder, library=uri)
+    case = make_case(folder)
+    source = Origin(path="paper.pdf", sha256="f" * 64, page=1, box_pt=(0, 0, 90, 80), how="rendered")
+    image = np.ascontiguousarray(scene(2)[:, ::-1])
+    room = folder / case.id
+    (room / "panels").mkdir()
+    pixels.write_png(room / "panels" / "p1.png", image)
+    screening = Screening(
+        inputs=(InputFile(path="paper.pdf", sha256="f" * 64, kind="pdf", status="ok"),),
+        figures=(Figure(id="f1", source=source.model_copy(update={"box_pt": None}), label="Figure 1"),),
+        panels=(Panel(id="p1", figure="f1", kind="micrograph", size=image.shape[:2], source=source),),
+        seconds=1.0,
+        provenance=Provenance(twinscope="0.1.0", settings_sha256="0" * 64),
+    )
+    (room / "screening.json").write_text(screening.model_dump_json())
+    asked = job.Asked(
+        kind="library", what={"panel": "p1"}, files=(), settings=SETTINGS, library=uri, nice=0, progress_s=0
+    )
+    assert job.KINDS["library"](room, asked, lambda *_: None) >= 1
+    return enter(desk).get(f"/cases/{case.id}/library/p1").text
+
+
+def test_the_nearest_panels_are_shown_the_same_picture_first(tmp_path: Path) -> None:
+    shown = page(tmp_path, library(tmp_path, older=False))
+    assert shown.index("one.png") < shown.index("two.png")
+    assert "were not searched" not in shown
+
+
+def test_panels_of_another_network_are_said_to_be_left_out(tmp_path: Path) -> None:
+    shown = page(tmp_path, library(tmp_path, older=True))
+    assert "one.png" in shown
+    assert "two.png" not in shown
+    assert "its panels with vectors of another network were not searched (1 of 2)" in shown
