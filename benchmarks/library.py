@@ -55,7 +55,7 @@ start = time.perf_counter()
 library = store.open_library(sys.argv[1])
 opened = time.perf_counter() - start
 queries = np.load(sys.argv[2])
-store.nearest(library, queries, 10, "embedder-2", Shelf(crops=False))
+store.nearest(library, queries, 10, sys.argv[3], Shelf(crops=False))
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(opened, int(peak.split()[1]) / 1024)  # what the system calls ru_maxrss begins with the parent's
 """
@@ -200,8 +200,9 @@ def searched(folder: Path, queries: np.ndarray, truth: np.ndarray, whole: np.nda
         np.save(file, queries)
         file.flush()
         child = subprocess.run(
-            [sys.executable, "-c", CHILD, str(folder), file.name], capture_output=True, text=True, check=True,
-            cwd=HERE.parent, env={"PYTHONPATH": str(HERE.parent / "src"), "PATH": "/usr/bin:/bin"},
+            [sys.executable, "-c", CHILD, str(folder), file.name, embed.MODEL],
+            capture_output=True, text=True, check=True, cwd=HERE.parent,
+            env={"PYTHONPATH": str(HERE.parent / "src"), "PATH": "/usr/bin:/bin"},
         )  # fmt: skip
     opened, memory = map(float, child.stdout.split())
     index = sum(path.stat().st_size for path in folder.glob("*.lance/_indices/**/*") if path.is_file())

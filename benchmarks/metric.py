@@ -270,6 +270,8 @@ def main(arguments: list[str] | None = None) -> int:
         path = given.json or HERE / "results" / "metric.json"
         print("\n".join(metric_page.page(json.loads(path.read_text(encoding="utf-8")))))
         return 0
+    if given.keep and given.json is None:
+        parser.error("--keep needs --json, the file whose rows are kept")
     cv2.setNumThreads(1)
     sizes = Sizes(*(getattr(given, name) for name in Sizes._fields))
     old = json.loads(given.json.read_text(encoding="utf-8")) if given.keep else None

@@ -164,6 +164,9 @@ def test_rows_of_an_older_run_stay_and_say_so(
     with pytest.raises(SystemExit):
         metric.main([*asked, "--keep", "--classes", "7"])
     assert "its rows cannot stand beside new ones" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        metric.main(["--keep"])
+    assert "--keep needs --json" in capsys.readouterr().err
 
 
 def test_cells_of_the_page() -> None:

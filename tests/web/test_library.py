@@ -72,3 +72,10 @@ def test_panels_of_another_network_are_said_to_be_left_out(tmp_path: Path) -> No
     assert "one.png" in shown
     assert "two.png" not in shown
     assert "its panels with vectors of another network were not searched (1 of 2)" in shown
+
+
+def test_the_help_page_names_the_library_of_the_desk(tmp_path: Path) -> None:
+    shown = enter(open_desk(tmp_path / "with", library="s3://earlier")).get("/help").text
+    assert "within these files and with the panels of the library s3://earlier, not with other papers" in shown
+    alone = enter(open_desk(tmp_path / "without")).get("/help").text
+    assert "within these files, not with other papers" in alone
