@@ -191,11 +191,15 @@ _CHANGES: list[tuple[float, manipulate.Step]] = [
 
 
 class Batch(NamedTuple):
-    """`views` (n, size, size) uint8; `same` and `unsure` (n, n) bool: which are of one window, which may overlap."""
+    """`views` (n, size, size) uint8; `same` and `unsure` (n, n) bool: which are of one window, which may overlap.
+
+    `places` (n,), if known: equal where views of other batches may show the same, as `places` has it.
+    """
 
     views: Bytes
     same: NDArray[np.bool_]
     unsure: NDArray[np.bool_]
+    places: NDArray[np.int64] | None = None
 
 
 def relations(windows: list[Window]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

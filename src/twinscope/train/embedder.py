@@ -44,15 +44,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--minutes", type=float, default=120.0)
     parser.add_argument("--until", help="end at this wall clock time (HH:MM) instead of after --minutes")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the windows and their views; the stock has its own")
     parser.add_argument("--windows", type=int, default=WINDOWS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rate", type=float, default=2e-3, help="the peak learning rate")
     parser.add_argument("--blocks", type=int, nargs=2, default=(0, 4), help="bottlenecks at 1/8 and at 1/16")
+    parser.add_argument("--memory", type=int, default=0, help="points of earlier batches that are negatives too")
     parser.add_argument("--start", type=Path, help="begin with the weights of this checkpoint or exported graph, and "
                                                    "learn from what it takes for look-alikes")  # fmt: skip
     arguments = parser.parse_args()
     started = time.monotonic()
-    torch.manual_seed(SEED)
+    torch.manual_seed(arguments.seed)
     out: Path = arguments.runs / arguments.name
     source = stock.stock(arguments.runs, SEED)
     network, alike = Embedder(blocks=tuple(arguments.blocks)), None
@@ -60,10 +62,11 @@ def main() -> None:
         views = stock.FreshBatches(source, SEED, 200, SIDE, 1)[0].views
         begin(network, arguments.start, tensor(views))
         alike = stock.lookalikes(source, lambda views: embed(network, views), SEED)
-    batches = stock.FreshBatches(source, SEED, arguments.windows, SIDE, arguments.steps, alike)
+    batches = stock.FreshBatches(source, arguments.seed, arguments.windows, SIDE, arguments.steps, alike)
     minutes = arguments.minutes if arguments.until is None else minutes_until(arguments.until, out)
     plan = loop.Plan(arguments.steps, minutes, arguments.rate, threads=arguments.threads, bf16=loop.bf16_is_quicker())
-    record = {"recipe": "twinscope.train.embedder", "seed": SEED, "windows": arguments.windows, "commit": commit(),
+    record = {"recipe": "twinscope.train.embedder", "seed": arguments.seed, "windows": arguments.windows,
+              "memory": arguments.memory, "commit": commit(),
               "data_sha256": source.sha256, "pictures": len(source.pictures), "drawn": source.drawn.shape[:2],
               "start": None if arguments.start is None else beginning(arguments.start),
               "plan": plan._asdict(), "blocks": list(arguments.blocks),
@@ -71,7 +74,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "run.json").write_text(json.dumps(record, indent=1))
     looks = [protocol.classes("val", 140, 3, how, seed=1) for how in ("v02", "strong")]
-    loop.train(network, Contrast(), batches, plan, out, lambda net: look(net, looks))
+    loop.train(network, Contrast(memory=arguments.memory), batches, plan, out, lambda net: look(net, looks))
     record["wall_s"] = round(time.monotonic() - started)
     (out / "run.json").write_text(json.dumps(record, indent=1))
 

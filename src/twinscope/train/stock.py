@@ -232,7 +232,8 @@ def viewed(
             views.append(data.view(parts[k], rng, str(how), side, parts[(k + 7) % len(parts)]))
     same, unsure = data.relations(windows)
     times = (len(odds), len(odds))
-    return Batch(np.stack(views), np.tile(same, times), np.tile(unsure, times))
+    places = np.tile(data.places(windows), len(odds))
+    return Batch(np.stack(views), np.tile(same, times), np.tile(unsure, times), places)
 
 
 def cut_fresh(picture: Bytes, rng: Rng, most: int) -> list[tuple[tuple[int, int, int, int], Bytes]]:
