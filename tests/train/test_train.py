@@ -184,6 +184,33 @@ def test_loss_prefers_true_pairs_and_leaves_unsure_ones_out() -> None:
     assert value(right, none) > value(right, unsure) + 1
 
 
+def test_earlier_points_of_other_places_are_negatives() -> None:
+    loss = Contrast(memory=2)
+    points = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    same, unsure = torch.ones(2, 2, dtype=torch.bool), torch.zeros(2, 2, dtype=torch.bool)
+
+    @torch.inference_mode()
+    def value(place: int, loss: Contrast = loss) -> float:
+        return float(loss(points, same, unsure, torch.tensor([place, place])))
+
+    alone = value(1)
+    assert alone == pytest.approx(float(Contrast()(points, same, unsure).detach()), abs=1e-6)
+    assert value(2) - alone == pytest.approx(np.log(3), abs=1e-5)  # two negatives as near as the positive
+    assert value(2) == pytest.approx(alone, abs=1e-5)  # the two of place 1 have left, those that are kept are its own
+    assert value(1) - alone == pytest.approx(np.log(3), abs=1e-5)
+    none = Contrast()
+    assert [value(1, none), value(2, none)] == pytest.approx([alone, alone], abs=1e-6)
+
+
+def test_a_batch_says_where_its_views_are_of() -> None:
+    batches = stock.FreshBatches(tiny_stock(), 0, 9, 32, 2)
+    _, windows = batches.draw(np.random.default_rng([0, 1]))
+    batch = batches[1]
+    assert batch.places is not None
+    assert batch.places.tolist() == [*data.places(windows)] * 3  # three views of each window, row after row
+    assert (batch.places[:, None] == batch.places)[batch.same].all()
+
+
 def test_places_tell_what_may_share_content_across_batches() -> None:
     shown = [window(0, 0), window(1, 0), window(2, 1), window(3, 2, 0, "dsb2018"), window(4, 2, 0, "dsb2018")]
     a, b, c, d, e = data.places(shown)
