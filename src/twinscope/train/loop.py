@@ -144,11 +144,12 @@ def _step(
     network: nn.Module, loss: Contrast, optimiser: torch.optim.Optimizer, batch: Batch, plan: Plan, rate: float
 ) -> float:
     network.train()
-    views, same, unsure, *places = (torch.as_tensor(part) for part in batch if part is not None)
+    views, same, unsure = (torch.as_tensor(part) for part in batch[:3])
+    places = None if batch.places is None else torch.as_tensor(batch.places)
     grey = views[:, None].float().contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
         points = network.directions(grey)  # type: ignore[operator]
-    return descend(network, optimiser, loss(points.float(), same, unsure, *places), rate, 5.0)
+    return descend(network, optimiser, loss(points.float(), same, unsure, places), rate, 5.0)
 
 
 def descend(network: nn.Module, optimiser: torch.optim.Optimizer, value: Tensor, rate: float, clip: float) -> float:

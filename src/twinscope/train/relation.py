@@ -17,17 +17,15 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import onnx
 import torch
 import torchvision
 from numpy.typing import NDArray
-from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from twinscope.errors import UsageError
 from twinscope.models.card import CARDS, WEIGHTS, read
-from twinscope.train import loop
+from twinscope.train import loop, unfold
 from twinscope.train.networks import Embedder
 
 Bytes = NDArray[np.uint8]
@@ -152,23 +150,8 @@ def _downloaded(name: str) -> Path:
 def embedder() -> Embedder:
     """Return `BACKBONE` as a torch network, its weights read from the graph."""
     network = Embedder()
-    state = network.state_dict()
-    graph = onnx.load(WEIGHTS / read(CARDS / f"{BACKBONE}.json").file).graph
-    held = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
-    for name in state:
-        if name.endswith("num_batches_tracked"):
-            continue
-        own = held.get(f"network.{name}")
-        if own is not None and own.shape == tuple(state[name].shape):
-            state[name] = torch.as_tensor(own.copy())
-    for name, part in network.named_modules():
-        if isinstance(part, nn.BatchNorm2d):  # folded into the convolution before it: only its shift is left
-            before, _, place = name.rpartition(".")
-            folded = held[f"network.{before}.{int(place) - 1}.weight_bias"]
-            state[f"{name}.weight"] = torch.full_like(state[f"{name}.weight"], math.sqrt(1 + part.eps))
-            state[f"{name}.bias"] = torch.as_tensor(folded.copy())
-    network.load_state_dict(state)
-    return network.eval()
+    unfold.folded(network, unfold.shipped(WEIGHTS / read(CARDS / f"{BACKBONE}.json").file))
+    return network
 
 
 def maps_of(name: str = "embedder", weights: Path | str | None = None) -> EmbedderMaps | ResNetMaps:

@@ -170,7 +170,7 @@ def shrunk(picture: Bytes, side: int) -> Bytes:
 
 def loss(network: nn.Module, batch: Batch, bf16: bool) -> Tensor:
     """Return the loss of a batch (equations 1 and 2), on the buffer layer's answers."""
-    views, same, unsure = (torch.as_tensor(part) for part in batch)
+    views, same, unsure = (torch.as_tensor(part) for part in batch[:3])
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         codes = network.buffered(tensor(views))  # type: ignore[operator]
     return several_positives(codes.float(), same, unsure)

@@ -35,18 +35,17 @@ def shipped(path: Path) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def begin(network: Embedder, known: Mapping[str, Tensor], views: Tensor) -> None:
-    """Give a network the parameters of `shipped`; the answer is that of the graph, up to its radius.
+def folded(network: Embedder, known: Mapping[str, Tensor]) -> list[Any]:
+    """Give a network the parameters of `shipped`, in evaluation mode; return its normalisations (BatchNorm2d).
 
-    Moments are taken of what comes out of each convolution on `views` (n, 1, h, w), and weight and offset of the
-    normalisation behind it are set so that nothing changes. Blocks that the graph does not have change nothing yet.
+    What is part of the convolutions stays there: the normalisations are left with nothing but the offset. Blocks that
+    the graph does not have change nothing yet. Raises UsageError where the two do not fit together.
     """
     own = network.state_dict()
     for name, value in known.items():
         if not name.endswith("_bias"):
             own[name].copy_(value)
-    seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-    hooks = []
+    out = []
     for name, one in network.named_modules():
         if not isinstance(one, nn.Conv2d) or f"{name}.weight_bias" not in known:
             continue
@@ -59,8 +58,20 @@ def begin(network: Embedder, known: Mapping[str, Tensor], views: Tensor) -> None
         layer.running_var.fill_(1 - layer.eps)
         layer.weight.fill_(1)
         layer.bias.copy_(known[f"{name}.weight_bias"])
-        hooks.append(layer.register_forward_pre_hook(partial(_moments, seen)))
+        out.append(layer)
     network.eval()
+    return out
+
+
+@torch.no_grad()
+def begin(network: Embedder, known: Mapping[str, Tensor], views: Tensor) -> None:
+    """Give a network the parameters of `shipped`; the answer is that of the graph, up to its radius.
+
+    Moments are taken of what comes out of each convolution on `views` (n, 1, h, w), and weight and offset of the
+    normalisation behind it are set so that nothing changes. Blocks that the graph does not have change nothing yet.
+    """
+    seen: dict[Any, tuple[Tensor, Tensor]] = {}
+    hooks = [layer.register_forward_pre_hook(partial(_moments, seen)) for layer in folded(network, known)]
     network.maps(views)
     for hook in hooks:
         hook.remove()
@@ -71,6 +82,6 @@ def begin(network: Embedder, known: Mapping[str, Tensor], views: Tensor) -> None
         layer.running_var.copy_(variance)
 
 
-def _moments(seen: dict[nn.Module, tuple[Tensor, Tensor]], layer: nn.Module, given: tuple[Tensor]) -> None:
+def _moments(seen: dict[Any, tuple[Tensor, Tensor]], layer: nn.Module, given: tuple[Tensor]) -> None:
     """Note the variance and the mean, by channel, of what a layer is given."""
     seen[layer] = torch.var_mean(given[0], (0, 2, 3))
