@@ -110,12 +110,12 @@ def test_it_begins_as_the_network_that_it_names() -> None:
     network = search.Search()
     first = network.layer.weight[128:].detach().clone()
     views = np.stack([search.shrunk(one, 96) for family in SOURCE.drawn[:8] for one in family])
-    known = unfold.shipped(WEIGHTS / "embedder-1.onnx")
+    known = unfold.shipped(WEIGHTS / f"{search.START}.onnx")
     search.begin(network, known, search.tensor(views))
     network.eval()
     with torch.inference_mode():
         found = network.trunk(search.tensor(views)).numpy()
-        points = desk.embed(list(views), "embedder-1", threads=1)
+        points = desk.embed(list(views), search.START, threads=1)
         assert np.abs(found - points).max() < 1e-3
         half = network.layer(network.features(search.tensor(views)))[:, :128]
         assert np.abs((torch.nn.functional.normalize(half) * known["radius"]).numpy() - points).max() < 1e-3

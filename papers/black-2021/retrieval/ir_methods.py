@@ -58,11 +58,11 @@ def methods(
     """Return the methods that are at hand, and of each other one why it is not."""
     found: list[Method] = []
     missing: dict[str, str] = {}
-    shipped = Family("embedder-1", models.load("embedder-1").card.sha256[:16], pooled)
+    shipped = Family(search.START, models.load(search.START).card.sha256[:16], pooled)
     for name, made in (
         ("ours", _ours(runs / run / "best.pt", cache)),
         ("start", _start(runs / run / "start.pt", shipped)),
-        ("embedder-1", Method("embedder-1", shipped, "128 numbers, what shipped before embedder-2", _desk, dot)),
+        (search.START, Method(search.START, shipped, "128 numbers, what ships", _desk, dot)),
         ("hashnet", _hash("hashnet", runs / "search-hashnet" / "best.pt", shipped)),
         ("csq", _hash("csq", runs / "search-csq" / "best.pt", shipped)),
         ("imagenet", _imagenet(imagenet)),
@@ -96,8 +96,8 @@ def signs(bits: Numbers) -> Floats:
 
 
 def pooled(pictures: Sequence[Bytes]) -> Numbers:
-    """Return what the backbone of embedder-1 says, (n, 640) float16: its maps pooled as its head sees them."""
-    model = models.load("embedder-1", 1)
+    """Return what the backbone of `search.START` says, (n, 640) float16: its maps pooled as its head sees them."""
+    model = models.load(search.START, 1)
     batch = np.stack([desk.prepare(one) for one in pictures])
     middle, last, power = model.outputs(batch, ("maps_8", "maps_16", "head_power"))
     parts = [np.power(np.power(np.maximum(maps, 1e-4), power).mean((2, 3)), 1 / power) for maps in (middle, last)]
@@ -106,7 +106,7 @@ def pooled(pictures: Sequence[Bytes]) -> Numbers:
 
 def _desk(numbers: Numbers) -> Floats:
     empty = np.zeros((1, desk.SIDE_PX, desk.SIDE_PX), np.uint8)
-    weight, bias = models.load("embedder-1", 1).outputs(empty, ("head_weight", "head_bias"))
+    weight, bias = models.load(search.START, 1).outputs(empty, ("head_weight", "head_bias"))
     return unit(numbers.astype(np.float32) @ weight.T + bias)
 
 
@@ -115,7 +115,7 @@ def _start(path: Path, family: Family) -> Method | str:
         return "not trained yet (python -m twinscope.train.search --name search-small)"
     layer = search.open_network(path).layer
     weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
-    about = "256 numbers of embedder-1's backbone, the layer as training found it"
+    about = f"256 numbers of {search.START}'s backbone, the layer as training found it"
     return Method("start", family, about, lambda numbers: unit(numbers.astype(np.float32) @ weight.T + bias), dot)
 
 
@@ -123,7 +123,7 @@ def _hash(name: str, path: Path, family: Family) -> Method | str:
     if not path.exists():
         return f"not trained yet (python -m twinscope.train.hashing --kind {name})"
     head = hashing.open_head(path)
-    about = f"{hashing.BITS} bits, a layer on embedder-1's backbone"
+    about = f"{hashing.BITS} bits, a layer on {search.START}'s backbone"
     return Method(name, family, about, lambda numbers: signs(hashing.codes(head, numbers)), dot)
 
 

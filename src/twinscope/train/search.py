@@ -6,7 +6,7 @@ the first step), run.json (plan, seed, data hash, commit, wall time).
 As in the paper: a trained backbone with a layer of 256 in the place of its last one; a buffer layer E_b behind it,
 which the loss alone sees and search does not; contrast with several positives (equations 1 and 2); batches of 16
 pictures and one edit of each, both worn twice (64 views); SGD from 1e-3 with steps down after 60 and 90 % of the run.
-Not as in the paper: the backbone is by default that of `embedder-1` (small, grey, 96 px, trained on two cores), whose
+Not as in the paper: the backbone is by default that of `START` (small, grey, 96 px, trained on two cores), whose
 linear layer is the first half of the new one. `--backbone resnet50` is theirs, `--weights` a file for it.
 Momentum .9, tau .1 and E_b of 256 beginning as the identity are choices where the paper says nothing. A fifth of the
 views are not worn, for the pictures that are searched are not. Some pictures of a batch are look-alikes of others.
@@ -39,6 +39,10 @@ from twinscope.train.search_losses import several_positives
 from twinscope.train.wear import drawn_wear, worn_down
 
 SEED = 1
+START = "embedder-2"
+"""The shipped embedder whose backbone and linear layer the small network begins with ..."""
+BLOCKS = (2, 6)
+"""... and its bottlenecks at 1/8 and at 1/16."""
 DIMENSIONS = 256
 SIDES = {"small": 96, "resnet50": 224}
 """The side in px of the views that each backbone sees."""
@@ -65,7 +69,7 @@ class Search(nn.Module):
         self.backbone = backbone
         self.trunk: Any
         if backbone == "small":
-            self.trunk = Embedder()
+            self.trunk = Embedder(blocks=BLOCKS)
             self.trunk.head.requires_grad_(False)
             wide = self.trunk.head.in_features
         else:
@@ -261,14 +265,14 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     if given.backbone == "small" and not given.scratch:
         views = np.concatenate([Worn(source, SEED + 1, given.pictures, side, 8)[k].views for k in range(8)])
-        begin(network, unfold.shipped(WEIGHTS / "embedder-1.onnx"), tensor(views))
+        begin(network, unfold.shipped(WEIGHTS / f"{START}.onnx"), tensor(views))
     if not (out / "start.pt").exists():
         loop.save(out / "start.pt", {"stage": stage, "network": network.state_dict(), "row": {"step": 0, "seconds": 0}})
     plan = comparator.Plan(stage, given.steps, given.minutes, given.rate, warm=50, every=given.every,
                            threads=given.threads, bf16=loop.bf16_is_quicker(), clip=5.0)  # fmt: skip
     record = {"recipe": "twinscope.train.search", "seed": SEED, "pictures": given.pictures,
               "views": VIEWS * given.pictures, "side": side,
-              "start": None if given.scratch or given.backbone != "small" else "embedder-1",
+              "start": None if given.scratch or given.backbone != "small" else START,
               "weights": comparator.sha256(given.weights), "plan": plan._asdict(), "commit": commit(),
               "data_sha256": source.sha256, "parameters": sum(p.numel() for p in network.parameters()),
               "torch": torch.__version__}  # fmt: skip
@@ -286,7 +290,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, default=Path(".cache/train"))
     parser.add_argument("--backbone", choices=tuple(SIDES), default="small")
     parser.add_argument("--weights", type=Path, help="a file of torchvision's weights for --backbone resnet50")
-    parser.add_argument("--scratch", action="store_true", help="begin at random, not with embedder-1")
+    parser.add_argument("--scratch", action="store_true", help=f"begin at random, not with {START}")
     parser.add_argument("--steps", type=int, default=100000)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--pictures", type=int, default=16, help="in a batch; four views of each")
