@@ -57,6 +57,31 @@ def test_refining_a_turned_noisy_copy_gives_a_similarity() -> None:
     assert np.degrees(np.arctan2(linear[1, 0], linear[0, 0])) == pytest.approx(-17, abs=0.1)
 
 
+@pytest.mark.parametrize(
+    ("size", "bent", "halved"),
+    [((240, 300), False, False), ((240, 300), True, False), ((90, 110), False, False), ((240, 300), False, True)],
+)
+def test_refining_finds_a_known_map_to_a_fraction_of_a_pixel(
+    size: tuple[int, int], bent: bool, halved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What pictures of half the size alone lead to (`halved`) is as near: no shift by half a pixel comes of it."""
+    climb = align._ecc
+    if halved:
+        monkeypatch.setattr(align, "_ecc", lambda *given: climb(*given) if given[-1] == 3 else given[2])
+    image = real(scene(7, size))
+    true = np.array([[1.03, -0.04, 2.3], [0.05, 0.98, -1.6], [4e-5 * bent, -3e-5 * bent, 1]])
+    if halved:  # half a turn, which shows a shift twice
+        true = np.array([[-1, 0, size[1] - 1], [0, -1, size[0] - 1], [0, 0, 1]]) @ true
+    moved = cv2.warpPerspective(image, true, size[::-1], borderMode=cv2.BORDER_REFLECT)
+    pair = [features.view(byte(x), SETTINGS.features.model_copy(update={"enlarge": 1.0})) for x in (image, moved)]
+    off = np.array([[1, 0.004, 1.2], [-0.003, 1, -0.9], [1e-7 * bent, 0, 1]]) @ true
+    start = align.Alignment(off / off[2, 2], False, 9, np.zeros((9, 2)), np.zeros((9, 2)))
+    found = align.refine(*pair, start, SETTINGS.align)
+    inner = geometry.corners((0.2 * size[1], 0.2 * size[0], 0.8 * size[1], 0.8 * size[0]))
+    assert np.abs(geometry.apply(start.transform, inner) - geometry.apply(true, inner)).max() > 1
+    assert np.abs(geometry.apply(found.transform, inner) - geometry.apply(true, inner)).max() < 0.15
+
+
 @pytest.mark.parametrize(("agree", "sound"), [(3, False), (4, True)])
 def test_a_map_that_too_few_matches_agree_with_is_none(
     agree: int, sound: bool, monkeypatch: pytest.MonkeyPatch

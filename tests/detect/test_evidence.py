@@ -120,6 +120,32 @@ def test_only_clean_ground_counts() -> None:
     assert whole is None or whole["correlation_1"] < 0.8
 
 
+def test_normalised_pictures_are_those_of_the_formula() -> None:
+    rng = np.random.default_rng(3)
+    pictures = [cv2.GaussianBlur(rng.random((70, 90), np.float32), (0, 0), 2) for _ in range(2)]
+    mask = np.ones((70, 90), np.bool_)
+    mask[10:30, 40:70] = False
+    weight = mask.astype(np.float64)
+
+    def blur(x: np.ndarray, sigma: float) -> np.ndarray:
+        return cv2.GaussianBlur(np.asarray(x, np.float64), (0, 0), sigma)
+
+    found = evidence.all_normalised(pictures, mask, 1.1, 4.0)
+    for picture, (normal, spread) in zip(pictures, found, strict=True):
+        fine = blur(picture * weight, 1.1) / blur(weight, 1.1) * weight
+        mean = blur(fine, 4) / blur(weight, 4)
+        deviation = np.sqrt(np.maximum(blur(fine**2, 4) / blur(weight, 4) - mean**2, 0))
+        expected = (fine - mean) / (deviation + 0.1 * fine[mask].std() + 0.6 / 255) * weight
+        assert np.abs(spread - deviation)[mask].max() < 1e-3
+        assert np.abs(normal - expected).max() < 2e-2
+        assert not normal[~mask].any()
+        alone = evidence.normalised(picture, mask, 1.1, 4.0)
+        assert np.array_equal(alone[0], normal)
+        assert np.array_equal(alone[1], spread)
+    nothing = evidence.normalised(pictures[0], np.zeros((70, 90), np.bool_), 1.1, 4.0)
+    assert not nothing[0].any()
+
+
 def test_masked_ink_leaves_no_halo_that_agrees() -> None:
     ink = np.zeros((240, 300), np.uint8)
     for letter, x, y in (("K", 20, 40), ("R", 90, 130), ("E", 210, 60), ("S", 150, 210), ("W", 250, 180)):

@@ -115,12 +115,9 @@ def _settle(level: Level, alignment: Alignment, number: int, settings: Settings)
     """Improve an alignment of shrunk views at one of `evidence.BANDS`; return it, its agreement and what was gained."""
     smooth, wide = evidence.BANDS[number]
     shared = evidence.frame(level.a, level.b, alignment)
-    x, y = (
-        evidence.normalised(
-            tone, shared.seen, smooth * level.factor, wide * settings.evidence.window_px * level.factor
-        )[0]
-        for tone in (shared.a, shared.b)
-    )
+    window = wide * settings.evidence.window_px * level.factor
+    both = evidence.all_normalised((shared.a, shared.b), shared.seen, smooth * level.factor, window)
+    x, y = (picture for picture, _ in both)
     moved, before, after = _improved(x, -y if alignment.inverted else y, np.eye(3), settings.align)
     if after is None or before is None:
         return alignment, 0.0, 0.0

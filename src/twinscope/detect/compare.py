@@ -230,8 +230,7 @@ def residual(shared: Frame, predicted: Floats, inverted: bool, settings: Compare
     )
     gradient = cv2.dilate(gradient, np.ones((3, 3), np.uint8))
     allowed = settings.floor + 3.0 * usual + settings.misfit_px * gradient
-    x, _ = evidence.normalised(shared.a, shared.seen, smooth, 2 * settings.local_px)
-    y, _ = evidence.normalised(shared.b, shared.seen, smooth, 2 * settings.local_px)
+    (x, _), (y, _) = evidence.all_normalised((shared.a, shared.b), shared.seen, smooth, 2 * settings.local_px)
     local = evidence.local_agreement(x, y * np.float32(-1 if inverted else 1), shared.seen, settings.local_px)
     content = np.clip((0.9 - local) / 0.4, 0.3, 1)  # where the contents agree, what remains is tone
     inside_edge = cv2.erode(shared.seen.astype(np.uint8), np.ones((7, 7), np.uint8), borderValue=0)

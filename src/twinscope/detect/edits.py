@@ -24,6 +24,8 @@ ALONE = 0.6
 """... where no third place comes so near to it, by Fisher's transform: what is like many places is no copy of one."""
 RIM = 0.1
 """Rim of a region that is left out when it is searched for, as a share of the side of a square of its area."""
+HALVED_PX = 600
+"""A region of so many px and more is searched for at half the size first."""
 LEAST_SIDE = 10
 """A smaller region (px of the frame) is not searched for elsewhere."""
 DETAIL = 0.015
@@ -94,6 +96,10 @@ def _alike(a: Floats, b: Floats, inside: Bools) -> float:
 def _stands_out(picture: Floats, inside: Bools, clean: Bools) -> float:
     """Return how much a region stands out of its surroundings: the step of its mean, and its detail beyond theirs."""
     reach = max(4, round(RING * float(np.sqrt(inside.sum()))))
+    left, top, width, height = cv2.boundingRect(inside.view(np.uint8))
+    margin = reach + 6  # what lies further off says nothing
+    near = np.s_[max(0, top - margin) : top + height + margin, max(0, left - margin) : left + width + margin]
+    picture, inside, clean = picture[near], inside[near], clean[near]
     away = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5)
     around = (away <= reach) & clean & ~inside
     soft = cv2.GaussianBlur(picture, (0, 0), 1.0)
@@ -119,8 +125,9 @@ def copied_from(picture: Floats, mask: Bools, box: Box, clean: Bools) -> Box | N
     if float(picture[inner].std()) < DETAIL:
         return None
     weight = inner[window].astype(np.float32)
-    alike = cv2.matchTemplate(fine, np.ascontiguousarray(fine[window]), cv2.TM_CCOEFF_NORMED, mask=weight)
-    alike = np.where(np.isfinite(alike), alike, -1)
+    if width * height >= HALVED_PX and _nowhere(fine, inner, (left, top, width, height)):
+        return None
+    alike = _likeness(fine, fine[window], weight)
     _hide(alike, left, top, width, height)
     _, best, _, (x, y) = cv2.minMaxLoc(alike)
     if best < CLONED:
@@ -131,6 +138,23 @@ def copied_from(picture: Floats, mask: Bools, box: Box, clean: Bools) -> Box | N
         return None
     dx, dy = x - left, y - top
     return Box(box.x0 + dx, box.y0 + dy, box.x1 + dx, box.y1 + dy)
+
+
+def _nowhere(fine: Floats, inner: Bools, box: tuple[int, int, int, int]) -> bool:
+    """Say whether a region is like no other place even at half the size, which costs an eighth of a close look."""
+    left, top, width, height = (v // 2 for v in box)
+    size = fine.shape[1] // 2, fine.shape[0] // 2
+    small, weight = evidence.reduced(size, fine, inner)
+    window = np.s_[top : top + height, left : left + width]
+    alike = _likeness(small, small[window], np.asarray(weight[window] > 0.5, np.float32))
+    _hide(alike, left, top, width, height)
+    return float(alike.max()) < CLONED - 0.25
+
+
+def _likeness(picture: Floats, part: Floats, weight: Floats) -> Floats:
+    """Return the correlation of a part with every place of a picture, -1 where there is none."""
+    alike = cv2.matchTemplate(picture, np.ascontiguousarray(part), cv2.TM_CCOEFF_NORMED, mask=weight)
+    return np.where(np.isfinite(alike), alike, np.float32(-1))
 
 
 def _without_rim(mask: Bools) -> Bools:

@@ -128,15 +128,30 @@ def warped(v: View, plane: int, transform: geometry.Transform, size: tuple[int, 
 
 def normalised(tone: Floats, mask: Bools, smooth: float, window: float) -> tuple[Floats, Floats]:
     """Return the picture smoothed and locally normalised inside a mask, and its local spread: float32 (h, w) both."""
+    return all_normalised((tone,), mask, smooth, window)[0]
+
+
+def all_normalised(tones: Sequence[Floats], mask: Bools, smooth: float, window: float) -> list[tuple[Floats, Floats]]:
+    """Return what `normalised` does for each of several pictures with one mask, which is blurred once for all."""
     weight = mask.astype(np.float32)
-    smoothed = _blur(tone * weight, smooth) / np.maximum(_blur(weight, smooth), 1e-3)
-    fine = np.asarray(smoothed * weight, np.float32)
-    share = np.maximum(_blur(weight, window), 1e-3)
-    mean = _blur(fine, window) / share
-    spread = np.sqrt(np.maximum(_blur(fine * fine, window) / share - mean * mean, 0))
-    inside = fine[mask]
-    floor = 0.1 * float(inside.std()) + 0.6 / 255 if inside.size else 1.0
-    return np.asarray((fine - mean) / (spread + floor) * weight, np.float32), np.asarray(spread, np.float32)
+    held = weight / np.maximum(_blur(weight, smooth), 1e-3)
+    share = np.float32(1) / np.maximum(_blur(weight, window), 1e-3)
+    inside, out = mask.view(np.uint8), []
+    for picture in tones:
+        fine = _blur(picture * weight, smooth)
+        fine *= held
+        mean = _blur(fine, window)
+        mean *= share
+        spread = _blur(fine * fine, window)
+        spread *= share
+        spread -= mean * mean
+        np.sqrt(np.maximum(spread, 0, out=spread), out=spread)
+        floor = 0.1 * float(cv2.meanStdDev(fine, mask=inside)[1][0, 0]) + 0.6 / 255
+        np.subtract(fine, mean, out=mean)
+        mean /= spread + np.float32(floor)
+        mean *= weight
+        out.append((mean, spread))
+    return out
 
 
 def _blur(picture: Floats, sigma: float) -> Floats:
@@ -208,11 +223,11 @@ def _shifted(x: Floats, y: Floats, w: Floats, reach: tuple[int, int]) -> tuple[F
     def spectrum(z: Floats) -> Floats:
         padded = np.zeros((h, n), np.float32)
         padded[: z.shape[0], : z.shape[1]] = z
-        return np.asarray(cv2.dft(padded, flags=cv2.DFT_COMPLEX_OUTPUT), np.float32)
+        return np.asarray(cv2.dft(padded, nonzeroRows=z.shape[0]), np.float32)
 
     def cross(p: Floats, q: Floats) -> Floats:
         product = cv2.mulSpectrums(p, q, 0, conjB=True)
-        full = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
+        full = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE)
         return np.asarray(full[around], np.float32)
 
     fx, fy, fw = spectrum(x), spectrum(y), spectrum(w)
@@ -322,8 +337,7 @@ def reduced(size: tuple[int, int], *pictures: Floats | Bools) -> list[Floats]:
 def _band(shared: Frame, alignment: Alignment, number: int, settings: Evidence) -> tuple[Floats, Floats, Bools]:
     """Return both pictures tone-free at one smoothing, and where both say something."""
     smooth, wide = BANDS[number]
-    x, spread_a = normalised(shared.a, shared.clean, smooth, wide * settings.window_px)
-    y, spread_b = normalised(shared.b, shared.clean, smooth, wide * settings.window_px)
+    (x, spread_a), (y, spread_b) = all_normalised((shared.a, shared.b), shared.clean, smooth, wide * settings.window_px)
     textured = shared.clean & (spread_a > settings.flat) & (spread_b > settings.flat)
     return x, -y if alignment.inverted else y, textured
 

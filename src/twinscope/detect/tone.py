@@ -11,7 +11,7 @@ from twinscope.detect.features import Bools, Floats
 
 LEVELS = 48
 """Bins of the tone curve."""
-ENOUGH = 30_000
+ENOUGH = 10_000
 """Of so many pixels and more, evenly taken, the curve is made."""
 FINE = 65536
 """Steps of the table by which a curve is applied to a picture."""

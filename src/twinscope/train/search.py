@@ -8,7 +8,7 @@ which the loss alone sees and search does not; contrast with several positives (
 pictures and one edit of each, both worn twice (64 views); SGD from 1e-3 with steps down after 60 and 90 % of the run.
 Not as in the paper: the backbone is by default that of `START` (small, grey, 96 px, trained on two cores), whose
 linear layer is the first half of the new one. `--backbone resnet50` is theirs, `--weights` a file for it.
-Momentum .9, tau .1 and E_b of 256 beginning as the identity are choices where the paper says nothing. A fifth of the
+Momentum .9, tau .1 and E_b of 256 beginning as the identity are choices where the paper says nothing. Some of the
 views are not worn, for the pictures that are searched are not. Some pictures of a batch are look-alikes of others.
 """
 
@@ -48,7 +48,7 @@ SIDES = {"small": 96, "resnet50": 224}
 """The side in px of the views that each backbone sees."""
 DRAWN_PX = 128
 """The side in px at which small views are made; they are shrunk to what the network sees."""
-PLAIN = 0.2
+PLAIN = 0.45
 """The share of views that are not worn."""
 VIEWS = 4
 """Views of each picture: two of it, two of an edited version of it."""
