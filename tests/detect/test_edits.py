@@ -81,6 +81,20 @@ def test_a_copied_cell_is_cloned_and_its_source_is_told() -> None:
     assert (back.kind, back.side, back.source) == ("cloned", "a", found.source)
 
 
+@pytest.mark.parametrize("shift", [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_a_copy_of_fine_grain_an_odd_shift_away_is_told(shift: tuple[int, int]) -> None:
+    """A region of so many px is searched for at half the size first, where grain of a pixel or two is nearly gone."""
+    rng = np.random.default_rng(8)
+    grain = cv2.GaussianBlur(rng.standard_normal((200, 300)).astype(np.float32), (0, 0), 0.9)
+    picture = np.clip(0.5 + 0.15 * grain / grain.std(), 0, 1).astype(np.float32)
+    y, x = 30 + shift[1], 180 + shift[0]
+    picture[120:164, 20:64] = picture[y : y + 44, x : x + 44]
+    mask, box = region(20, 120, 64, 164)
+    assert mask.sum() > edits.HALVED_PX
+    assert edits.copied_from(picture, mask, box, ALL) == (x, y, x + 44, y + 44)
+    assert edits.copied_from(picture, *region(100, 60, 144, 104), ALL) is None
+
+
 def test_what_is_like_many_places_is_a_copy_of_none() -> None:
     y, x = np.mgrid[0:200, 0:300].astype(np.float32)
     lattice = (0.5 + 0.2 * np.sin(x / 4) * np.sin(y / 4)).astype(np.float32)

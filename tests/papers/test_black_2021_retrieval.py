@@ -259,7 +259,7 @@ def write_runs(runs: Path) -> None:
         with torch.no_grad():
             network.layer.weight.mul_(-0.5)
     (runs / "search-small" / "curve.csv").write_text("step,seconds\n4,60\n8,120\n")
-    record = {"views": 64, "plan": {"rate": 0.002}, "start": "embedder-1", "side": 96}
+    record = {"views": 64, "plan": {"rate": 0.002}, "start": search.START, "side": 96}
     (runs / "search-small" / "run.json").write_text(json.dumps(record))
     for kind in ("hashnet", "csq"):
         (runs / f"search-{kind}").mkdir()
@@ -294,7 +294,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
             ]
             asking = ["--distractors", distractors, "--share", share, "--queries", "6", "--looked", "1"]
             assert ir_tables.main([*told, *asking]) == 0
-            made.append(len(list(folder.glob("cache/*/embedder-1-*/0*.npy"))))
+            made.append(len(list(folder.glob("cache/*/embedder-2-*/0*.npy"))))
     assert made == [3, 4, 6]  # the second share of 25 is two parts, one of which was there
     return folder, json.loads((folder / "out.json").read_text())
 
@@ -309,19 +309,19 @@ def test_what_is_no_share_is_refused(share: str, tmp_path: Path, capsys: pytest.
 
 def test_the_whole_table(small: tuple[Path, dict[str, Any]]) -> None:
     folder, out = small
-    assert {row["name"] for row in out["table1"]} >= {"ours", "ours-pq", "start", "embedder-1", "hashnet", "csq"}
+    assert {row["name"] for row in out["table1"]} >= {"ours", "ours-pq", "start", search.START, "hashnet", "csq"}
     assert out["distractors"] == 25
     assert out["missing"]["imagenet"] == "weights not present (`--imagenet FILE`)"
     assert out["missing"]["SN"] == "not trained here (sn-v02/best.pt)"
     rows = {row["name"]: row for row in out["table1"]}
-    assert rows["embedder-1"]["average"]["1"]["mean"] == 1.0  # mirrored drawings among six
+    assert rows[search.START]["average"]["1"]["mean"] == 1.0  # mirrored drawings among six
     assert rows["ours"]["sets"]["both"]["queries"] == 6
     assert out["looked"]["queries"] == 1
     assert out["training"]["step"] == 4
-    kept = sorted(path.name for path in folder.glob("cache/*/embedder-1-*/0*.npy"))
+    kept = sorted(path.name for path in folder.glob("cache/*/embedder-2-*/0*.npy"))
     assert kept == [f"{name}.npy" for name in ("00000-0000-5", "00000-0005-5", "00001-0000-2", "00001-0000-5",
                                                "00001-0005-5", "00002-0000-5")]  # fmt: skip
-    one = np.load(next(folder.glob("cache/*/embedder-1-*/00000-0005-5.npy")))
+    one = np.load(next(folder.glob("cache/*/embedder-2-*/00000-0005-5.npy")))
     assert one.shape == (5, 640)
     again = im.pooled([ip.distractor(SHELF, 7, 0, k) for k in range(5, 10)])
     assert np.abs(one.astype(np.float32) - again.astype(np.float32)).max() < 0.05 * np.abs(again).max()
@@ -338,8 +338,8 @@ def test_methods_say_what_their_networks_do(small: tuple[Path, dict[str, Any]]) 
     assert np.abs(ours - search.embed(network, views)).max() < 2e-3
     from twinscope.detect import embed
 
-    desk = by_name["embedder-1"]
-    assert np.abs(desk.vectors(desk.family.look(pictures)) - im.unit(embed.embed(pictures, "embedder-1"))).max() < 5e-3
+    desk = by_name[search.START]
+    assert np.abs(desk.vectors(desk.family.look(pictures)) - im.unit(embed.embed(pictures, search.START))).max() < 5e-3
     head = hashing.open_head(folder / "runs" / "search-csq" / "best.pt")
     numbers = by_name["csq"].family.look(pictures)
     assert np.array_equal(by_name["csq"].vectors(numbers) > 0, hashing.codes(head, numbers))
@@ -379,7 +379,7 @@ def test_the_page_says_every_number(small: tuple[Path, dict[str, Any]], tmp_path
     assert "6 originals of 6 groups among 25 distractors" in page
     assert "weights not present" in page
     assert "step 4 of 8 of 64 views, 2 minutes" in page
-    row = next(line for line in page.splitlines() if line.startswith("| embedder-1"))
+    row = next(line for line in page.splitlines() if line.startswith("| embedder-2"))
     assert row.count("1.000 [1.000, 1.000]") == 4
     both = out["looked"]["stage 1+2"]
     both["average"]["1"]["mean"] = 0.96
@@ -457,7 +457,7 @@ def test_features_are_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_choice_is_made_on_validation(small: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     folder, out = small
     found, _ = im.methods(folder / "runs", folder / "cache", None)
-    desk = next(one for one in found if one.name == "embedder-1")
+    desk = next(one for one in found if one.name == search.START)
     pictures = np.stack([np.stack([one[::2, ::2][:112, :112]] * 3) for one in some(2)])
     windows = [protocol.data.Window(k, k, 0, "drawn", "drawn", (0, 0, 1, 1)) for k in range(4)]
     numbers = ir_choice.judged(desk, protocol.Classes(pictures, windows))
@@ -466,5 +466,5 @@ def test_the_choice_is_made_on_validation(small: tuple[Path, dict[str, Any]], tm
     chosen = {**out, "table1": rows, "desk": {name: {"v02": numbers} for name in ir_choice.NAMES}}
     page = list(ir_readme.choices(chosen))
     assert page[-1].endswith("| 1.000 / 1.000 / 1.000 |")
-    assert sum(line.startswith("| embedder-1 (shipped then) |") for line in page) == 1
+    assert sum(line.startswith("| embedder-2 (ships) |") for line in page) == 1
     assert list(ir_readme.choices(None)) == []

@@ -1,4 +1,4 @@
-"""Which network the desk should ship, by validation alone: embedder-1 or the paper's search network.
+"""Which network the desk should ship, by validation alone: the embedder or the paper's search network.
 
     python papers/black-2021/retrieval/ir_choice.py --json papers/black-2021/retrieval/results/choice.json
 
@@ -25,9 +25,9 @@ sys.path[:0] = [str(HERE), str(HERE.parents[2] / "src")]
 import ir_methods as im
 import ir_tables
 
-from twinscope.train import protocol
+from twinscope.train import protocol, search
 
-NAMES = ("embedder-1", "ours")
+NAMES = (search.START, "ours")
 VIEWS = ("v02", "strong", "figure")
 KEYS = ("ir1", "best_accuracy", "tpr_1e-3")
 

@@ -2,7 +2,7 @@
 
 As in `twinscope.corpus.search`: each is aligned with the query and judged, the comparator's "distinct" among the
 evidence; the most probable come first; those that are as good as certain, and those that show nothing alike, by their
-distance in stage 1. Where the correlation search is worth its time is decided, as in the desk, by embedder-1.
+distance in stage 1. Where the correlation search is worth its time is decided, as in the desk, by its embedder.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Made:
 
 
 def seen(picture: ip.Bytes) -> tuple[View, Floats]:
-    """Return a picture's key points, and where embedder-1 places it."""
+    """Return a picture's key points, and where the desk's embedder places it."""
     return features.view(picture, SETTINGS.features), embed.embed([picture], threads=1)[0]
 
 

@@ -13,10 +13,10 @@ SETS = {"benign": "benign", "manipulated": "manipulated", "both": "manipulated +
 NAMES = {
     "both stages": "**ours, stage 1 + 2**", "ours": "**ours, stage 1**",
     "ours-pq": "ours, stage 1, in 128 bits (equation 3)",
-    "start": "ours without fine-tuning", "embedder-1": "embedder-1 (shipped then)", "imagenet": "ImageNet ResNet-50",
+    "start": "ours without fine-tuning", "embedder-2": "embedder-2 (ships)", "imagenet": "ImageNet ResNet-50",
     "hashnet": "HashNet", "csq": "CSQ", "SN": "SN", "pHash": "pHash",
 }  # fmt: skip
-ROWS = ("ours", "ours-pq", "start", "embedder-1", "imagenet", "hashnet", "csq", "SN", "pHash")
+ROWS = ("ours", "ours-pq", "start", "embedder-2", "imagenet", "hashnet", "csq", "SN", "pHash")
 REACH = {"ours": 0.90, "both stages": 0.95}
 """The average IR@1 that the project set itself."""
 
