@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,19 @@ def test_panels_of_another_network_are_said_to_be_left_out(tmp_path: Path) -> No
     assert "one.png" in shown
     assert "two.png" not in shown
     assert "its panels with vectors of another network were not searched (1 of 2)" in shown
+
+
+def test_a_hit_is_named_by_its_page_figure_and_panel(tmp_path: Path) -> None:
+    uri = library(tmp_path, older=False)
+    page(tmp_path, uri)
+    path = next(tmp_path.glob("cases/*/library/p1.json"))
+    kept = json.loads(path.read_text())
+    places = [{"page": 3, "figure": "", "label": "A"}, {"page": 4, "figure": "Figure 2", "label": "B"}]
+    kept["hits"] = [{**hit, **place} for hit, place in zip(kept["hits"], places, strict=True)]
+    path.write_text(json.dumps(kept))
+    shown = enter(open_desk(tmp_path / "cases", library=uri)).get(f"/cases/{path.parts[-3]}/library/p1").text
+    assert "one.png</bdi>, page 3, panel A</p>" in shown
+    assert "two.png</bdi>, page 4, Figure 2 B</p>" in shown
 
 
 def test_the_help_page_names_the_library_of_the_desk(tmp_path: Path) -> None:
