@@ -5,7 +5,7 @@
 #       [--threads 1] [--runs DIR] [--cache DIR] [--json FILE] [--figures DIR] [--imagenet FILE] [--split test]
 #       [--steps N] [--pictures N] [--every N] [--looks N] [--batches N]
 #
-# A run that has had its minutes is left as it is; asked for more, it goes on. A shard of 10,000 distractors takes about
+# A run that has had its minutes is left as it is; asked for more, it goes on. A shard of 10,000 distractors takes one to
 # three minutes of one core; those that are there are not made again. --steps to --batches make a run small enough to try.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
@@ -44,7 +44,7 @@ finished() { # name, minutes: whether the run has come to its end with at least 
 }
 
 finished search-small "$minutes" || "$python" -m twinscope.train.search --name search-small --minutes "$minutes" \
-  --rate 2e-3 --threads "$threads" --runs "$runs" ${training[@]+"${training[@]}"}
+  --rate 2e-3 --pictures 24 --threads "$threads" --runs "$runs" ${training[@]+"${training[@]}"}
 for kind in hashnet csq; do
   finished "search-$kind" || "$python" -m twinscope.train.hashing --kind "$kind" --start "$runs/search-small/start.pt" \
     --threads "$threads" --runs "$runs" --batches "$batches"
