@@ -259,7 +259,7 @@ def write_runs(runs: Path) -> None:
         with torch.no_grad():
             network.layer.weight.mul_(-0.5)
     (runs / "search-small" / "curve.csv").write_text("step,seconds\n4,60\n8,120\n")
-    record = {"views": 64, "plan": {"rate": 0.002}, "start": search.START, "side": 96}
+    record = {"views": 64, "plan": {"rate": 0.002, "threads": 2}, "start": search.START, "side": 96}
     (runs / "search-small" / "run.json").write_text(json.dumps(record))
     for kind in ("hashnet", "csq"):
         (runs / f"search-{kind}").mkdir()
@@ -378,7 +378,7 @@ def test_the_page_says_every_number(small: tuple[Path, dict[str, Any]], tmp_path
     page = "\n".join(ir_readme.tables(out))
     assert "6 originals of 6 groups among 25 distractors" in page
     assert "weights not present" in page
-    assert "step 4 of 8 of 64 views, 2 minutes" in page
+    assert "step 4 of 8 of 64 views, 2 minutes on 2 threads" in page
     row = next(line for line in page.splitlines() if line.startswith("| embedder-2"))
     assert row.count("1.000 [1.000, 1.000]") == 4
     both = out["looked"]["stage 1+2"]

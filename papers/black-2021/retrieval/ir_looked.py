@@ -142,5 +142,5 @@ def training(folder: Path) -> dict[str, Any]:
     return {
         "sha256": comparator.sha256(folder / "best.pt"), "step": row["step"], "steps": int(last["step"]),
         "minutes": round(int(last["seconds"]) / 60, 1), "views": record["views"], "rate": record["plan"]["rate"],
-        "start": record["start"], "side": record["side"], "validation": row,
+        "start": record["start"], "side": record["side"], "threads": record["plan"]["threads"], "validation": row,
     }  # fmt: skip

@@ -101,7 +101,8 @@ def _circumstances(results: Mapping[str, Any]) -> Iterator[str]:
     yield f"{where['device']}; commit {where['commit']}, {where['date']}; seed {results['seed']}."
     if run:
         steps = f"step {run['step']:,} of {run['steps']:,} of {run['views']} views, {run['minutes']:.0f} minutes"
-        yield f"Our network: {steps} on one thread, {run['side']} px, rate {run['rate']:g} at first,"
+        threads = "one thread" if run["threads"] == 1 else f"{run['threads']} threads"
+        yield f"Our network: {steps} on {threads}, {run['side']} px, rate {run['rate']:g} at first,"
         yield f"begun with {run['start']}; checkpoint {run['sha256'][:12]}."
 
 
