@@ -130,11 +130,12 @@ def test_normalised_pictures_are_those_of_the_formula() -> None:
     def blur(x: np.ndarray, sigma: float) -> np.ndarray:
         return cv2.GaussianBlur(np.asarray(x, np.float64), (0, 0), sigma)
 
+    fine_share, share = (np.maximum(blur(weight, sigma), 1e-3) for sigma in (1.1, 4))  # none deep within the hole
     found = evidence.all_normalised(pictures, mask, 1.1, 4.0)
     for picture, (normal, spread) in zip(pictures, found, strict=True):
-        fine = blur(picture * weight, 1.1) / blur(weight, 1.1) * weight
-        mean = blur(fine, 4) / blur(weight, 4)
-        deviation = np.sqrt(np.maximum(blur(fine**2, 4) / blur(weight, 4) - mean**2, 0))
+        fine = blur(picture * weight, 1.1) / fine_share * weight
+        mean = blur(fine, 4) / share
+        deviation = np.sqrt(np.maximum(blur(fine**2, 4) / share - mean**2, 0))
         expected = (fine - mean) / (deviation + 0.1 * fine[mask].std() + 0.6 / 255) * weight
         assert np.abs(spread - deviation)[mask].max() < 1e-3
         assert np.abs(normal - expected).max() < 2e-2
