@@ -141,7 +141,7 @@ def copied_from(picture: Floats, mask: Bools, box: Box, clean: Bools) -> Box | N
 
 
 def _nowhere(fine: Floats, inner: Bools, box: tuple[int, int, int, int]) -> bool:
-    """Say whether a region is like no other place even at half the size, which costs an eighth of a close look."""
+    """Say whether a region is like no other place even at half the size, which costs less than a close look."""
     left, top, width, height = (v // 2 for v in box)
     size = fine.shape[1] // 2, fine.shape[0] // 2
     smooth = np.asarray(cv2.GaussianBlur(fine, (0, 0), 1.0), np.float32)  # a copy an odd shift away stays one
