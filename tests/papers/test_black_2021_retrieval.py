@@ -294,7 +294,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
             ]
             asking = ["--distractors", distractors, "--share", share, "--queries", "6", "--looked", "1"]
             assert ir_tables.main([*told, *asking]) == 0
-            made.append(len(list(folder.glob("cache/*/embedder-2-*/0*.npy"))))
+            made.append(len(list(folder.glob(f"cache/*/{search.START}-*/0*.npy"))))
     assert made == [3, 4, 6]  # the second share of 25 is two parts, one of which was there
     return folder, json.loads((folder / "out.json").read_text())
 
@@ -318,10 +318,10 @@ def test_the_whole_table(small: tuple[Path, dict[str, Any]]) -> None:
     assert rows["ours"]["sets"]["both"]["queries"] == 6
     assert out["looked"]["queries"] == 1
     assert out["training"]["step"] == 4
-    kept = sorted(path.name for path in folder.glob("cache/*/embedder-2-*/0*.npy"))
+    kept = sorted(path.name for path in folder.glob(f"cache/*/{search.START}-*/0*.npy"))
     assert kept == [f"{name}.npy" for name in ("00000-0000-5", "00000-0005-5", "00001-0000-2", "00001-0000-5",
                                                "00001-0005-5", "00002-0000-5")]  # fmt: skip
-    one = np.load(next(folder.glob("cache/*/embedder-2-*/00000-0005-5.npy")))
+    one = np.load(next(folder.glob(f"cache/*/{search.START}-*/00000-0005-5.npy")))
     assert one.shape == (5, 640)
     again = im.pooled([ip.distractor(SHELF, 7, 0, k) for k in range(5, 10)])
     assert np.abs(one.astype(np.float32) - again.astype(np.float32)).max() < 0.05 * np.abs(again).max()
@@ -379,7 +379,7 @@ def test_the_page_says_every_number(small: tuple[Path, dict[str, Any]], tmp_path
     assert "6 originals of 6 groups among 25 distractors" in page
     assert "weights not present" in page
     assert "step 4 of 8 of 64 views, 2 minutes on 2 threads" in page
-    row = next(line for line in page.splitlines() if line.startswith("| embedder-2"))
+    row = next(line for line in page.splitlines() if line.startswith(f"| {search.START}"))
     assert row.count("1.000 [1.000, 1.000]") == 4
     both = out["looked"]["stage 1+2"]
     both["average"]["1"]["mean"] = 0.96
@@ -466,5 +466,5 @@ def test_the_choice_is_made_on_validation(small: tuple[Path, dict[str, Any]], tm
     chosen = {**out, "table1": rows, "desk": {name: {"v02": numbers} for name in ir_choice.NAMES}}
     page = list(ir_readme.choices(chosen))
     assert page[-1].endswith("| 1.000 / 1.000 / 1.000 |")
-    assert sum(line.startswith("| embedder-2 (ships) |") for line in page) == 1
+    assert sum(line.startswith(f"| {search.START} (the desk's at that commit) |") for line in page) == 1
     assert list(ir_readme.choices(None)) == []

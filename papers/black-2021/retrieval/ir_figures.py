@@ -43,7 +43,7 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
     for axis, (key, title) in zip(axes, ir_readme.SETS.items(), strict=True):
         for name in ir_readme.ROWS:
             if name in rows:
-                told = ir_readme.NAMES[name].strip("*")
+                told = ir_readme.named(name).strip("*")
                 axis.plot(range(1, len(rows[name]["curves"][key]) + 1), rows[name]["curves"][key], label=told)
         for name, told in (
             ("stage 1", "ours, stage 1, fewer queries"),

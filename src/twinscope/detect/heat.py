@@ -52,12 +52,13 @@ def planes(a: Floats, b: Floats, clean: Bools, inverted: bool) -> Floats:
     toned = evidence.toned(a, b, clean, inverted)
     both = np.concatenate([one[clean] for one in toned])
     mean, spread = float(both.mean()), float(both.std()) + 0.02
+    own = a, 1 - b if inverted else b
+    local = evidence.all_normalised(own, clean, 0.8, WINDOW_PX)
     rows = []
-    for own, alike, turned in ((a, toned[0], False), (b, toned[1], inverted)):
-        own = 1 - own if turned else own
-        inside = own[clean]
-        rows.append(_cut((own - inside.mean()) / (inside.std() + 0.02)) * weight)
-        rows.append(_cut(evidence.normalised(own, clean, 0.8, WINDOW_PX)[0]))
+    for whole, alike, (fine, _) in zip(own, toned, local, strict=True):
+        inside = whole[clean]
+        rows.append(_cut((whole - inside.mean()) / (inside.std() + 0.02)) * weight)
+        rows.append(_cut(fine))
         rows.append(_cut((alike - mean) / spread) * weight)
     return np.stack([*rows, weight]).astype(np.float32)
 

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from twinscope.detect.embed import MODEL
 from twinscope.errors import UsageError
 from twinscope.models.card import WEIGHTS
 from twinscope.train import changes, comparator, data, icn, loop, protocol, stock, unfold
@@ -39,7 +40,7 @@ from twinscope.train.search_losses import several_positives
 from twinscope.train.wear import drawn_wear, worn_down
 
 SEED = 1
-START = "embedder-2"
+START = MODEL
 """The shipped embedder whose backbone and linear layer the small network begins with ..."""
 BLOCKS = (2, 6)
 """... and its bottlenecks at 1/8 and at 1/16."""
