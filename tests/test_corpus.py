@@ -232,7 +232,7 @@ def test_a_screening_says_what_library_it_was_compared_with(library: str, tmp_pa
 
 
 def test_vectors_of_an_older_network_are_not_found_until_they_are_renewed(
-    library: str, tmp_path: Path, run: Run
+    library: str, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = str(tmp_path / "library")
     with store.writing(uri) as opened:
@@ -252,7 +252,11 @@ def test_vectors_of_an_older_network_are_not_found_until_they_are_renewed(
         again = rows.filter(pa.compute.equal(rows["document"], rows["document"][0]))
         store.add(opened, again)
     assert store.panels(store.open_library(uri), embed.MODEL) == (1, 7)
-    assert corpus.reembed(uri, SETTINGS) == 8
+    refreshed = []
+    with monkeypatch.context() as context:
+        context.setattr(store, "refresh", lambda opened, shelf: refreshed.append((store.info(opened)["models"], shelf)))
+        assert corpus.reembed(uri, SETTINGS) == 8
+    assert refreshed == [({embed.MODEL: 48}, SETTINGS.library)]  # an index is of the vectors that are there now
     opened = store.open_library(uri)
     assert store.info(opened)["models"] == {embed.MODEL: 48}
     (hits,) = corpus.search([scene(2)], opened, SETTINGS)

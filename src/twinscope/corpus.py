@@ -438,7 +438,7 @@ def told(hit: Hit, settings: Settings) -> dict[str, Any]:
 def reembed(uri: str, settings: Settings, progress: Progress | None = None) -> int:
     """Give panels whose vectors are another model's those of this one, from their kept pictures; return how many.
 
-    A document changes as a whole; stopped, the same call goes on.
+    A document changes as a whole; stopped, the same call goes on. The index of a large library is built anew.
     """
     tell = progress or (lambda stage, done, total: None)
     store.open_library(uri)
@@ -450,6 +450,7 @@ def reembed(uri: str, settings: Settings, progress: Progress | None = None) -> i
             rows = [new for row in part for new in _renewed(row, kept[row["document"], row["panel"]], settings)]
             store.replace(library, pa.Table.from_pylist(rows, schema=store.SCHEMA), embed.MODEL)
             tell("reembed", done, len(old))
+        store.refresh(library, settings.library)
     return len(old)
 
 

@@ -153,6 +153,31 @@ def test_vectors_of_another_model_that_come_later_are_not_compared(tmp_path: Pat
         assert {hit.row["document"] for hit in store.nearest(opened, asked, 10, "old", Shelf())[0]} == {"two"}
 
 
+def test_an_index_that_knows_less_than_half_of_the_rows_is_built_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf, uri = Shelf(exact=600, lists=4, probed=1, bytes_a_vector=16, refined=1), str(tmp_path / "library")
+    build, built = store._build, []
+
+    def counted(library: store.Library, settings: Shelf) -> None:
+        built.append(library.table.count_rows())
+        build(library, settings)
+
+    monkeypatch.setattr(store, "_build", counted)
+    with store.writing(uri) as opened:
+        store.add(opened, rows("one", panels=300, model="old"))
+        store.add(opened, rows("two", panels=100, model="old"))
+        assert store.refresh(opened, shelf)
+        store.replace(opened, rows("two", panels=100), "m-1")
+        assert store.refresh(opened, shelf)
+        assert built == [800]  # a quarter is new: what the index learned serves
+        store.replace(opened, rows("one", panels=300), "m-1")
+        assert store.refresh(opened, shelf)
+        assert built == [800, 800]
+        assert store.info(opened)["index"]["unindexed"] == 0
+        assert not store.refresh(opened, shelf)
+
+
 def test_an_export_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "library", "one")
     (tmp_path / "out").mkdir()

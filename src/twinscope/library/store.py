@@ -285,14 +285,14 @@ def pictures(library: Library, keys: Iterable[tuple[str, str]]) -> dict[tuple[st
 def refresh(library: Library, settings: Shelf, build: Callable[[Library, Shelf], None] | None = None) -> bool:
     """Build the index of a large library, or bring new rows into it; return whether anything was done.
 
-    build: another way to build it, for libraries that outgrow one machine. It is taken, too, where the index that there
-    is knows less than half of the rows.
+    build: another way to build it, for libraries that outgrow one machine. An index that knows less than half of the
+    rows is built anew: what it learned of the others may say nothing of these, as after `corpus.reembed`.
     """
     rows, index = library.table.count_rows(), _index(library)
     if rows < settings.exact:
         return False
     outside = rows if index is None else library.table.index_stats(index).num_unindexed_rows
-    if index is None or (build is not None and 2 * outside > rows):
+    if index is None or 2 * outside > rows:
         (build or _build)(library, settings)
     elif outside > settings.unindexed * rows:
         library.table.optimize(cleanup_older_than=KEPT)
