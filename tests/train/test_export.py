@@ -59,6 +59,31 @@ def test_a_candidate_is_exported_and_loaded_from_its_folder(tmp_path: Path, monk
     assert str(Path(export.__file__).parent).encode() not in graph
 
 
+def test_the_border_lets_in_the_share_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Embedder((8, 8, 8, 16), 16)
+    cross = np.full((11, 11, 2), 1.5, np.float32)  # 11 classes: 22 same pairs, 220 different ones
+    cross[np.arange(11), np.arange(11)] = 0.4
+    cross[0, 1:, 0] = np.linspace(0.5, 0.95, 10)
+    found = protocol.Distances(cross, np.zeros((11, 11), np.bool_))
+    monkeypatch.setattr(protocol, "distances", lambda embed, test: found)
+    numbers = export.set_border(network, ["one test"], inside=0.02)  # 4 of 220
+    assert numbers == {"accuracy": round(0.5 * (1 + 216 / 220), 4), "fpr": round(4 / 220, 4), "unit_border": 0.65}
+    assert float(network.radius) == pytest.approx(1 / 0.65)
+    assert export.set_border(network, ["one test"], inside=0.001)["unit_border"] == 0.5  # one at least
+    assert export.set_border(network, ["one test"]) == {"accuracy": 1.0, "fpr": 0.0, "unit_border": 0.4}
+    assert float(network.radius) == pytest.approx(1 / 0.4)
+
+
+def test_a_shipped_border_lets_one_different_pair_in_a_hundred_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(protocol, "classes", lambda *what, seed: (*what, seed))
+    monkeypatch.setattr(export, "set_border", lambda *given, **options: asked.append((*given, options)) or {})
+    network = Embedder((8, 8, 8, 16), 16)
+    assert export.choose_border(network) == {}
+    tests = [("val", 200, 4, how, 2) for how in ("v02", "strong", "figure")]
+    assert asked == [(network, tests, {"inside": 0.01})]
+
+
 @pytest.mark.parametrize("side", [0, 1])
 def test_the_desk_has_the_gradient_of_the_distance_without_torch(side: int) -> None:
     torch.manual_seed(3)

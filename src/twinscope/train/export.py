@@ -49,6 +49,9 @@ ATTRIBUTION = (
 )
 
 
+INSIDE = 0.01
+"""The share of validation classes' different pairs within the border. The best accuracy lets two or three times as many
+in, which of kinds that were never learned from (blots) become one in six: they lie closer together."""
 OUTPUTS = ("points", "maps_8", "maps_16", "head_power", "head_weight", "head_bias", "head_radius")
 """What the graph gives: the points, and what `detect.explain` needs to say why two of them are far apart."""
 
@@ -114,21 +117,31 @@ def told(path: Path) -> str:
 
 
 def choose_border(network: Embedder) -> dict[str, float]:
-    """Set the sphere's radius so that the best border on validation classes is distance 1; return the numbers there."""
-    return set_border(network, [protocol.classes("val", 200, 4, how, seed=2) for how in ("v02", "strong", "figure")])
+    """Set the sphere's radius so that of validation classes' different pairs the share `INSIDE` lies within distance 1;
+    return the numbers there.
+    """
+    tests = [protocol.classes("val", 200, 4, how, seed=2) for how in ("v02", "strong", "figure")]
+    return set_border(network, tests, inside=INSIDE)
 
 
-def set_border(network: Embedder, tests: Sequence[protocol.Classes], slack: float = 0.0) -> dict[str, float]:
-    """Set the sphere's radius so that the best border on these classes is distance 1; return the numbers there.
+def set_border(
+    network: Embedder, tests: Sequence[protocol.Classes], slack: float = 0.0, inside: float | None = None
+) -> dict[str, float]:
+    """Set the sphere's radius so that the border on these classes is distance 1; return the numbers there.
 
-    The pair that the border goes through lies at 1 - `slack`: with some, rounding does not put it outside.
+    The border is that of the best accuracy, or the widest that lets the share `inside` of the different pairs in. The
+    pair that it goes through lies at 1 - `slack`: with some, rounding does not put it outside.
     """
     network.eval()
     network.radius.fill_(1.0)
     found = [protocol.distances(lambda x: embed(network, x), test) for test in tests]
     same = np.concatenate([part.same().ravel() for part in found])
     different = np.concatenate([part.different() for part in found])
-    border, accuracy = metrics.best_border(same, different)
+    if inside is None:
+        border, accuracy = metrics.best_border(same, different)
+    else:
+        border = float(np.sort(different)[max(0, int(inside * len(different)) - 1)])
+        accuracy = metrics.accuracy(same, different, border)
     network.radius.fill_((1 - slack) / border)
     numbers = {"accuracy": accuracy, "fpr": float(np.mean(different <= border)), "unit_border": border}
     return protocol.rounded(numbers)
@@ -192,8 +205,8 @@ def make_card(id: str, path: Path, record: dict[str, Any], chosen: dict[str, flo
     return described(
         id,
         path,
-        border_chosen="the best accuracy (same and different pairs weigh alike) on windows of the validation groups, "
-        f"v02, strong and figure manipulations: {chosen['accuracy']}, with {chosen['fpr']} of different pairs inside",
+        border_chosen=f"the distance that {chosen['fpr']} of the different pairs lie within, on windows of the "
+        f"validation groups, v02, strong and figure manipulations; accuracy there {chosen['accuracy']}",
         training={"data": "micrographs (train split) and drawn pictures", **record},
         limits=LIMITS,
         licence="Apache-2.0; the sources of attribution ask to be named with the weights",
