@@ -321,6 +321,16 @@ def test_wrong_use_is_said_and_makes_nothing(run: Run, tmp_path: Path, arguments
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "t.csv"]
 
 
+def test_a_screening_with_a_library_that_is_not_there_reads_nothing(run: Run, tmp_path: Path) -> None:
+    written(tmp_path, a=scene(1), b=scene(2))
+    place = tmp_path / "none"
+    code, out, err = run("screen", str(tmp_path), "--library", str(place), "-o", str(tmp_path / "case"))
+    assert (code, out) == (2, "")
+    assert f"{place} is no library; make one with `twinscope library add" in err
+    assert "reading" not in err, "not one document is read before it is said"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
 def test_a_document_is_named_by_its_file_or_its_hash(run: Run, tmp_path: Path) -> None:
     place = str(tmp_path / "library")
     written(tmp_path / "first", one=scene(1))

@@ -55,13 +55,15 @@ def screen(
     Writes `panels/`, `pages/`, `heatmaps/` and `screening.json` below `case`. With `whole`, pictures are not split into
     panels and all of them are compared. library: where earlier panels are kept, of which those that stand again are
     panels of the screening, too. corrections: panel boxes that a person has drawn, moved or taken out. progress: hears
-    (stage, done, all). Raises UsageError where the case cannot be
-    written; what cannot be read is a status of its input and a problem, never an exception.
+    (stage, done, all). Raises UsageError where the case cannot be written or there is no such library; what cannot be
+    read is a status of its input and a problem, never an exception.
     """
     start = time.monotonic()
     tell = progress or (lambda stage, done, total: None)
     if whole:
         settings = settings.model_copy(update={"ingest": settings.ingest.model_copy(update={"split": False})})
+    if library is not None:
+        _check_library(library)
     with threadpool_limits(1, "blas"), _Prepare(settings) as prepare:
         cv2.setNumThreads(1)
 
@@ -255,6 +257,13 @@ class _Found(NamedTuple):
     case: Path
     settings: Settings
     pairs: int
+
+
+def _check_library(library: str) -> None:
+    """Open a library before a document is read, for what is wrong with it would be told only minutes later."""
+    from twinscope.library import store  # it loads LanceDB, which a screening without a library has no need of
+
+    store.open_library(library)
 
 
 def _look_back(

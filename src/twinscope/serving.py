@@ -101,6 +101,10 @@ def serve(
         raise UsageError("behind a proxy the desk must know its name; give it with --host-name")
     if host not in LOCAL and proxy is None:
         say("passwords and manuscripts travel unencrypted; put a proxy that speaks TLS before it, see docs/serve.md")
+    if library is not None:
+        from twinscope.library import ledger
+
+        ledger.check(library)
     place = folder or _home()
     desk = _desk(port=port, jobs_at_once=jobs, upload_bytes=None if upload_mb is None else upload_mb * 2**20)
     with _listen(host, desk.port) as listening:

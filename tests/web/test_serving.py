@@ -179,6 +179,7 @@ def test_a_team_signs_in_by_name(tmp_path: Path) -> None:
         (["--users", "none.json"], "there is no file of users none.json"),
         (["--port", "70000"], "--port"), (["--settings", "none.toml"], "none.toml"), (["--jobs", "0"], "--jobs"),
         (["--upload-mb", "0"], "--upload-mb"), (["--set", "x=1"], "x"), (["--proxy", "127.0.0.1"], "--host-name"),
+        (["--library", "none"], "none is no library; make one with `twinscope library add"),
     ],
 )  # fmt: skip
 def test_wrong_use_of_serve_is_one_sentence(

@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 from twinscope import errors
 from twinscope.errors import LibraryError, TwinscopeError, UsageError
 from twinscope.library import store
-from twinscope.library.place import is_local
+from twinscope.library.ledger import is_local
 from twinscope.settings import Shelf
 
 if TYPE_CHECKING:

@@ -19,13 +19,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from twinscope.errors import LibraryError
+from twinscope.errors import LibraryError, UsageError
 
 LEDGER, LOCK, ASIDE = "ledger.jsonl", "lock", "aside"
 HINT = "latest_version_hint.json"
 """A file of LanceDB's that changes in place and that it can do without."""
 TAGS = "_refs"
 """LanceDB's folder of tags: there while old versions are deleted."""
+
+
+def is_local(uri: str) -> bool:
+    """Say whether a library lies on a disk of this machine, not on an object store."""
+    return "://" not in uri
+
+
+def check(uri: str) -> None:
+    """Raise UsageError where a folder is no library; what an object store holds is known only when it is opened."""
+    if is_local(uri) and not (Path(uri) / LEDGER).is_file():
+        raise absent(uri)
+
+
+def absent(uri: str) -> UsageError:
+    """Return what is said of a place without a library."""
+    return UsageError(f"{uri} is no library; make one with `twinscope library add PATHS --library {uri}`")
 
 
 class Version(NamedTuple):

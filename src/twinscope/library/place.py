@@ -10,6 +10,7 @@ from typing import Any
 import lancedb
 
 from twinscope.errors import LibraryError
+from twinscope.library.ledger import is_local
 
 CORES = os.cpu_count() or 1
 os.environ.setdefault("LANCE_CPU_THREADS", str(CORES))  # of itself Lance leaves two cores idle, or all but one
@@ -17,11 +18,6 @@ FIRST = {"connect_timeout": "5s", "timeout": "5s", "client_max_retries": "0"}
 """How long an object store may take to say its first word; Lance asks six times, so half a minute in all."""
 THEN = {"connect_timeout": "5s", "timeout": "60s", "client_max_retries": "3", "client_retry_timeout": "60"}
 """How long one request may take from then on, and how often it is made again."""
-
-
-def is_local(uri: str) -> bool:
-    """Say whether a library lies on a disk of this machine, not on an object store."""
-    return "://" not in uri
 
 
 def connected(uri: str) -> tuple[Any, list[str]]:

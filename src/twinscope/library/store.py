@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from twinscope.errors import UsageError
 from twinscope.library import ledger
-from twinscope.library.place import CORES, connected, is_local, spoken
+from twinscope.library.ledger import is_local
+from twinscope.library.place import CORES, connected, spoken
 from twinscope.settings import Shelf
 
 TABLE = "panels"
@@ -83,9 +84,8 @@ def open_library(uri: str) -> Library:
     """Open a library for reading, at its last acknowledged version. Raises UsageError where there is none."""
     if not is_local(uri):
         return Library(uri, _existing(uri))
+    ledger.check(uri)
     folder = Path(uri)
-    if not (folder / ledger.LEDGER).is_file():
-        raise UsageError(f"{uri} is no library; make one with `twinscope library add PATHS --library {uri}`")
     with spoken(uri):
         with ledger.locked(folder, wait=False) as alone:
             told = ledger.mend(folder, TABLE) if alone else []  # while somebody writes there is nothing to mend
@@ -408,7 +408,7 @@ def replace(library: Library, rows: pa.Table, model: str) -> None:
 def _existing(uri: str) -> Any:
     db, names = connected(uri)
     if TABLE not in names:
-        raise UsageError(f"{uri} is no library; make one with `twinscope library add PATHS --library {uri}`")
+        raise ledger.absent(uri)
     return db.open_table(TABLE)
 
 
