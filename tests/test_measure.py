@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -121,6 +122,21 @@ def test_bad_lines_and_pictures_are_told_and_the_rest_is_measured(points: dict[s
     assert "it says 'maybe'" in found.troubles[0].reason
     assert "b and a differ" in found.troubles[3].reason
     assert math.isnan(found.distances[1])
+
+
+def test_a_folder_whose_name_is_no_text_is_measured(points: dict[str, float], tmp_path: Path) -> None:
+    points |= {"a": 0.0, "b": 0.5, "c": 3.0}
+    folder = tmp_path / os.fsdecode(b"f\xfc")
+    folder.mkdir()
+    found = evaluated(table(folder, "a,b,same", "a,b,1", "a,c,0", "a,torn,0"))
+    assert found.told["pairs"]["measured"] == 2
+    assert [trouble.path for trouble in found.troubles] == [f"{tmp_path.as_posix()}/f%FC/torn"]
+    for name in "abc":
+        (folder / f"{name}.png").write_bytes(b"")
+        points[f"{name}.png"] = points[name]
+    told, _ = measure.calibrate(folder, tmp_path / "kept", Settings(), (20,))
+    assert told["nearest"][0] == {"a": f"{tmp_path.as_posix()}/f%FC/a.png", "b": f"{tmp_path.as_posix()}/f%FC/b.png",
+                                  "distance": 0.5}  # fmt: skip
 
 
 def test_two_labels_of_one_class_are_told(points: dict[str, float], tmp_path: Path) -> None:

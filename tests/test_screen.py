@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from twinscope import manipulate as m
 from twinscope.detect import candidates, features
 from twinscope.errors import UsageError
 from twinscope.settings import Settings
-from twinscope.types import Screening
+from twinscope.types import Correction, Screening
 
 SETTINGS = Settings()
 
@@ -156,6 +159,42 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_screened(tmp_path: Path) ->
     assert status["g"] in ("failed", "refused")
     assert status["h"] in ("failed", "refused")
     assert names(found) == {("a", "b"), ("c", "d")}
+
+
+def test_a_file_that_is_named_twice_is_no_re_use_of_itself(case: tuple[Screening, Path, Path], tmp_path: Path) -> None:
+    picture = case[2] / "a-first.png"
+    for named in ([picture, picture], [case[2] / "e-third.png", case[2], picture]):
+        found = screen.screen(named, tmp_path / "case", SETTINGS)
+        files = [Path(one.path).name for one in found.inputs]
+        assert len(files) == len(set(files))
+        assert not [pair for pair in names(found) if len(set(pair)) < 2]
+    copy = tmp_path / "a-copy.png"
+    copy.write_bytes(picture.read_bytes())
+    assert len(screen.screen([picture, copy, copy], tmp_path / "case", SETTINGS).findings) == 1
+    assert len(screen.compare(picture, picture, tmp_path / "case", SETTINGS).findings) == 1
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_a_box_that_is_drawn_over_a_panel_is_no_re_use_of_it(ending: str, tmp_path: Path) -> None:
+    file = tmp_path / f"a.{ending}"
+    cv2.imwrite(str(file), scene(31))
+    drawn = Correction(sha256=hashlib.sha256(file.read_bytes()).hexdigest(), page=1, box=(30, 30, 250, 210))
+    found = screen.screen([file], tmp_path / "case", SETTINGS, corrections=[drawn])
+    assert len(found.panels) == 2
+    assert found.findings == ()
+
+
+def test_a_name_that_is_no_text_stops_no_screening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = tmp_path / os.fsdecode(b"M\xfcller.png")
+    cv2.imwrite(str(tmp_path / "a.png"), scene(31))
+    odd.write_bytes((tmp_path / "a.png").read_bytes())
+    monkeypatch.setattr(sys, "argv", ["twinscope", "screen", str(odd)])
+    found = screen.screen([odd, tmp_path / "a.png"], tmp_path / "case", SETTINGS)
+    assert [Path(one.path).name for one in found.inputs] == ["M%FCller.png", "a.png"]
+    assert [one.status for one in found.inputs] == ["ok", "ok"]
+    assert len(found.findings) == 1
+    kept = Screening.model_validate_json((tmp_path / "case" / "screening.json").read_bytes())
+    assert "/M%FCller.png" in kept.provenance.command
 
 
 def test_compare_takes_pictures_whole(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from twinscope.detect import forest, segment
 from twinscope.errors import BrokenError, RefusedError
 from twinscope.models import card as cards
 from twinscope.models import runtime
+from twinscope.settings import load
 
 Run = Callable[..., tuple[int, str, str]]
 FAST = ("--set", "segment.trees=5", "--set", "segment.most=6000", "--threads", "1")
@@ -50,8 +52,6 @@ def model(made: Path) -> Path:
         (made / "few" / name).mkdir(parents=True)
         for k in range(3):
             shutil.copy(made / name / f"p{k}.png", made / "few" / name)
-    from twinscope.settings import load
-
     chosen = load(None, {"segment": {"trees": 5, "most": 6000}, "threads": 1})
     segments.train(made / "few" / "pictures", made / "few" / "masks", made / "cells.model", chosen)
     return made / "cells.model"
@@ -133,6 +133,71 @@ def test_what_is_done_is_not_done_twice(
     assert json.loads(run(*arguments, "-o", str(out), *FAST, "--json")[1])["again"] == 4
     more = ("--set", "segment.threshold=0.7")
     assert json.loads(run(*arguments, "-o", str(out), *FAST, *more, "--json")[1])["again"] == 0
+
+
+def test_the_table_says_what_the_labels_on_the_disk_say(made: Path, model: Path, tmp_path: Path) -> None:
+    """Another picture of the name, or other settings, write over what is there: the earlier row is no more."""
+    chosen = load(None, {"segment": {"trees": 5}, "threads": 1})
+    other = load(None, {"segment": {"trees": 5, "threshold": 0.8}, "threads": 1})
+    for name, picture in (("one", "p0.png"), ("two", "p1.png")):
+        (tmp_path / name).mkdir()
+        shutil.copy(made / "pictures" / picture, tmp_path / name / "p.png")
+    out, again = tmp_path / "out", []
+    for folder, settings in (("one", chosen), ("two", chosen), ("one", chosen), ("one", other), ("one", chosen),
+                             ("one", chosen)):  # fmt: skip
+        found = segments.apply(model, [tmp_path / folder], out, settings)
+        labels = cv2.imread(str(out / "labels" / "p.png"), cv2.IMREAD_UNCHANGED)
+        (row,) = found.rows
+        assert row["areas"]
+        assert [one["area_px"] for one in row["areas"]] == np.bincount(labels.ravel())[1:].tolist()
+        again.append(found.again)
+    assert again == [0, 0, 0, 0, 0, 1]
+
+
+def test_what_is_written_over_when_it_is_interrupted_is_done_again(
+    made: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = load(None, {"segment": {"trees": 5}, "threads": 1})
+    other = load(None, {"segment": {"trees": 5, "threshold": 0.8}, "threads": 1})
+    picture, out = made / "pictures" / "p0.png", tmp_path / "out"
+    segments.apply(model, [picture], out, chosen)
+    good = (out / "labels" / "p0.png").read_bytes()
+
+    def stop(*_: object) -> object:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(segment, "areas", stop)  # after all is written
+        with pytest.raises(KeyboardInterrupt):
+            segments.apply(model, [picture], out, other)
+    assert (out / "labels" / "p0.png").read_bytes() != good
+    assert segments.apply(model, [picture], out, chosen).again == 0
+    assert (out / "labels" / "p0.png").read_bytes() == good
+
+
+def test_what_is_wrong_with_a_picture_is_told_every_time(run: Run, made: Path, model: Path, tmp_path: Path) -> None:
+    import tifffile
+
+    frames = [pixels.read_png(made / "pictures" / f"p{k}.png") for k in range(2)]
+    with tifffile.TiffWriter(tmp_path / "stack.tif") as pages:
+        for frame in frames:
+            pages.write(frame)
+    for again in (0, 1):
+        code, told, _ = run(
+            "segment", "apply", str(model), str(tmp_path / "stack.tif"), "-o", str(tmp_path / "o"), *FAST, "--json"
+        )
+        row = json.loads(told)
+        assert (code, row["again"], [one["status"] for one in row["problems"]]) == (3, again, ["partial"])
+        assert len(row["pictures"]) == 1
+
+
+def test_a_name_that_is_no_text_is_written_as_one_that_is(run: Run, made: Path, model: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"M\xfcller.png")
+    shutil.copy(made / "pictures" / "p0.png", odd)
+    out = tmp_path / "o"
+    assert run("segment", "apply", str(model), str(odd), "-o", str(out), *FAST)[0] == 0
+    assert [path.name for path in (out / "labels").iterdir()] == ["M%FCller.png"]
+    assert "/M%FCller.png,1," in (out / "areas.csv").read_text(encoding="utf-8-sig")
 
 
 def test_training_is_the_same_every_time_and_sees_the_seed(run: Run, made: Path, tmp_path: Path, model: Path) -> None:

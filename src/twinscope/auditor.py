@@ -90,9 +90,10 @@ def audit_pictures(
     parts = _parts(real, generated, known, imageclef)
     with interruptible(case), progress_bars() as progress:
         from twinscope import audit
+        from twinscope.ingest.files import shown
         from twinscope.report import audited
 
-        found = audit.audit(parts, case, chosen, progress, shlex.join(["twinscope", *sys.argv[1:]]))
+        found = audit.audit(parts, case, chosen, progress, shown(shlex.join(["twinscope", *sys.argv[1:]])))
         progress("report", 0, 1)
         (case / audit.RECORD).write_text(found.model_dump_json(indent=2), encoding="utf-8", errors="replace")
         page = audited.write(found, case, audit.opener(parts, chosen), chosen.fingerprint.told)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from twinscope import screen
 from twinscope.errors import InputError, UsageError, WorkerError
+from twinscope.ingest.files import shown
 from twinscope.report import comparison, html, index, table, terminal
 from twinscope.settings import Settings
 from twinscope.types import Finding, Progress, Screening
@@ -138,7 +139,7 @@ def outcome(screening: Screening, paths: Sequence[Path]) -> dict[str, Any]:
     A pair is "ok" only where both files were read in full; what was found in the parts that were read is told as well.
     """
     files = {panel.id: panel.source.path for panel in screening.panels}
-    wanted = {str(path) for path in paths}
+    wanted = {shown(path) for path in paths}
     across = [one for one in screening.findings if {files.get(one.a), files.get(one.b)} == wanted]
     best = max(across, key=lambda one: one.probability, default=None)
     told: dict[str, Any] = {} if best is None else {"found": "yes", **_of(best)}

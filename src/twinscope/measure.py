@@ -20,6 +20,7 @@ from twinscope import __version__, metrics, models
 from twinscope.detect import embed, vectors
 from twinscope.detect.vectors import Trouble
 from twinscope.errors import UsageError
+from twinscope.ingest import files
 from twinscope.ingest.files import Source
 from twinscope.settings import Settings
 from twinscope.types import Progress
@@ -73,8 +74,9 @@ def evaluate(
     """
     tell = progress or (lambda stage, done, total: None)
     pairs, troubles = read_pairs(table)
-    names = {name: (table.parent / name).as_posix() for pair in pairs for name in (pair.a, pair.b)}
-    sources = [Source(Path(path), path) for path in dict.fromkeys(names.values())]
+    names = {name: files.shown(table.parent / name) for pair in pairs for name in (pair.a, pair.b)}
+    sources = [Source(table.parent / name, path) for name, path in names.items()]
+    sources = list({source.path: source for source in sources}.values())
     found = vectors.embedded(sources, kept, settings, progress, model)
     place = {path: number for number, path in enumerate(found.paths)}
     ends = np.array([[place.get(names[pair.a], -1), place.get(names[pair.b], -1)] for pair in pairs]).reshape(-1, 2)
@@ -335,7 +337,7 @@ def calibrate(
     sources, troubles = vectors.listed([folder])
     drawn = sorted(np.random.default_rng(settings.seed).permutation(len(sources))[:MOST].tolist())
     found = vectors.embedded([sources[k] for k in drawn], kept, settings, progress, model)
-    groups = [vectors.group(Path(path).relative_to(folder)) for path in found.paths]
+    groups = [vectors.group(Path(path).relative_to(files.shown(folder))) for path in found.paths]
     use, copies = _without_copies(found, groups)
     units = _numbered(groups[k] for k in use)
     clean = _clean_pairs(found.points[use], units)

@@ -197,7 +197,10 @@ def _srgb(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def stretch(values: NDArray[Any]) -> Image:
-    """Return HxW or HxWxC values of any depth as uint8, each channel between its .1 and 99.9 percentiles."""
+    """Return HxW or HxWxC values of any depth as uint8, each channel between its .1 and 99.9 percentiles.
+
+    Where these are the same, as in a dark picture of a few small spots, between its least and its largest value.
+    """
     if values.dtype == np.uint8:
         return values
     if values.dtype == np.bool_:
@@ -207,6 +210,8 @@ def stretch(values: NDArray[Any]) -> Image:
     for channel in range(planes.shape[2]):
         plane = np.nan_to_num(planes[..., channel].astype(np.float32), posinf=0.0, neginf=0.0)
         low, high = np.percentile(plane[:: max(1, plane.shape[0] // 2000)], (0.1, 99.9))
+        if high <= low:  # all but a thousandth is of one tone: what is there is in the rest
+            low, high = plane.min(), plane.max()
         if high > low:
             out[..., channel] = np.clip((plane - low) * (255 / (high - low)) + 0.5, 0, 255)
     return out[..., 0] if values.ndim == 2 else out
@@ -215,8 +220,8 @@ def stretch(values: NDArray[Any]) -> Image:
 def decode_tiff(source: Path | bytes, most_px: int, most_pages: int, first: int = 1) -> Iterator[tuple[int, Image]]:
     """Yield (page from 1, picture) of a TIFF (8/16 bit, float, OME, multi-page), from page `first`.
 
-    Sizes are checked before anything is decoded. A picture with more than three channels that are not colours comes
-    as one picture a channel, under the same page. Raises RefusedError beyond the limits, BrokenError for damage.
+    Sizes are checked before anything is decoded. A page of several channels that are not colours comes as one picture a
+    channel, all under the same page. Raises RefusedError beyond the limits, BrokenError for damage.
     """
     import tifffile  # slow to load, and few documents need it
 
@@ -244,6 +249,20 @@ def _check_tiff(page: Any, most_px: int) -> None:
         raise RefusedError(f"a picture of {width} x {height} px, {samples} channels is over the limit of {most_px} px")
     if int(page.tilewidth or 0) * int(page.tilelength or 0) > min(most_px, max(1 << 22, 4 * width * height)):
         raise RefusedError(f"a picture with tiles of {page.tilewidth} x {page.tilelength} px is over the limit")
+
+
+def _on_white(color: Image, extra: NDArray[Any], page: Any) -> Image:
+    """Return the colours of a TIFF page (h, w, 3) on white where its fourth sample (h, w, 1) is alpha; else unchanged.
+
+    It is where the file says so: by 1, the colours are multiplied by it already, or by 2, they are not.
+    """
+    kind = int(page.extrasamples[0]) if page.extrasamples else 0
+    if kind not in (1, 2):
+        return color
+    full = 1.0 if extra.dtype.kind == "f" else float(2 ** int(page.bitspersample) - 1)
+    alpha = np.clip(np.nan_to_num(extra.astype(np.float32)) / full, 0, 1)
+    own = color if kind == 1 else color * alpha
+    return np.asarray(np.clip(own + 255 * (1 - alpha) + 0.5, 0, 255), np.uint8)
 
 
 def _tiff_pictures(page: Any) -> list[Image]:
@@ -275,8 +294,6 @@ def _tiff_pictures(page: Any) -> list[Image]:
     if values.shape[2] <= 4 and photometric in ("RGB", "YCBCR"):
         color = stretch(values[..., :3])
         if values.shape[2] == 4:
-            full = 255 if values.dtype == np.uint8 else float(values[..., 3].max() or 1)
-            alpha = values[..., 3:].astype(np.float32) / full
-            color = (color * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
+            color = _on_white(color, values[..., 3:], page)
         return [np.ascontiguousarray(color)]
     return [stretch(np.ascontiguousarray(values[..., c])) for c in range(values.shape[2])]

@@ -31,7 +31,7 @@ from twinscope.detect import compare as comparing
 from twinscope.detect.align import Alignment
 from twinscope.detect.features import View
 from twinscope.detect.judge import Judged
-from twinscope.ingest import kinds
+from twinscope.ingest import files, kinds
 from twinscope.settings import Settings
 from twinscope.types import Classes, Correction, Finding, Panel, Problem, Progress, Provenance, Screening, Searched
 
@@ -56,7 +56,8 @@ def screen(
     panels and all of them are compared. library: where earlier panels are kept, of which those that stand again are
     panels of the screening, too. corrections: panel boxes that a person has drawn, moved or taken out. progress: hears
     (stage, done, all). Raises UsageError where the case cannot be written or there is no such library; what cannot be
-    read is a status of its input and a problem, never an exception.
+    read is a status of its input and a problem, never an exception. A file that is named twice is read once, but with
+    `whole`.
     """
     start = time.monotonic()
     tell = progress or (lambda stage, done, total: None)
@@ -74,7 +75,7 @@ def screen(
             if wanted(panel):
                 prepare(image)
 
-        reading = ingest.read(paths, case, settings, tell, found, corrections=corrections)
+        reading = ingest.read(paths, case, settings, tell, found, corrections=corrections, once=not whole)
         chosen = [panel for panel in reading.panels if wanted(panel)]
         views, judged, distances = _detect(chosen, case, prepare, tell)
         if whole and not judged and len(chosen) == 2:
@@ -107,7 +108,8 @@ def compare(a: Path, b: Path, case: Path, settings: Settings) -> Screening:
 def provenance(settings: Settings) -> Provenance:
     """Return what is needed to get the same findings again."""
     used = {card.id: card.sha256 for card in models.cards() if card.id in USED}
-    command = shlex.join(["twinscope", *sys.argv[1:]]) if sys.argv and sys.argv[0].endswith("twinscope") else ""
+    typed = ["twinscope", *sys.argv[1:]] if sys.argv and sys.argv[0].endswith("twinscope") else []
+    command = files.shown(shlex.join(typed))
     return Provenance(
         twinscope=__version__, models=used, settings_sha256=settings.sha256(), seed=settings.seed, command=command
     )
@@ -241,7 +243,7 @@ def _same_place(a: Panel, b: Panel) -> bool:
     if (a.source.sha256, a.source.path, a.source.page) != (b.source.sha256, b.source.path, b.source.page):
         return False
     for box_a, box_b in ((a.source.box_pt, b.source.box_pt), (a.source.box_px, b.source.box_px)):
-        if box_a is not None and box_b is not None and (a.source.page is None or box_a is a.source.box_pt):
+        if box_a is not None and box_b is not None:
             smaller = min(geometry.intersection(box_a, box_a), geometry.intersection(box_b, box_b))
             place = box_a is a.source.box_pt or a.figure == b.figure  # px are those of a figure, points of a page
             return place and geometry.intersection(box_a, box_b) > 0.05 * max(smaller, 1e-9)

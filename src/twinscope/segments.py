@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
@@ -164,21 +164,25 @@ def apply(
             name, row = names[done], None
             try:
                 digest = files.sha256(source.file)
-                row = before.get((name, digest))
-                if row is not None and all((out / folder / f"{name}.png").exists() for folder in FOLDERS):
+                there = [(out / folder / f"{name}.png").exists() for folder in FOLDERS]
+                row = before.get((name, digest)) if all(there) else None
+                if row is not None:
                     again += 1
                 else:
+                    if any(there):  # what lies there is about to be written over: no earlier row says what it is
+                        _keep(kept, {"name": name, "key": ""})
                     row, trouble = _one(source, name, out, grown, chosen, stage, settings)
-                    if trouble is not None:
-                        troubles.append(trouble)
                     if row is not None:
-                        kept.write(json.dumps({"key": key, "sha256": digest, **row}) + "\n")
-                        kept.flush()
+                        _keep(kept, {"key": key, "sha256": digest, **row})
+                    elif trouble is not None:
+                        troubles.append(trouble)
             except (InputError, UsageError) as error:
                 status = "refused" if isinstance(error, RefusedError | UsageError) else "failed"
                 troubles.append(Trouble(source.path, status, str(error)))
             if row is not None:
-                rows.append({**row, "image": source.path})
+                known = row["trouble"]
+                troubles += [Trouble(source.path, *known)] if known else []
+                rows.append({**_without(row, "trouble"), "image": source.path})
     tell("segment", len(sources), len(sources))
     return Applied(rows, again, troubles)
 
@@ -186,7 +190,7 @@ def apply(
 def _one(
     source: Source, name: str, out: Path, grown: forest.Forest, network: str, stage: Segment, settings: Settings
 ) -> tuple[dict[str, Any] | None, Trouble | None]:
-    """Segment one picture and write what comes out; return its row, or what is wrong with it."""
+    """Segment one picture and write what comes out; return its row, with what is wrong with it, or that alone."""
     image, trouble = vectors.picture(source, settings.ingest.limits.image_px)
     if image is None:
         return None, trouble
@@ -197,7 +201,8 @@ def _one(
     pixels.write_png(out / "overlays" / f"{name}.png", segment.overlay(image, labels))
     found = segment.areas(labels, probable)
     share = round(float(np.count_nonzero(labels)) / labels.size, 4)
-    return {"name": name, "image": source.path, "objects": len(found), "share": share, "areas": found}, trouble
+    row = {"name": name, "image": source.path, "objects": len(found), "share": share, "areas": found}
+    return row | {"trouble": trouble and [trouble.status, trouble.reason]}, None
 
 
 def _network(card: dict[str, Any], own: str | None, model: Path, settings: Settings) -> str:
@@ -217,21 +222,33 @@ def _key(model: Path, stage: Segment, card: dict[str, Any]) -> str:
 
 
 def _outputs(sources: Sequence[Source]) -> list[str]:
-    """Return a name for the output of each picture: its own without ending, with a number where it was there before."""
+    """Return a name for the output of each picture: its own without ending, with a number where it was there before.
+
+    Bytes of it that are no UTF-8 are written as `files.shown` does.
+    """
     names: list[str] = []
     for source in sources:
-        stem, count = source.file.stem, 1
+        stem, count = files.shown(source.file.stem), 1
         while (name := stem if count == 1 else f"{stem}-{count}") in names:
             count += 1
         names.append(name)
     return names
 
 
+def _keep(kept: TextIO, row: dict[str, Any]) -> None:
+    kept.write(json.dumps(row) + "\n")
+    kept.flush()
+
+
 def _done(path: Path, key: str) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return what earlier runs did with this model and these settings, by name and hash; broken lines are nothing."""
-    out: dict[tuple[str, str], dict[str, Any]] = {}
+    """Return what earlier runs did with this model and these settings and is still there, by name and hash.
+
+    Of the rows of one name the last one counts, whatever it was made with: the files of that name are its own. Broken
+    lines are nothing.
+    """
+    last: dict[str, dict[str, Any]] = {}
     if not path.is_file():
-        return out
+        return {}
     text = path.read_text(encoding="utf-8", errors="replace")
     if text and not text.endswith("\n"):
         text = text[: text.rfind("\n") + 1]
@@ -239,8 +256,12 @@ def _done(path: Path, key: str) -> dict[tuple[str, str], dict[str, Any]]:
     for line in text.splitlines():
         try:
             row = json.loads(line)
-            if row.pop("key") == key:
-                out[row["name"], row.pop("sha256")] = row
-        except (ValueError, KeyError, TypeError, AttributeError):
+            last[row["name"]] = row
+        except (ValueError, KeyError, TypeError):
             continue
-    return out
+    own = [row for row in last.values() if row.get("key") == key and {"sha256", "trouble"} <= set(row)]
+    return {(row["name"], row["sha256"]): _without(row, "key", "sha256") for row in own}
+
+
+def _without(row: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in keys}

@@ -237,3 +237,34 @@ def test_letters_over_a_picture_are_an_edit_where_they_are_to_count(letters: boo
     assert ("letters or marks drawn over" in told.steps) is not letters
     assert bool(told.heat_b[written].mean() > 0.5) is letters
     assert told.unsure_b[written].mean() < 0.2 if letters else told.unsure_b[written].mean() > 0.8
+
+
+def merged(spot: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return a merge of three stains and a grey mixture of two, with a cell as bright as `spot` in a bare place."""
+    stains = []
+    for stain in range(3):
+        rng = np.random.default_rng(1 + stain)
+        one = np.zeros((320, 320), np.float32)
+        for x, y, r in zip(*rng.integers(10, 310, (2, 30)), rng.integers(6, 14, 30), strict=True):
+            cv2.ellipse(one, (int(x), int(y)), (int(r), int(0.8 * r)), 7.0 * x, 0, 360, rng.uniform(0.4, 1), -1)
+        cv2.circle(one, (170, 170), 32, 0.0, -1)
+        if stain == 1:
+            cv2.circle(one, (170, 170), 16, spot, -1)
+        one = cv2.GaussianBlur(one, (0, 0), 1.8)
+        stains.append((0.8 * one + 0.08 + rng.normal(0, 0.012, one.shape)).clip(0, 1))
+    red, green, blue = stains
+    return byte(np.dstack([red, green, blue])), byte(0.5 * green + 0.5 * blue)
+
+
+@pytest.mark.parametrize("colour_is_b", [False, True])
+def test_sides_are_those_of_the_panels_where_colours_are_mixed(colour_is_b: bool) -> None:
+    views = [features.view(image, SETTINGS.features) for image in (merged(1.0)[1], merged(0.0)[0])]
+    a, b = views if colour_is_b else views[::-1]
+    shared = evidence.frame(a, b, STRAIGHT)
+    seen = compare.look(a, b, STRAIGHT, shared, SETTINGS.compare)
+    assert (seen.frame.a is shared.a) is colour_is_b
+    assert (seen.frame.b is shared.b) is not colour_is_b
+    shown = [224 * v // 320 for v in (152, 152, 188, 188)]  # the network is shown 224 px
+    answer = answered((224, 224), (0, 1, 0), (shown[0], shown[1], shown[2], shown[3]))
+    result = compare.tell(a, b, STRAIGHT, seen, answer, SETTINGS.compare)
+    assert [edit.kind for edit in result.edits] == ["erased" if colour_is_b else "added"]

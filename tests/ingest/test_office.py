@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import docx as python_docx
 import numpy as np
 import pptx as python_pptx
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from pptx.util import Emu
 
@@ -205,3 +207,104 @@ def test_a_box_is_found_again_in_the_raster(mirrored: bool, quarters: int) -> No
         a0, b0, a1, b1 = (int(v) for v in place.back(box))
         whole = place._replace(box=(a0, b0, a1, b1))
         assert np.array_equal(whole.cut(image), seen[y0:y1, x0:x1])
+
+
+NAMES = (
+    'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main" xmlns:v="urn:schemas-microsoft-com:vml" '
+    'xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main" '
+    'xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"'
+)
+LINK = "this picture is linked to and not in the document; embed it or name its file"
+MISSING = "the document names this picture and does not hold it; embed it"
+
+
+def written(folder: Path, pictures: list[str], relations: dict[str, str], members: dict[str, bytes]) -> Path:
+    """Write a Word document of pictures (XML), of relations (id to the rest of the element) and of media."""
+    body = "".join(f"<w:p>{one}</w:p><w:p>Figure {n}. Cells.</w:p>" for n, one in enumerate(pictures, 1))
+    links = "".join(f'<Relationship Id="{name}" {rest}/>' for name, rest in relations.items())
+    with zipfile.ZipFile(folder / "paper.docx", "w") as archive:
+        archive.writestr("word/document.xml", f"<w:document {NAMES}>{body}</w:document>")
+        archive.writestr("word/_rels/document.xml.rels", f"<Relationships>{links}</Relationships>")
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return folder / "paper.docx"
+
+
+def test_every_channel_of_a_tiff_in_a_document_is_a_picture_of_its_own(tmp_path: Path) -> None:
+    images = [micrograph(seed) for seed in range(4)]
+    out = io.BytesIO()
+    with tifffile.TiffWriter(out) as pages:
+        pages.write(np.stack(images[:2]), photometric="minisblack", planarconfig="separate")
+        pages.write(np.stack(images[2:]), photometric="minisblack", planarconfig="separate")
+    got = read(tmp_path, written(
+        tmp_path, ['<a:blip r:embed="r1"/>', '<a:blip r:embed="r2"/>'],
+        {"r1": 'Target="media/image1.tif"', "r2": 'Target="media/image2.png"'},
+        {"word/media/image1.tif": out.getvalue(), "word/media/image2.png": papers.png(micrograph(9))},
+    ))  # fmt: skip
+    assert (got.inputs[0].status, got.inputs[0].reason) == ("ok", "")
+    names = ["d1-f1-1", "d1-p2-f1-1", "d1-p3-f1-1", "d1-p4-f1-1", "d1-f2-1"]
+    assert [p.id for p in got.panels] == names
+    for name, image in zip(names, [*images, micrograph(9)], strict=True):
+        assert np.array_equal(grey_of(tmp_path, name), image)
+
+
+@pytest.mark.parametrize(("picture", "relation", "reason"), [
+    ('<a:blip r:link="r1"/>', 'Target="file:///C:/figs/1.png" TargetMode="External"', f"file:///C:/figs/1.png: {LINK}"),
+    ('<a:blip r:embed="" r:link="r1"/>', 'Target="1.png" TargetMode="External"', f"1.png: {LINK}"),
+    ('<v:imagedata r:href="r1"/>', 'Target="http://x.org/1.png" TargetMode="External"', f"http://x.org/1.png: {LINK}"),
+    ('<a:blip r:embed="r1"/>', 'Target="media/image1.png"', f"word/media/image1.png: {MISSING}"),
+    ('<a:blip r:embed="r7"/>', 'Target="media/image1.png"', f"r7: {MISSING}"),
+])  # fmt: skip
+def test_a_picture_that_a_document_only_names_is_told(tmp_path: Path, picture: str, relation: str, reason: str) -> None:
+    pictures, relations = [picture, '<a:blip r:embed="r2"/>'], {"r1": relation, "r2": 'Target="media/image2.png"'}
+    held = {"word/media/image2.png": papers.png(micrograph())}
+    got = read(tmp_path, written(tmp_path, pictures, relations, held))
+    assert [(i.status, i.reason) for i in got.inputs] == [("partial", reason)]
+    assert [p.reason for p in got.problems] == [reason]
+    assert [(p.id, p.caption) for p in got.panels] == [("d1-f2-1", "Figure 2. Cells.")]
+    got = read(tmp_path, written(tmp_path, [picture] * 3, relations, {}))
+    assert [(i.status, i.reason) for i in got.inputs] == [("failed", reason)]
+
+
+def test_a_picture_that_is_linked_and_embedded_or_named_in_other_cases_is_whole(tmp_path: Path) -> None:
+    relations = {
+        "r1": 'Target="C:/1.png" TargetMode="External"', "r2": 'Target="media/A%20b.PNG"', "r3": 'Target="media/c.png"',
+    }  # fmt: skip
+    pictures = ['<a:blip r:link="r1" r:embed="r3"/>', '<a:blip r:embed="r2"/>', "<a:blip/>"]
+    held = {"word/media/a b.png": papers.png(micrograph(1)), "word/media/c.png": papers.png(micrograph(2))}
+    got = read(tmp_path, written(tmp_path, pictures, relations, held))
+    assert (got.inputs[0].status, got.problems) == ("ok", ())
+    assert np.array_equal(grey_of(tmp_path, "d1-f1-1"), micrograph(2))
+    assert np.array_equal(grey_of(tmp_path, "d1-f2-1"), micrograph(1))
+
+
+def test_a_picture_in_more_places_than_are_read_is_told_once(tmp_path: Path) -> None:
+    held = {"word/media/image1.png": papers.png(micrograph())}
+    got = read(tmp_path, written(tmp_path, ['<a:blip r:embed="r1"/>'] * 8, {"r1": 'Target="media/image1.png"'}, held))
+    assert len(got.panels) == 5
+    assert got.inputs[0].status == "partial"
+    assert [p.reason for p in got.problems] == ["word/media/image1.png stands in 8 places; only the first 5 are read"]
+
+
+@pytest.mark.parametrize("draw", [papers.odt, papers.epub])
+@pytest.mark.parametrize(("place", "reason"), [
+    ("https://x.org/1.png", f"https://x.org/1.png: {LINK}"),
+    ("data:image/png;base64,AAAA", "pictures that are written into the text as data are not read; save them as files"),
+    ("no.png", MISSING),
+])  # fmt: skip
+def test_pictures_outside_of_other_documents_are_told(
+    tmp_path: Path, draw: Callable[[Path, list[tuple[bytes, str]]], Path], place: str, reason: str
+) -> None:
+    file, out = draw(tmp_path, [(papers.png(micrograph(seed)), "") for seed in (1, 2)]), tmp_path / "new"
+    out.mkdir()
+    with zipfile.ZipFile(file) as old, zipfile.ZipFile(out / file.name, "w") as new:
+        for name in old.namelist():
+            text = old.read(name)
+            if name.endswith(("content.xml", "9.xhtml")):
+                text = re.sub(rb'((?:src|href)=")[^"]*9\.png', rb"\g<1>" + place.encode(), text)
+            if not name.endswith("9.png"):
+                new.writestr(name, text)
+    got = read(tmp_path, out / file.name)
+    assert got.inputs[0].status == "partial"
+    assert [p.reason.endswith(reason) for p in got.problems] == [True]
+    assert [p.id for p in got.panels] == ["d1-f2-1"]

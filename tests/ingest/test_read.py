@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -114,6 +115,49 @@ def test_white_is_zero_palette_and_rgb_tiff(tmp_path: Path) -> None:
     assert np.array_equal(same, rgb)
 
 
+def rgba_tiff(file: Path, values: NDArray[np.generic], extra: list[str] | None) -> Image:
+    """Write four samples of RGB as a TIFF that calls the fourth one `extra`; return how it is read."""
+    tifffile.imwrite(file, values, photometric="rgb", extrasamples=extra)
+    ((_, image),) = pixels.decode_tiff(file, 10**6, 10)
+    return image
+
+
+def test_a_fourth_sample_of_a_tiff_that_is_no_alpha_changes_no_colour(tmp_path: Path) -> None:
+    rgb = np.dstack([micrograph(i) for i in range(3)])
+    for blank in (0, 255):
+        four = np.dstack([rgb, np.full(rgb.shape[:2], blank, np.uint8)])
+        assert np.array_equal(rgba_tiff(tmp_path / "x.tif", four, ["unspecified"]), rgb)
+
+
+@pytest.mark.parametrize("kind", ["unassalpha", "assocalpha"])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16, np.float32])
+def test_alpha_of_a_tiff_lets_the_paper_through(tmp_path: Path, kind: str, depth: type) -> None:
+    full = 1.0 if depth is np.float32 else np.iinfo(depth).max
+    rgb = np.dstack([micrograph(i) for i in range(3)]) / 255 * full
+    for share in (1.0, 0.5):  # half of the light, everywhere, or none on the right
+        alpha = np.full((120, 160, 1), share)
+        alpha[:, 120:] = 0 if share == 1 else share
+        colors = rgb * (alpha if kind == "assocalpha" else 1)
+        seen = rgba_tiff(tmp_path / "x.tif", np.dstack([colors, alpha * full]).astype(depth), [kind])
+        if share == 1:
+            assert (seen[:, 120:] == 255).all()
+            assert np.corrcoef(seen[:, :120].ravel(), rgb[:, :120].ravel())[0, 1] > 0.97
+        else:
+            assert seen.min() >= 127
+            assert np.ptp(seen) > 60
+
+
+def test_a_few_small_spots_in_the_dark_are_seen(tmp_path: Path) -> None:
+    spots = np.zeros((800, 800), np.uint16)
+    spots[100:106, 200:206], spots[500:506, 300:306] = 20_000, 60_000
+    tifffile.imwrite(tmp_path / "s.tif", spots, photometric="minisblack")
+    PIL.Image.fromarray(spots).save(tmp_path / "s.png")
+    ((_, seen),) = pixels.decode_tiff(tmp_path / "s.tif", 10**6, 10)
+    assert (seen[102, 202], seen[502, 302], seen[0, 0]) == (85, 255, 0)
+    assert np.array_equal(pixels.decode(tmp_path / "s.png", "png", 10**6)[0], seen)
+    assert not pixels.stretch(np.full((9, 9), 700, np.uint16)).any()
+
+
 @pytest.mark.parametrize("draw", [papers.docx, papers.pptx, papers.odt, papers.epub])
 def test_office_pictures_in_order_with_captions(
     tmp_path: Path, draw: Callable[[Path, list[tuple[bytes, str]]], Path]
@@ -190,6 +234,36 @@ def test_same_picture_twice_is_two_panels_and_same_paper_twice_is_read_once(tmp_
     assert [p.source.path for p in got.panels[:2]] == [(tmp_path / n).as_posix() for n in ("a.png", "b.png")]
     assert got.inputs[3].status == "ok"
     assert "read once" in got.inputs[3].reason
+
+
+def test_a_file_that_is_named_twice_is_read_once_where_that_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "in" / name).write_bytes(papers.png(micrograph()))
+    (tmp_path / "link.png").symlink_to(tmp_path / "in" / "a.png")
+    named = [tmp_path / "in", tmp_path / "in" / "a.png", tmp_path / "in" / ".." / "in" / "b.png", tmp_path / "link.png"]
+    got = ingest.read(named, tmp_path / "case", settings.load(), once=True)
+    assert [i.path for i in got.inputs] == [(tmp_path / "in" / name).as_posix() for name in ("a.png", "b.png")]
+    assert [p.id for p in got.panels] == ["d1-f1-1", "d2-f1-1"]
+    assert len(ingest.read(named, tmp_path / "case", settings.load()).panels) == 5
+
+
+def test_a_name_that_is_no_text_is_told_as_one_that_is(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/f\xfc"))
+    folder.mkdir()
+    odd = folder / os.fsdecode(b"M\xfcller.png")
+    odd.write_bytes(papers.png(micrograph()))
+    (folder / os.fsdecode(b"\xe9.psd")).write_bytes(b"8BPS")
+    with zipfile.ZipFile(folder / os.fsdecode(b"\xff.zip"), "w") as archive:
+        archive.writestr("a.png", papers.png(micrograph(1)))
+    got = read(tmp_path / "case", folder, odd)
+    name = f"{tmp_path.as_posix()}/f%FC"
+    assert [i.path for i in got.inputs] == [
+        f"{name}/M%FCller.png", f"{name}/%FF.zip", f"{name}/%FF.zip!/a.png", f"{name}/M%FCller.png",
+    ]  # fmt: skip
+    assert [i.status for i in got.inputs] == ["ok"] * 4
+    assert [p.path for p in got.problems] == [f"{name}/%E9.psd"]
+    assert [p.model_dump_json()[:15] for p in got.panels] == [f'{{"id":"d{n}-f1-1"' for n in (1, 3, 4)]
 
 
 def test_second_screening_reads_from_the_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

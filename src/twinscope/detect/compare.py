@@ -95,6 +95,8 @@ def look(a: View, b: View, alignment: Alignment, shared: Frame, settings: Compar
             if _total(*other, small) < 0.5 * _total(remains, disagreeing, small):
                 (remains, disagreeing), inverted = other, False  # another channel is no edit
                 chosen = mixtures(a, b, shared)[number]
+    if chosen.b is shared.a:  # a mixture of the colours of b: from here on the sides are those of the panels
+        chosen = chosen._replace(a=chosen.b, b=chosen.a)
     marked = _drawn_over(small, remains, disagreeing)
     return Look(chosen, inverted, marked, tuple(steps), heat.given(chosen.a, chosen.b, shared.clean, inverted))
 

@@ -84,15 +84,16 @@ def read(
     found: Found | None = None,
     workers: Workers | None = None,
     corrections: Sequence[Correction] = (),
+    once: bool = False,
 ) -> Reading:
     """Read documents, pictures, archives and folders; write `panels/` and `pages/` of the case.
 
     progress: hears ("read", pages done, pages). found: gets each panel that was not read before, and its pixels, while
     the rest is still being read; its id and path are not yet those of the result, and it may be lost again. workers:
     starts the processes that read, for who reads many times; one of its own by default. corrections: panel boxes of
-    PDF pages that a person has drawn, moved or taken out. Returns records in the order
-    of the inputs. What cannot be read is a status of its input and a problem, never an exception;
-    UsageError only where the case cannot be written.
+    PDF pages that a person has drawn, moved or taken out. once: read a file that is named more than once under its
+    first name only. Returns records in the order of the inputs. What cannot be read is a status of its input and a
+    problem, never an exception; UsageError only where the case cannot be written.
     """
     cache = case / "cache"
     try:
@@ -105,6 +106,8 @@ def read(
         raise UsageError(f"the case folder {case} cannot be written ({error.strerror})") from error
     with tempfile.TemporaryDirectory(prefix="unpack-", dir=cache) as room, Workers() as own:
         sources, skipped = files.expand(paths)
+        if once:
+            sources = files.once(sources)
         problems = [Problem(path=item.path, reason=item.reason) for item in skipped]
         start = own if workers is None else workers
         inputs = [_corrected(one, corrections) for one in _open_archives(sources, Path(room), settings.ingest, start)]

@@ -75,10 +75,11 @@ def chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, meter: Meter) -> It
                 meter.take(len(chunk))
                 yield chunk
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, ValueError) as error:
-        raise BrokenError(f"{_shown(entry.filename)} in the archive is damaged") from error
+        raise BrokenError(f"{printable(entry.filename)} in the archive is damaged") from error
 
 
-def _shown(name: str) -> str:
+def printable(name: str) -> str:
+    """Return a name without what could steer a terminal, at a length that a sentence can hold."""
     return "".join(c if c.isprintable() else "?" for c in name)[:300]
 
 
@@ -105,7 +106,7 @@ def unpack(job: Job, tell: Tell) -> None:
         if number < job.first:
             continue
         tell(Note(event="page", page=number, pages=len(entries)))
-        name = _shown(entry.filename)
+        name = printable(entry.filename)
         reason = wrong(entry) or files.not_read(name)
         if reason == "":
             continue

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ _HEAD = 1024
 
 
 class Source(NamedTuple):
-    """A file to read: its place on the disk, its name for the user, how many archives it lies in."""
+    """A file to read: its place on the disk, its name for the user (see `shown`), how many archives it lies in."""
 
     file: Path
     path: str
@@ -45,6 +46,15 @@ class Skipped(NamedTuple):
     reason: str
 
 
+def shown(name: str | Path) -> str:
+    """Return a path or a file's name as it can be written down: a byte of it that is no UTF-8 as `%FC`.
+
+    `\\xfc` would be read as a folder, where names of other systems are told.
+    """
+    text = name.as_posix() if isinstance(name, Path) else name
+    return re.sub("[\ud800-\udfff]", lambda byte: f"%{ord(byte[0]) & 0xFF:02X}", text)
+
+
 def expand(paths: Sequence[Path]) -> tuple[list[Source], list[Skipped]]:
     """Return the files named by paths, folders expanded in the order of their names, and what is left out.
 
@@ -54,10 +64,18 @@ def expand(paths: Sequence[Path]) -> tuple[list[Source], list[Skipped]]:
     skipped: list[Skipped] = []
     for path in paths:
         if path.is_dir():
-            _walk(path, path.as_posix(), sources, skipped)
+            _walk(path, shown(path), sources, skipped)
         else:
-            sources.append(Source(path, path.as_posix()))
+            sources.append(Source(path, shown(path)))
     return sources, skipped
+
+
+def once(sources: Sequence[Source]) -> list[Source]:
+    """Return each file under the first of its names; two files of the same bytes stay two."""
+    first: dict[str, Source] = {}
+    for source in sources:
+        first.setdefault(os.path.realpath(source.file), source)
+    return list(first.values())
 
 
 def _walk(folder: Path, name: str, sources: list[Source], skipped: list[Skipped]) -> None:
@@ -67,19 +85,19 @@ def _walk(folder: Path, name: str, sources: list[Source], skipped: list[Skipped]
         skipped.append(Skipped(name, f"the folder cannot be read ({error.strerror})"))
         return
     for entry in entries:
-        shown = f"{name}/{entry.name}"
+        told = f"{name}/{shown(entry.name)}"
         if entry.name.startswith("."):
             continue
         if entry.is_symlink():
-            skipped.append(Skipped(shown, "a link inside a folder is not followed; name the file itself"))
+            skipped.append(Skipped(told, "a link inside a folder is not followed; name the file itself"))
         elif entry.is_dir(follow_symlinks=False):
-            _walk(Path(entry.path), shown, sources, skipped)
+            _walk(Path(entry.path), told, sources, skipped)
         else:
             reason = not_read(entry.name)
             if reason is None:
-                sources.append(Source(Path(entry.path), shown))
+                sources.append(Source(Path(entry.path), told))
             elif reason:
-                skipped.append(Skipped(shown, reason))
+                skipped.append(Skipped(told, reason))
 
 
 def not_read(name: str) -> str | None:

@@ -9,7 +9,8 @@ import posixpath
 import re
 import urllib.parse
 import zipfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -28,6 +29,7 @@ _CAPTION = re.compile(
     r"^\s*(?:supplement\w*\s+|extended\s+data\s+)?(?:fig|scheme|plate|image|photo|chart)\w*\.?\s*S?\d",
     re.IGNORECASE,
 )
+_OUTSIDE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|//")
 _DRAWINGS = {
     ".emf": "EMF", ".wmf": "WMF", ".svg": "SVG", ".emz": "EMF", ".wmz": "WMF", ".wdp": "JPEG XR", ".jxr": "JPEG XR",
     ".heic": "HEIC", ".avif": "AVIF", ".jp2": "JPEG 2000", ".eps": "EPS", ".pdf": "PDF",
@@ -35,12 +37,16 @@ _DRAWINGS = {
 
 
 class Use(NamedTuple):
-    """A picture of a document in its place: the member's name, the caption near it, the slide, how it is placed."""
+    """A picture of a document in its place: the member's name, the caption near it, the slide, how it is placed.
+
+    `lost` says why it cannot be read where that is known beforehand.
+    """
 
     name: str
     caption: str = ""
     page: int | None = None
     placing: Placing = placing.PLAIN
+    lost: str = ""
 
 
 def readers() -> dict[str, Callable[[Job, Tell], None]]:
@@ -99,6 +105,9 @@ def read_office(job: Job, tell: Tell) -> None:
         tell(Note(event="page", page=number, pages=len(uses)))
         before = budget.used
         try:
+            if use.lost:
+                budget.take()
+                raise BrokenError(use.lost)
             suffix = posixpath.splitext(use.name)[1].lower()
             if suffix in _DRAWINGS:
                 raise RefusedError(f"{use.name}: pictures in {_DRAWINGS[suffix]} format are not read")
@@ -115,7 +124,8 @@ def _tell_member(job: Job, tell: Tell, budget: Budget, data: bytes, use: Use, nu
         raise BrokenError(f"{use.name} is not a picture that twinscope reads")
     if kind == "tiff":
         limits = job.ingest.limits
-        for at, image in pixels.decode_tiff(data, limits.image_px, limits.images):
+        several = pixels.decode_tiff(data, limits.image_px, limits.images)
+        for at, (_, image) in enumerate(several, 1):  # a page may hold several, one a channel
             name = f"f{number}" if at == 1 else f"p{at}-f{number}"
             _tell_placed(job, tell, budget, image, name, use)
         return
@@ -133,7 +143,10 @@ def _tell_placed(job: Job, tell: Tell, budget: Budget, image: pixels.Image, figu
 
 
 def _uses(kind: str, members: dict[str, zipfile.ZipInfo], load: Callable[[str], bytes]) -> list[Use]:
-    """Return the pictures of a document in order, those that its text does not name last."""
+    """Return the pictures of a document in order, those that its text does not name last.
+
+    What it names and cannot be had is among them, once and with the reason, and so is what stands in too many places.
+    """
     ways = {"docx": _docx, "pptx": _pptx, "odt": _odt, "epub": _epub}
     try:
         named = list(ways[kind](members, load))
@@ -141,14 +154,39 @@ def _uses(kind: str, members: dict[str, zipfile.ZipInfo], load: Callable[[str], 
         if not any(_is_picture(name) for name in members):
             raise BrokenError("the document is damaged: its text cannot be read") from error
         named = []
-    count: dict[str, int] = {}
-    uses = []
+    alike = {name.casefold(): name for name in reversed(members)}
+    named = [use if use.lost else use._replace(name=_meant(use.name, members, alike)) for use in named]
+    total = Counter(use.name for use in named if not use.lost)
+    count: Counter[str] = Counter()
+    uses: list[Use] = []
+    told: set[str] = set()
     for use in named:
-        count[use.name] = count.get(use.name, 0) + 1
-        if use.name in members and count[use.name] <= _MOST_USES:
-            uses.append(use)
+        lost = use.lost
+        if not lost:
+            count[use.name] += 1
+            if use.name not in members:
+                lost = f"{archive.printable(use.name)}: the document names this picture and does not hold it; embed it"
+            elif count[use.name] > _MOST_USES:
+                lost = f"{use.name} stands in {total[use.name]} places; only the first {_MOST_USES} are read"
+        if not lost or lost not in told:
+            uses.append(use._replace(lost=lost))
+            told.add(lost)
     rest = sorted(name for name in members if _is_picture(name) and name not in count)
     return uses + [Use(name) for name in rest]
+
+
+def _meant(name: str, members: Container[str], alike: Mapping[str, str]) -> str:
+    """Return the member that a document means by a name, which may be written in other cases, or with %20."""
+    plain = urllib.parse.unquote(name)
+    return next((one for one in (name, plain) if one in members), alike.get(plain.casefold(), name))
+
+
+def _linked(target: str) -> Use:
+    """Return a picture that a document shows and does not hold, by what it says of its place."""
+    if target[:5].lower() == "data:":
+        return Use("", lost="pictures that are written into the text as data are not read; save them as files")
+    name = archive.printable(target)
+    return Use(target, lost=f"{name}: this picture is linked to and not in the document; embed it or name its file")
 
 
 def _is_picture(name: str) -> bool:
@@ -168,8 +206,8 @@ def _xml(data: bytes) -> ElementTree.Element:
     return ElementTree.fromstring(data)
 
 
-def _relations(name: str, members: dict[str, zipfile.ZipInfo], load: Callable[[str], bytes]) -> dict[str, str]:
-    """Return what the relation ids of an Office part point to, as member names."""
+def _relations(name: str, members: dict[str, zipfile.ZipInfo], load: Callable[[str], bytes]) -> dict[str, Use]:
+    """Return what the relation ids of an Office part point to, as uses of members or of what lies outside."""
     folder, base = posixpath.split(name)
     file = f"{folder}/_rels/{base}.rels"
     if file not in members:
@@ -177,47 +215,49 @@ def _relations(name: str, members: dict[str, zipfile.ZipInfo], load: Callable[[s
     table = {}
     for item in _xml(load(file)):
         target = item.get("Target", "")
-        if item.get("TargetMode") != "External":
-            table[item.get("Id", "")] = posixpath.normpath(posixpath.join(folder, target)).lstrip("/")
+        if item.get("TargetMode") == "External":
+            table[item.get("Id", "")] = _linked(target)
+        else:
+            table[item.get("Id", "")] = Use(posixpath.normpath(posixpath.join(folder, target)).lstrip("/"))
     return table
 
 
-def _flow(root: ElementTree.Element, paragraph: str, refer: Callable[[ElementTree.Element], str | None]) -> list[Use]:
+def _flow(root: ElementTree.Element, paragraph: str, refer: Callable[[ElementTree.Element], Use | None]) -> list[Use]:
     """Return the pictures of a text with their captions: the first paragraph nearby that reads like one."""
-    parts: list[tuple[str, str, Placing]] = []
+    parts: list[Use | str] = []
 
     def visit(node: ElementTree.Element, depth: int, around: Placing) -> None:
         here = placing.within(node, around)
-        name = refer(node)
-        if name is not None:
-            parts.append(("picture", name, placing.within_vml(node, here)))
+        use = refer(node)
+        if use is not None:
+            parts.append(use._replace(placing=placing.within_vml(node, here)))
         if _local(node.tag) in ("Fallback",):
             return
         if _local(node.tag) == paragraph or _local(node.tag) == "figcaption":
             text = "".join(node.itertext()).strip()
             if text:
-                parts.append(("text", " ".join(text.split()), placing.PLAIN))
+                parts.append(" ".join(text.split()))
         for child in node if depth < 200 else ():
             visit(child, depth + 1, here)
 
     visit(root, 0, placing.PLAIN)
     uses = []
-    for i, (what, name, here) in enumerate(parts):
-        if what == "picture":
-            near = [t for w, t, _ in parts[i + 1 : i + 5] if w == "text"] + [
-                t for w, t, _ in parts[max(0, i - 2) : i] if w == "text"
-            ]
-            caption = next((t for t in near if _CAPTION.match(t)), "")
-            uses.append(Use(name, caption[:5000], placing=here))
+    for i, use in enumerate(parts):
+        if isinstance(use, Use):
+            near = [text for text in (*parts[i + 1 : i + 5], *parts[max(0, i - 2) : i]) if isinstance(text, str)]
+            caption = next((text for text in near if _CAPTION.match(text)), "")
+            uses.append(use._replace(caption=caption[:5000]))
     return uses
 
 
-def _embed(table: dict[str, str]) -> Callable[[ElementTree.Element], str | None]:
-    def refer(node: ElementTree.Element) -> str | None:
+def _embed(table: dict[str, Use]) -> Callable[[ElementTree.Element], Use | None]:
+    def refer(node: ElementTree.Element) -> Use | None:
         if _local(node.tag) not in ("blip", "imagedata"):
             return None
-        ids = [value for key, value in node.attrib.items() if _local(key) in ("embed", "id")]
-        return next((table[i] for i in ids if i in table), None)
+        given = [(_local(key), key, value) for key, value in node.attrib.items() if value]
+        ids = [value for names in (("embed", "id"), ("link", "href")) for name, _, value in given if name in names]
+        asked = [value for _, key, value in given if key.rpartition("}")[0].endswith("/relationships")]
+        return next((table[i] for i in ids if i in table), Use(asked[0]) if asked else None)
 
     return refer
 
@@ -235,10 +275,13 @@ def _pptx(members: dict[str, zipfile.ZipInfo], load: Callable[[str], bytes]) -> 
 
 
 def _odt(members: dict[str, zipfile.ZipInfo], load: Callable[[str], bytes]) -> Iterator[Use]:
-    def refer(node: ElementTree.Element) -> str | None:
+    def refer(node: ElementTree.Element) -> Use | None:
         if _local(node.tag) != "image":
             return None
-        return next((v.removeprefix("./") for k, v in node.attrib.items() if _local(k) == "href"), None)
+        place = next((v for k, v in node.attrib.items() if _local(k) == "href" and v), None)
+        if place is None or _OUTSIDE.match(place):
+            return None if place is None else _linked(place)
+        return Use(place.removeprefix("./"))
 
     yield from _flow(_xml(load("content.xml")), "p", refer)
 
@@ -255,10 +298,12 @@ def _epub(members: dict[str, zipfile.ZipInfo], load: Callable[[str], bytes]) -> 
             continue
         here = posixpath.dirname(page)
 
-        def refer(node: ElementTree.Element, here: str = here) -> str | None:
+        def refer(node: ElementTree.Element, here: str = here) -> Use | None:
             if _local(node.tag) not in ("img", "image"):
                 return None
-            place = next((v for k, v in node.attrib.items() if _local(k) in ("src", "href")), "")
-            return posixpath.normpath(posixpath.join(here, urllib.parse.unquote(place)))
+            place = next((v for k, v in node.attrib.items() if _local(k) in ("src", "href") and v), None)
+            if place is None or _OUTSIDE.match(place):
+                return None if place is None else _linked(place)
+            return Use(posixpath.normpath(posixpath.join(here, urllib.parse.unquote(place))))
 
         yield from _flow(_xml(load(page)), "p", refer)

@@ -14,6 +14,7 @@ from twinscope import ingest, pixels
 from twinscope.detect import embed, explain
 from twinscope.detect.explain import Explanation, Floats
 from twinscope.errors import InputError, UsageError
+from twinscope.ingest import files
 from twinscope.models import load
 from twinscope.report import comparison, why
 from twinscope.report.words import visible
@@ -47,7 +48,7 @@ def write(a: Path, b: Path, folder: Path, settings: Settings) -> dict[str, Any]:
         pixels.write_tiff(folder / file, field)
         shares = {key: round(value, 6) for key, value in explain.shares(field).items()}
         numbers[name] = {
-            "path": str(path), "sha256": panel.source.sha256, "size": list(panel.size), "map": file,
+            "path": files.shown(path), "sha256": panel.source.sha256, "size": list(panel.size), "map": file,
             **shares, "words": why.in_words(field),
         }  # fmt: skip
     sheet(images, told, [visible(str(path)) for path in (a, b)]).save(folder / SHEET)
@@ -64,11 +65,11 @@ def _read(a: Path, b: Path, folder: Path, settings: Settings) -> list[Panel]:
     reading = ingest.read(list(dict.fromkeys([a, b])), folder, whole)
     out = []
     for path in (a, b):
-        mine = [panel for panel in reading.panels if panel.source.path == str(path)]
+        mine = [panel for panel in reading.panels if panel.source.path == files.shown(path)]
         if len(mine) > 1:
             raise UsageError(f"{path} holds {len(mine)} pictures; `explain` takes files of one picture each")
         if not mine:
-            reasons = [one.reason for one in reading.inputs if one.path == str(path) and one.reason]
+            reasons = [one.reason for one in reading.inputs if one.path == files.shown(path) and one.reason]
             raise InputError(f"{path} could not be read as a picture: {reasons[0] if reasons else 'it holds none'}")
         out.append(mine[0])
     return out
