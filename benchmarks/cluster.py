@@ -83,10 +83,10 @@ def alone(groups: list[list[Path]], uri: str) -> float:
     """Fill a library by this process and return the seconds."""
     began, held = time.perf_counter(), set()
 
-    def claim(names: Sequence[str]) -> set[str]:
+    def claim(names: Sequence[str]) -> dict[str, int]:
         free = set(names) - held
         held.update(free)
-        return free
+        return dict.fromkeys(free, 0)
 
     def write(rows: pa.Table) -> int:
         with store.writing(uri) as library:
@@ -165,6 +165,7 @@ def index(count: int, folder: Path, address: str) -> dict[str, float]:
                 "crop": [0] * 50_000, "box_px": [[0, 0, 1, 1]] * 50_000, "model": [embed.MODEL] * 50_000,
                 "vector": list(points), **{name: [value] * 50_000 for name, value in same.items()},
                 "page": [None] * 50_000, "height": [1] * 50_000, "width": [1] * 50_000, "picture": [None] * 50_000,
+                "partial": [None] * 50_000,
             }  # fmt: skip
             arrays = [pa.array(columns[field.name], field.type) for field in store.SCHEMA]
             store.append(library, pa.table(arrays, schema=store.SCHEMA))

@@ -177,6 +177,7 @@ def rows(points: np.ndarray, first: int, stop: int) -> pa.Table:
         "vector": list(points[first:stop]),
         **{name: [value] * count for name, value in same.items()},
         "page": [None] * count, "height": [256] * count, "width": [256] * count, "picture": [None] * count,
+        "partial": [None] * count,
     }  # fmt: skip
     return pa.table([pa.array(columns[field.name], field.type) for field in store.SCHEMA], schema=store.SCHEMA)
 

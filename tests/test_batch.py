@@ -270,3 +270,20 @@ def test_real_pictures_from_end_to_end(run: Run, folder: Path, tmp_path: Path) -
     assert (second["status"], second["found"]) == ("ok", "no")
     assert third["status"] == "failed"
     assert "torn.png" in third["reason"]
+
+
+def test_a_failed_pair_is_not_linked_to_the_report_of_another(folder: Path, tmp_path: Path) -> None:
+    case, settings = tmp_path / "out", Settings(threads=1)
+    file = table(folder / "t.csv", "a,b\na.png,b.png\n")
+    batch.compare(file, case, settings)
+    assert 'href="0001/report.html"' in (case / index.PAGE).read_text()
+    table(file, "a,b\nnone.png,b.png\n")
+    (row,) = batch.compare(file, case, settings)
+    assert row["status"] == "failed"
+    assert "report.html" not in (case / index.PAGE).read_text()
+    table(file, "a,b\na.png,torn.png\n")
+    batch.compare(file, case, settings)
+    assert ('href="0001/report.html"' in (case / index.PAGE).read_text()) == (case / "0001/report.html").is_file()
+    table(file, "a,b\nnone.png,torn.png\n")
+    batch.compare(file, case, settings)
+    assert "report.html" not in (case / index.PAGE).read_text()

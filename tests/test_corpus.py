@@ -13,6 +13,9 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
+from reportlab.lib.utils import ImageReader
+from reportlab.pdfgen.canvas import Canvas
 from tests.detect.scenes import byte, cells, real, scene
 
 from twinscope import corpus, pixels, screen
@@ -76,9 +79,9 @@ def test_a_failing_write_ends_the_reading_at_once(tmp_path: Path) -> None:
     sources = files.expand([folder])[0]
     claimed: list[str] = []
 
-    def claim(names: Sequence[str]) -> set[str]:
+    def claim(names: Sequence[str]) -> dict[str, int]:
         claimed.extend(names)
-        return set(names)
+        return dict.fromkeys(names, 0)
 
     def write(rows: pa.Table) -> int:
         raise OSError("the disk is full")
@@ -375,3 +378,125 @@ def test_a_paper_that_was_added_again_under_the_new_network_is_not_doubled(libra
     assert corpus.reembed(uri, SETTINGS) == 8
     opened = store.open_library(uri)
     assert (store.info(opened)["models"], store.verify(opened)) == ({embed.MODEL: 48}, [])
+
+
+def test_panels_of_two_older_networks_are_renewed_once(library: str, tmp_path: Path) -> None:
+    uri = str(tmp_path / "library")
+    rows = store.open_library(library).table.search().limit(100).to_arrow().select(store.SCHEMA.names)
+    at = rows.schema.get_field_index("model")
+    for old in ("embedder-old", "embedder-older"):
+        with store.writing(uri) as opened:
+            store.add(opened, rows.set_column(at, store.SCHEMA.field("model"), pa.array([old] * len(rows))))
+    assert corpus.reembed(uri, SETTINGS) == 8
+    opened = store.open_library(uri)
+    assert (store.info(opened)["models"], store.verify(opened)) == ({embed.MODEL: 48}, [])
+
+
+# ---------------------------------------------------------------------------------------------------- read in part
+
+
+def paper(path: Path, *pictures: np.ndarray) -> Path:
+    """Write a PDF with a picture a page."""
+    canvas = Canvas(str(path), invariant=1)
+    for image in pictures:
+        canvas.drawImage(ImageReader(Image.fromarray(image)), 100, 400, image.shape[1], image.shape[0])
+        canvas.showPage()
+    canvas.save()
+    return path
+
+
+def test_a_document_that_was_read_in_part_is_read_again_and_replaced(run: Run, tmp_path: Path) -> None:
+    path, place = paper(tmp_path / "three.pdf", *(scene(k) for k in range(3))), str(tmp_path / "library")
+    command = ("library", "add", str(path), "--library", place)
+    code, out, err = run(*command, "--set", "ingest.limits.images=1")
+    assert (code, "1 documents added" in out, "with 1 panels" in out, "more than 1 pictures" in err) == (3, *[True] * 3)
+    code, out, err = run(*command, "--set", "ingest.limits.images=1")
+    assert (code, "0 documents added" in out, "1 were there already" in out) == (3, True, True)
+    assert "more than 1 pictures" in err  # it is said as often as it is so
+    opened = store.open_library(place)
+    assert (store.info(opened)["vectors"], store.info(opened)["partial"]) == (6, 1)
+    assert "1 documents were read only in part" in run("library", "info", "--library", place)[1]
+    code, out, _ = run(*command, "--set", "ingest.limits.images=2")
+    assert (code, "1 are read better than before" in out) == (3, True)
+    code, out, err = run(*command, "--json")
+    told = json.loads(out)
+    assert (code, told["documents"], told["again"], told["panels"], told["problems"]) == (0, 0, 1, 3, [])
+    opened = store.open_library(place)
+    assert (store.info(opened)["vectors"], store.info(opened)["partial"], store.verify(opened)) == (18, 0, [])
+    assert {row["page"] for row in opened.table.search().limit(99).to_arrow().to_pylist()} == {1, 2, 3}
+    code, out, _ = run(*command)
+    assert (code, "1 were there already" in out) == (0, True)
+
+
+def test_a_document_without_pictures_is_not_told_as_added(run: Run, tmp_path: Path) -> None:
+    canvas = Canvas(str(tmp_path / "words.pdf"))
+    canvas.drawString(100, 400, "Nothing but words.")
+    canvas.save()
+    for _ in range(2):
+        code, out, _ = run("library", "add", str(tmp_path / "words.pdf"), "--library", str(tmp_path / "library"))
+        assert (code, "0 documents added" in out, "1 hold no picture panel" in out) == (0, True, True)
+
+
+# ---------------------------------------------------------------------------------------------------- odd inputs
+
+
+def test_a_manuscript_that_stands_in_the_library_hides_none_of_its_panels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = pixels.jpeg(np.zeros((80, 90), np.uint8), 90)
+    query = np.eye(1, store.DIMENSIONS, dtype=np.float32)[0]
+    known = {"box_px": [0, 0, 90, 80], "model": embed.MODEL, "title": "", "file": "a.png", "kind": "micrograph",
+             "height": 80, "width": 90, "picture": picture, "figure": "", "label": "", "caption": "",
+             "crop": 0}  # fmt: skip
+    rows = []
+    for document, first, count in (("it's own", 0.0, 24), ("other", 0.6, 30)):
+        for number in range(count):
+            vector = query.copy()
+            vector[1] = first + 0.01 * number
+            rows.append({**known, "document": document, "panel": f"f1-{number:02d}", "vector": vector})
+    with store.writing(str(tmp_path / "library")) as opened:
+        store.add(opened, pa.Table.from_pylist(rows, schema=store.SCHEMA))
+    monkeypatch.setattr(embed, "embed", lambda images, *_: np.stack([query] * len(images)))
+    opened = store.open_library(str(tmp_path / "library"))
+    for asked in (1, 3):  # one picture takes another way than many
+        near = corpus.nearby([np.zeros((20, 20), np.uint8)] * asked, opened, 10, SETTINGS, ["it's own"])
+        assert [len(pairs) for pairs in near.pairs] == [10] * asked
+        assert sorted((row["document"], row["panel"]) for row in near.rows) == [
+            ("other", f"f1-{k:02d}") for k in range(10)
+        ]
+
+
+def test_a_table_of_titles_that_cannot_be_read_is_said(run: Run, tmp_path: Path) -> None:
+    papers = written(tmp_path / "papers", a=scene(1))
+    (tmp_path / "latin.csv").write_bytes("file,title\na.png,Zellen fürs Leben\n".encode("latin-1"))
+    for titles in ("latin.csv", "papers"):
+        code, _, err = run("library", "add", str(papers), "--library", str(tmp_path / "library"), "--titles",
+                           str(tmp_path / titles))  # fmt: skip
+        assert (code, f"{titles} cannot be read as a CSV file in UTF-8" in err) == (2, True), err
+    assert not (tmp_path / "library").exists()
+
+
+def test_a_row_without_a_title_is_a_document_without_one(tmp_path: Path) -> None:
+    papers, uri = written(tmp_path / "papers", a=scene(1)), str(tmp_path / "library")
+    (tmp_path / "titles.csv").write_text("file,title\na.png\n")
+    corpus.add([papers], uri, SETTINGS, titles=tmp_path / "titles.csv")
+    assert [one["title"] for one in store.documents(store.open_library(uri))] == [""]
+    with store.writing(uri) as opened:  # as an older version wrote it
+        opened.table.update(values={"title": None})
+        store._acknowledge(opened)
+    new = written(tmp_path / "new", b=np.ascontiguousarray(scene(1)[:, ::-1]))
+    told = screen.screen([new], tmp_path / "case", SETTINGS, library=uri)
+    assert [panel.earlier.title for panel in told.panels if panel.earlier] == [""]
+
+
+def test_a_file_name_cannot_steer_the_terminal(run: Run, tmp_path: Path) -> None:
+    papers, place = tmp_path / "papers", str(tmp_path / "library")
+    papers.mkdir()
+    pixels.write_png(papers / "e\x1b]0;owned\x07\x1b[31mred.png", scene(1))
+    run("library", "add", str(papers), "--library", place)
+    _, listed, _ = run("library", "info", "--library", place, "--documents")
+    document = store.documents(store.open_library(place))[0]["document"]
+    _, removed, _ = run("library", "remove", document[:12], "--library", place)
+    for text in (listed, removed):
+        assert "red.png" in text
+        assert "\x1b" not in text

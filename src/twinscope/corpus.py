@@ -6,12 +6,13 @@ search    every panel's vectors in one query (stage 1); the nearest are looked a
 
 from __future__ import annotations
 
-import csv
 import functools
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import cv2
@@ -23,10 +24,11 @@ from twinscope import ingest, pixels
 from twinscope.detect import candidates, embed, features, judge, pool
 from twinscope.detect.features import View
 from twinscope.detect.judge import Judged
-from twinscope.errors import BrokenError, UsageError
+from twinscope.errors import BrokenError
 from twinscope.ingest import files
 from twinscope.ingest.watch import Workers
 from twinscope.library import cluster, parts, store
+from twinscope.library import titles as table
 from twinscope.pixels import Image
 from twinscope.settings import Settings
 from twinscope.types import Box, Earlier, Origin, Panel, Problem, Progress, Searched
@@ -36,7 +38,10 @@ R = TypeVar("R")
 
 
 class Added(NamedTuple):
-    """What became of documents: how many are new and how many were there, panels and vectors written, problems."""
+    """What became of documents: how many are new and how many were there, panels and vectors written, problems.
+
+    `again` took the place of what was read of them only in part, `empty` have no picture panel that could be kept.
+    """
 
     documents: int
     known: int
@@ -44,6 +49,8 @@ class Added(NamedTuple):
     vectors: int
     problems: tuple[Problem, ...]
     mended: tuple[str, ...]
+    again: int = 0
+    empty: int = 0
 
 
 class Hit(NamedTuple):
@@ -70,28 +77,30 @@ def add(
 ) -> Added:
     """Add documents, pictures and folders to a library, some hundred panels at a time; each such part is safe at once.
 
-    A document that is there, by the hash of its bytes, is not read again. titles: a CSV file with the columns file and
-    title. address: of a cluster whose cores share the work, see `library.cluster`; its machines must see the documents
-    under the same paths. What cannot be read is a problem, never an exception. Raises UsageError, LibraryError.
+    A document that is there, by the hash of its bytes, is read again only where it was read in part. titles: a CSV file
+    with the columns file and title. address: of a cluster whose cores share the work, see `library.cluster`; its
+    machines must see the documents under the same paths. What cannot be read is a problem, never an exception. Raises
+    UsageError, LibraryError.
     """
     tell = progress or (lambda stage, done, total: None)
-    named = _titles(titles)
+    named = {} if titles is None else table.read(titles)
     sources, skipped = files.expand(paths)
     problems = tuple(Problem(path=one.path, reason=one.reason) for one in skipped)
     tell("library", 0, len(sources))
     if address is not None:
         return _added_by_many(sources, uri, settings, tell, named, address, problems)
     with store.writing(uri) as library:
-        known, mended = store.held(library, embed.MODEL), library.told
+        left, mended = store.in_part(library, embed.MODEL), library.told
+        known = store.held(library, embed.MODEL) - left.keys()
 
-    def claim(names: Sequence[str]) -> set[str]:
-        free = set(names) - known
+    def claim(names: Sequence[str]) -> dict[str, int]:
+        free = {name: left.get(name, 0) for name in names if name not in known}
         known.update(free)
         return free
 
     def write(rows: pa.Table) -> int:
         with store.writing(uri) as library:
-            count = store.add(library, rows)
+            count = store.add(library, rows, left)
             store.refresh(library, settings.library)
         return count
 
@@ -123,20 +132,13 @@ def _added_by_many(
     problems += tuple(problem for part in shares for problem in part.problems)
     if outcome.stopped:
         problems += (Problem(path=uri, reason=outcome.stopped),)
-    return Added(
-        documents=sum(part.documents for part in shares),
-        known=sum(part.known for part in shares),
-        panels=sum(part.panels for part in shares),
-        vectors=sum(part.vectors for part in shares),
-        problems=problems,
-        mended=outcome.mended,
-    )
+    counts = {name: sum(getattr(part, name) for part in shares) for name in COUNTED}
+    return Added(problems=problems, mended=outcome.mended, **counts)
 
 
+COUNTED = ("documents", "known", "panels", "vectors", "again", "empty")
 GROUPS = 16
 """Groups of files that are dealt out to a cluster, at least: the smaller, the less some wait for the last."""
-
-
 AT_ONCE = 16
 """Files that are read at a time."""
 
@@ -151,18 +153,18 @@ def take_in(
 ) -> Added:
     """Read documents and write their rows, `settings.library.batch` panels or more at a time; tell what became of them.
 
-    claim: says which documents, by their hashes, are to be read here. write: writes rows, and returns how many are new.
-    tell: hears how many sources are done.
+    claim: says which documents are to be read here, see `cluster.Claim`. write: writes rows, and returns how many are
+    new. tell: hears how many sources are done.
     """
-    counts = dict.fromkeys(("documents", "known", "panels", "vectors"), 0)
+    counts = dict.fromkeys(COUNTED, 0)
     problems: list[Problem] = []
     waiting: list[pa.Table] = []
     groups = [sources[start : start + AT_ONCE] for start in range(0, len(sources), AT_ONCE)]
     with ThreadPoolExecutor(1) as pool, Workers() as workers:  # on the way out workers are ended before it is waited
         for number, part in enumerate(_one_ahead(pool, lambda group: _read(group, claim, settings, workers), groups)):
             last = number + 1 == len(groups)
-            counts["documents"] += part.documents
-            counts["known"] += part.known
+            for name in ("documents", "known", "again", "empty"):
+                counts[name] += getattr(part, name)
             problems += part.problems
             rows = _rows(part, settings, titles)
             counts["panels"] += sum(row["crop"] == 0 for row in rows)
@@ -189,7 +191,7 @@ def _one_ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable
 
 class _Part(NamedTuple):
     """What some files gave: how many documents are new and how many were known, picture panels with their pixels, what
-    figures are called, and what could not be read.
+    figures are called, what could not be read, and why documents were read only in part. The rest is as in `Added`.
     """
 
     documents: int
@@ -197,6 +199,9 @@ class _Part(NamedTuple):
     panels: list[tuple[Panel, Image]]
     figures: dict[str, str]
     problems: tuple[Problem, ...]
+    partial: Mapping[str, str] = MappingProxyType({})
+    again: int = 0
+    empty: int = 0
 
 
 def _read(sources: Sequence[files.Source], claim: cluster.Claim, settings: Settings, workers: Workers) -> _Part:
@@ -214,18 +219,32 @@ def _read(sources: Sequence[files.Source], claim: cluster.Claim, settings: Setti
             images[panel.source.sha256, panel.id] = image
 
     with tempfile.TemporaryDirectory(prefix="twinscope-") as room:
-        reading = ingest.read([Path(one.path) for one in chosen], Path(room), settings, workers=workers, found=found)
+        reading = ingest.read([one.file for one in chosen], Path(room), settings, workers=workers, found=found)
         documents = [one for one in reading.inputs if one.status in ("ok", "partial") and one.kind != "zip"]
-        within = sorted({one.sha256 for one in documents} - free)  # in archives
-        fresh = {one.sha256 for one in documents} & (free | (claim(within) if within else set()))
+        within = sorted({one.sha256 for one in documents} - free.keys())  # in archives
+        free |= claim(within) if within else {}
+        partial = {one.sha256: one.reason or "it was read in part" for one in documents if one.status == "partial"}
         panels = {
             (panel.source.sha256, _name(panel)): panel
             for panel in reversed(reading.panels)
-            if panel.source.sha256 in fresh and candidates.is_compared(panel, settings)
+            if panel.source.sha256 in free and candidates.is_compared(panel, settings)
         }
-        pictures = [(panel, images[name]) for name, panel in reversed(panels.items())]
-    known += sum(one.sha256 not in fresh for one in documents)
-    return _Part(len(fresh), known, pictures, {one.id: one.label for one in reading.figures}, reading.problems)
+        count = Counter(name for name, _ in panels)
+        fresh = {one.sha256 for one in documents} & free.keys()
+        least = {name: free[name] + 1 if name in partial else 1 for name in fresh if free[name]}
+        same = {name for name, better in least.items() if count[name] < better}  # no better than what is there
+        pictures = [(panel, images[name]) for name, panel in reversed(panels.items()) if name[0] not in same]
+    new = [name for name in fresh - same if not free[name]]
+    return _Part(
+        documents=sum(count[name] > 0 for name in new),
+        known=known + len(same) + sum(one.sha256 not in fresh for one in documents),
+        panels=pictures,
+        figures={one.id: one.label for one in reading.figures},
+        problems=reading.problems,
+        partial=partial,
+        again=len(fresh - same) - len(new),
+        empty=sum(not count[name] for name in new),
+    )
 
 
 def _name(panel: Panel) -> str:
@@ -258,6 +277,7 @@ def _rows(part: _Part, settings: Settings, titles: dict[str, str]) -> list[dict[
             "file": name, "page": panel.source.page, "figure": part.figures[panel.figure], "label": panel.label,
             "caption": panel.caption, "kind": panel.kind, "height": panel.size[0], "width": panel.size[1],
             "picture": pixels.jpeg(pixels.thumbnail(image, shelf.picture_px), shelf.quality) if k == 0 else None,
+            "partial": part.partial.get(panel.source.sha256),
         })  # fmt: skip
     return rows
 
@@ -265,13 +285,18 @@ def _rows(part: _Part, settings: Settings, titles: dict[str, str]) -> list[dict[
 # ---------------------------------------------------------------------------------------------------- searching
 
 
-def nearest(library: store.Library, images: Sequence[Image], k: int, settings: Settings) -> list[list[store.Hit]]:
-    """Return for each picture `k` panels that are near it by their vectors, see `parts`; one query for all."""
+def nearest(
+    library: store.Library, images: Sequence[Image], k: int, settings: Settings, without: Collection[str] = ()
+) -> list[list[store.Hit]]:
+    """Return for each picture `k` panels that are near it by their vectors, see `parts`; one query for all.
+
+    None are of the documents `without` (their sha256).
+    """
     shelf = settings.library
     cut = [(n, number, parts.cropped(image, box)) for n, image in enumerate(images) for number, box in
            enumerate(parts.windows((image.shape[0], image.shape[1]), shelf))]  # fmt: skip
     points = embed.embed([part for *_, part in cut], embed.MODEL, settings.threads)
-    found = store.near(library, points, k, embed.MODEL, shelf)
+    found = store.near(library, points, k, embed.MODEL, shelf, without)
     out: list[list[tuple[int, store.Hit]]] = [[] for _ in images]
     for (n, number, _), hits in zip(cut, found, strict=True):
         out[n] += [(number, hit) for hit in hits]
@@ -299,10 +324,7 @@ def nearby(
     images: Sequence[Image], library: store.Library, k: int, settings: Settings, without: Collection[str] = ()
 ) -> Nearby:
     """Return the `k` panels nearest to each picture; none of the documents `without` (their sha256)."""
-    found = [
-        [hit for hit in hits if hit.row["document"] not in without][:k]
-        for hits in nearest(library, images, k * (2 if without else 1), settings)
-    ]
+    found = nearest(library, images, k, settings, without)
     rows = {hit.key: hit.row for hits in found for hit in hits}
     kept = store.pictures(library, rows)
     numbers = {key: number for number, key in enumerate(rows)}
@@ -417,7 +439,7 @@ def panel(row: dict[str, Any], image: Image, name: str, uri: str) -> Panel:
         source=Origin(path=row["file"], sha256=row["document"], page=row["page"]),
         earlier=Earlier(
             library=uri,
-            title=row["title"],
+            title=row["title"] or "",
             figure=row["figure"],
             panel=row["panel"],
             size=(row["height"], row["width"]),
@@ -476,13 +498,3 @@ def _renewed(row: dict[str, Any], picture: bytes, settings: Settings) -> list[di
         {"box_px": list(box), "model": embed.MODEL, "vector": point} for box, point in zip(boxes, points, strict=True)
     ]
     return [{**row, **one, "crop": k, "picture": None if k else picture} for k, one in enumerate(new)]
-
-
-def _titles(file: Path | None) -> dict[str, str]:
-    if file is None:
-        return {}
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        rows = csv.DictReader(stream)
-        if not {"file", "title"} <= set(rows.fieldnames or ()):
-            raise UsageError(f"{file} lacks a column; it needs file and title")
-        return {row["file"]: row["title"] for row in rows}

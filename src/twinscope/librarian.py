@@ -68,8 +68,8 @@ def add(
     """Add papers and pictures to a library; it is made if there is none.
 
     Each picture panel is kept with its vectors, a small picture and where it stands. A file that is there, by the hash
-    of its bytes, is not read again: run the same command again after an interruption. Several may add at once. With
-    --cluster all cores of a Ray cluster but one read and embed; see docs/scale.md.
+    of its bytes, is not read again unless it was read only in part: run the same command again after an interruption.
+    Several may add at once. With --cluster all cores of a Ray cluster but one read and embed; see docs/scale.md.
     """
     began = time.monotonic()
     chosen = settings_of(settings, set_, threads)
@@ -84,9 +84,13 @@ def add(
     if json_:
         typer.echo(json.dumps(told, indent=2))
     else:
+        from twinscope.report.words import visible
+
         _mended(added.mended)
-        known = f"; {added.known} were there already" if added.known else ""
-        typer.echo(f"{added.documents} documents added to {library}, with {added.panels} panels{known}")
+        counts = {"were there already": added.known, "are read better than before, when they were read in part":
+                  added.again, "hold no picture panel, so that nothing of them is kept": added.empty}  # fmt: skip
+        more = "".join(f"; {count} {what}" for what, count in counts.items() if count)
+        typer.echo(visible(f"{added.documents} documents added to {library}, with {added.panels} panels{more}"))
         _problems(told["problems"])
     if added.problems:
         raise typer.Exit(EXIT_PROBLEMS)
@@ -159,9 +163,11 @@ def remove(
     if json_:
         typer.echo(json.dumps({"library": library, "removed": chosen, "vectors": rows}, indent=2))
     else:
+        from twinscope.report.words import visible
+
         _mended(opened.told)
         for one in chosen:
-            typer.echo(f"removed {one['file']} ({one['document'][:12]}), {one['panels']} panels")
+            typer.echo(visible(f"removed {one['file']} ({one['document'][:12]}), {one['panels']} panels"))
 
 
 @library_app.command("info")
@@ -172,6 +178,7 @@ def info(
 ) -> None:
     """Show what a library holds."""
     from twinscope.library import store
+    from twinscope.report.words import visible
 
     opened = store.open_library(library)
     told = store.info(opened)
@@ -183,12 +190,14 @@ def info(
     typer.echo(f"{library}: {told['documents']} documents, {told['panels']} panels, {told['vectors']} vectors")
     for name, count in told["models"].items():
         typer.echo(f"  {count} vectors of {name}")
+    if told["partial"]:
+        typer.echo(f"  {told['partial']} documents were read only in part; `add` reads them again")
     index = told["index"]
     typer.echo("  searched exactly" if index is None else f"  searched by an index; {index['unindexed']} not in it yet")
     if told["bytes"] is not None:
         typer.echo(f"  {told['bytes'] / 1e6:.1f} MB on the disk")
     for one in listed:
-        typer.echo(f"{one['document'][:12]}  {one['panels']:4d} panels  {_name(one)}")
+        typer.echo(visible(f"{one['document'][:12]}  {one['panels']:4d} panels  {_name(one)}"))
 
 
 @library_app.command("verify")

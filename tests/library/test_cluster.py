@@ -267,6 +267,22 @@ def test_without_the_extra_it_is_said_how_to_get_it(run: Run, tmp_path: Path, mo
     assert not (tmp_path / "library").exists()
 
 
+def test_the_writer_lets_a_document_that_was_read_in_part_be_read_again(tmp_path: Path) -> None:
+    uri = str(tmp_path / "library")
+    part = rows("part", panels=1)
+    why = pa.array(["the rest is not read"] * len(part))
+    part = part.set_column(part.schema.get_field_index("partial"), store.SCHEMA.field("partial"), why)
+    with store.writing(uri) as library:
+        store.add(library, pa.concat_tables([rows("whole"), part]))
+    writer = cluster.Writer(uri, crew.MODEL)
+    assert writer.claim(1, ["whole", "part", "new"]) == {"part": 1, "new": 0}
+    assert writer.claim(2, ["part", "new"]) == {}
+    assert writer.write(pa.concat_tables([rows("new"), rows("part"), rows("whole")])) == 12
+    assert writer.claim(3, ["whole", "part", "new"]) == {}
+    assert writer.write(rows("last")) == 6
+    assert table(uri).equals(filled(str(tmp_path / "alone"), [["whole", "part", "new", "last"]]))
+
+
 def test_a_core_is_left_free() -> None:
     class Ray:
         cores = 3.0

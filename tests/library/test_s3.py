@@ -67,7 +67,7 @@ def test_the_commands_do_the_same_as_in_a_folder(
     code, out, _ = run("library", "info", "--library", there, "--json")
     assert {**json.loads(out), "version": 0} == {
         "library": there, "version": 0, "documents": 2, "panels": 2, "vectors": 12, "models": {embed.MODEL: 12},
-        "index": None, "bytes": None, "mended": [],
+        "index": None, "bytes": None, "mended": [], "partial": 0,
     }  # fmt: skip
     assert run("library", "verify", "--library", there)[1].strip() == f"{there} is whole"
     assert run("library", "export", "--library", there, "-o", str(tmp_path / "all.parquet"))[0] == 0
@@ -254,3 +254,18 @@ def test_a_command_says_it_and_ends(bucket: str, run: Run, tmp_path: Path) -> No
     for command in (("add", str(papers)), ("info",), ("search", str(papers / "one.png"))):
         code, _, err = run("library", *command, "--library", "s3://no-such-bucket/library")
         assert (code, "there is no bucket for s3://no-such-bucket/library" in err) == (4, True), (command, err)
+
+
+def test_what_was_read_in_part_is_replaced_on_an_object_store_too(bucket: str) -> None:
+    uri = f"{bucket}/library"
+    with store.writing(uri) as library:
+        store.add(library, rows("one", panels=1))
+        library.table.drop_columns(["partial"])  # as an older version made it
+    with store.writing(uri) as library:
+        assert store.in_part(library, "m-1") == {}
+        library.table.update(values={"partial": "the rest is not read"})
+    with store.writing(uri) as library:
+        assert store.in_part(library, "m-1") == {"one": 1}
+        assert store.add(library, pa.concat_tables([rows("one"), rows("two")]), {"one"}) == 12
+    opened = store.open_library(uri)
+    assert (store.in_part(opened, "m-1"), store.verify(opened), opened.table.count_rows()) == ({}, [], 12)

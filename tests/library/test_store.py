@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.library.rows import rows, vector
@@ -40,7 +41,7 @@ def test_a_document_is_held_once_and_told_as_it_was_given(tmp_path: Path) -> Non
     assert store.documents(opened)[0] == {"document": "one", "title": "On one", "file": "one.pdf", "panels": 3}
     assert store.info(opened) | {"bytes": 0, "version": 0} == {
         "library": str(library), "version": 0, "documents": 3, "panels": 9, "vectors": 18, "models": {"m-1": 18},
-        "index": None, "bytes": 0, "mended": [],
+        "index": None, "bytes": 0, "mended": [], "partial": 0,
     }  # fmt: skip
 
 
@@ -440,3 +441,66 @@ def test_a_line_of_the_ledger_holds_what_it_was_given(tmp_path: Path) -> None:
     version = ledger.Version(3, {"panels.lance/data/é.lance": (12, "ab")}, ("gone",), True)
     assert ledger._parsed(ledger._line(version)) == version
     assert json.loads(ledger._line(version)[9:])[0] == 3
+
+
+def in_part(document: str, panels: int) -> pa.Table:
+    """Return the rows of a document that was read only in part."""
+    table = rows(document, panels=panels)
+    at = table.schema.get_field_index("partial")
+    return table.set_column(at, store.SCHEMA.field("partial"), pa.array(["the rest is not read"] * len(table)))
+
+
+def test_what_was_read_in_part_gives_way_to_what_was_read_in_full(tmp_path: Path) -> None:
+    uri = str(tmp_path / "library")
+    with store.writing(uri) as library:
+        store.add(library, in_part("one", 1))
+        store.add(library, rows("two"))
+        assert store.in_part(library, "m-1") == {"one": 1}
+        both = pa.concat_tables([rows("one"), rows("two"), rows("three")])
+        assert store.add(library, both, {"one": 1}) == 12  # "two" stays as it is
+    opened = store.open_library(uri)
+    assert (store.in_part(opened, "m-1"), store.verify(opened)) == ({}, [])
+    assert [one["panels"] for one in store.documents(opened)] == [3, 3, 3]
+
+
+def test_a_library_of_an_older_version_gets_the_new_column_with_the_next_change(tmp_path: Path) -> None:
+    uri = str(tmp_path / "library")
+    put(Path(uri), "one")
+    with store.writing(uri) as library:
+        library.table.drop_columns(["partial"])
+        store._acknowledge(library)
+    opened = store.open_library(uri)
+    assert store.in_part(opened, "m-1") == {}
+    assert store.info(opened)["partial"] == 0
+    assert store.export(opened, tmp_path / "old.parquet") == 6
+    query = vector(rows("one"), 0)[None]
+    assert len(store.nearest(opened, query, 3, "m-1", SHELF)[0]) == 3
+    put(Path(uri), "two")
+    with store.writing(uri) as library:
+        store.add(library, in_part("three", 2))
+    opened = store.open_library(uri)
+    assert store.in_part(opened, "m-1") == {"three": 2}
+    assert (names(Path(uri)), store.verify(opened)) == (["one", "three", "two"], [])
+    assert len(store.nearest(opened, query, 8, "m-1", SHELF)[0]) == 8
+
+
+def test_an_empty_ledger_is_said_and_nothing_is_moved(tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    put(library, "one", "two")
+    (library / ledger.LEDGER).write_bytes(b"")
+    before = sorted(library.rglob("*"))
+    for _ in range(2):
+        with pytest.raises(LibraryError, match=r"ledger\.jsonl is empty, though the library was written"):
+            store.open_library(str(library))
+        with pytest.raises(LibraryError, match="bring it back from a copy"):
+            put(library, "three")
+    assert sorted(library.rglob("*")) == before
+
+
+def test_a_library_that_was_never_finished_is_none(tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / ledger.LEDGER).touch()
+    with pytest.raises(UsageError, match="is no library"):
+        store.open_library(str(library))
+    assert put(library, "one") == 6

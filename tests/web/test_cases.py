@@ -103,7 +103,33 @@ def test_jobs_go_through_their_states(db: sqlite3.Connection, tmp_path: Path) ->
     assert cases.requeue_unfinished(db) == 1
     assert [job.id for job in cases.cancel(db, b.id)] == [two]
     assert cases.next_job(db, "screen") is None
-    assert {name: job.state for name, job in cases.latest_jobs(db).items()} == {a.id: "failed", b.id: "cancelled"}
+    states = {name: {kind: job.state for kind, job in jobs.items()} for name, jobs in cases.latest_jobs(db).items()}
+    assert states == {a.id: {"screen": "failed"}, b.id: {"screen": "cancelled"}}
+
+
+def test_what_is_done_beside_a_screening_is_told_while_it_waits_and_after_it_failed(
+    db: sqlite3.Connection, tmp_path: Path
+) -> None:
+    case = cases.create(db, tmp_path, "a", "olga").id
+
+    def beside() -> list[tuple[str, str]]:
+        return [(job.kind, job.state) for job in cases.beside(cases.latest_jobs(db, case).get(case, {}))]
+
+    assert beside() == []
+    cases.finish(db, cases.enqueue(db, case, "screen", {}), "failed", "why")
+    pair, search = cases.enqueue(db, case, "pair", {}), cases.enqueue(db, case, "library", {})
+    assert sorted(beside()) == [("library", "queued"), ("pair", "queued")]
+    cases.finish(db, pair, "done")
+    cases.finish(db, search, "failed", "no library")
+    assert beside() == [("library", "failed")]
+    latest = cases.latest_jobs(db, case)[case]
+    assert {kind: job.state for kind, job in latest.items()} == {
+        "screen": "failed",
+        "pair": "done",
+        "library": "failed",
+    }
+    cases.enqueue(db, case, "screen", {})
+    assert beside() == []
 
 
 def test_a_job_is_taken_once_by_many(db: sqlite3.Connection, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,8 @@ from tests.report.conftest import build, with_edits
 from tests.web.desks import enter, open_desk
 
 from twinscope import pixels
-from twinscope.web import cases, hands, ledger
+from twinscope.report import groups
+from twinscope.web import cases, hands, ledger, look
 
 JSON = {"Accept": "application/json"}
 
@@ -271,7 +273,61 @@ def test_two_different_panels_of_the_case_are_compared(desk: FastAPI) -> None:
     with cases.connected(desk.state.folder) as db:
         job = cases.latest_job(db, "drawn")
     assert job is not None
-    assert (job.kind, job.what) == ("pair", {"a": names[0], "b": names[1]})
+    assert (job.kind, job.what["a"], job.what["b"]) == ("pair", names[0], names[1])
+    assert len(set(job.what["places"])) == 2
+
+
+def test_a_failed_screening_is_told_whatever_else_of_the_case_has_ended(desk: FastAPI) -> None:
+    client = enter(desk)
+
+    def says() -> set[str]:
+        told = [re.findall(r'job-says">(.*?)</p>', client.get(path).text, re.S) for path in ("/", "/cases/drawn")]
+        return {" ".join(re.sub("<[^>]+>", "", "".join(one)).split()) for one in told}
+
+    with cases.connected(desk.state.folder) as db:
+        cases.finish(db, cases.enqueue(db, "drawn", "screen", {}, "running"), "failed", "it was killed")
+        pair = cases.enqueue(db, "drawn", "pair", {}, "running")
+        said = "⚠ could not be finished: it was killed; what is shown is from before"
+        assert says() == {f"{said}comparing two panels: starting"}
+        cases.finish(db, pair, "done")
+        assert says() == {said}
+        cases.finish(db, cases.enqueue(db, "drawn", "library", {"panel": "x"}), "failed", "no such library")
+        assert says() == {f"{said}⚠ looking in the library could not be finished: no such library"}
+
+
+def test_a_pdf_takes_any_notes(desk: FastAPI) -> None:
+    client = enter(desk)
+    first, second, *_ = keys(client).values()
+    for number in range(3):
+        note = {"note": f"begins {number} {'图' * 3900} ends {number}"}
+        assert client.post(f"/cases/drawn/findings/{first}/note", data=note).status_code == 303
+    for number in range(40):
+        client.post(f"/cases/drawn/findings/{second}/note", data={"note": f"short {number}"})
+    answer = client.get("/cases/drawn/export.pdf")
+    assert answer.status_code == 200
+    paper = pypdfium2.PdfDocument(io.BytesIO(answer.content))
+    printed = "".join(paper[i].get_textpage().get_text_range() for i in range(len(paper)))
+    assert [f"begins {k}" in printed and f"ends {k}" in printed for k in range(3)] == [True] * 3
+    assert all(f"short {k}" in printed for k in range(40))
+
+
+def test_a_finding_has_the_same_number_on_every_page_and_on_paper(desk: FastAPI) -> None:
+    file = desk.state.folder / "drawn" / "screening.json"
+    told = json.loads(file.read_text())
+    for one in told["findings"]:
+        if one["id"] == "bent":  # the least probable, which now shares a panel with the most probable
+            one["a"] = "d1-p1-f1-1"
+    file.write_text(json.dumps(told))
+    client = enter(desk)
+    listed = re.findall(r"([\d.]+)\s%", client.get("/cases/drawn").text.partition('class="found"')[2])
+    assert listed == ["99.9", "74", "99.4", "96"]
+    paper = pypdfium2.PdfDocument(io.BytesIO(client.get("/cases/drawn/export.pdf").content))
+    printed = "".join(paper[i].get_textpage().get_text_range() for i in range(len(paper)))
+    assert re.findall(r"([\d.]+) % [a-z ]+ the same source ·", printed) == listed
+    seen = look.load(desk.state.folder / "drawn")
+    assert seen is not None
+    assert [one.number for one in seen.findings] == [1, 2, 3, 4]
+    assert [one.finding for one in seen.findings] == groups.ordered(seen.screening)
 
 
 def test_thumbnails_are_small_pictures(desk: FastAPI) -> None:

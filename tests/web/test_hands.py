@@ -102,6 +102,86 @@ def test_a_pair_in_which_nothing_is_found_is_kept_as_such(case: Path) -> None:
     screening = Screening.model_validate_json((case / "screening.json").read_bytes())
     hands.tidy(case, screening.model_copy(update={"panels": screening.panels[:2]}))
     assert hands.pairs(case).nothing == ()
+    assert [len(pair) for pair in hands.pairs(case).gone] == [2]
+
+
+SHIFTED = {"one": "three", "two": "one", "three": "two"}
+"""Which id each panel has after the boxes were corrected: ids are numbers, and pass to other panels."""
+
+
+def screened(case: Path) -> Screening:
+    return Screening.model_validate_json((case / "screening.json").read_bytes())
+
+
+def shift(case: Path, taken_out: str = "") -> Screening:
+    """Screen a case again after its boxes were corrected: the same places under other ids, one taken out, if wanted."""
+    before = screened(case)
+    panels = [one.model_copy(update={"id": SHIFTED[one.id]}) for one in before.panels if one.id != taken_out]
+    pictures = {new: pixels.read_png(case / "panels" / f"{old}.png") for old, new in SHIFTED.items()}
+    for name, image in pictures.items():
+        pixels.write_png(case / "panels" / f"{name}.png", image)
+    new = before.model_copy(update={"panels": tuple(panels)})
+    (case / "screening.json").write_text(new.model_dump_json())
+    hands.correct(case, [of(SECOND, FIRST)])
+    return new
+
+
+def test_pairs_by_hand_stay_with_their_panels_when_a_box_is_corrected(case: Path) -> None:
+    hands.compare(case, "one", "two", Settings(threads=1))
+    hands.compare(case, "two", "three", Settings(threads=1))
+    seen = look.load(case)
+    assert seen is not None
+    key = seen.findings[0].key
+    new = shift(case)
+    told = hands.pairs(case).findings[0]  # what the machine says of the pair that has these ids now
+    machine = told.model_copy(update={"id": "f1", "probability": 0.9})
+    (case / "screening.json").write_text(new.model_copy(update={"findings": (machine,)}).model_dump_json())
+    for _ in range(2):  # before and after the job has tidied up
+        seen = look.load(case)
+        assert seen is not None
+        found = {one.finding.id: (one.finding.a, one.finding.b, one.by_hand) for one in seen.findings}
+        assert found == {"h1": ("three", "one", True), "f1": ("one", "two", False)}
+        assert [one.key for one in seen.findings if one.by_hand] == [key]
+        assert seen.compared.nothing == (("one", "two"),)
+        hands.tidy(case, new)
+    assert [(one.a, one.b) for one in hands.pairs(case).findings] == [("three", "one")]
+    assert hands.pairs(case).gone == ()
+
+
+def test_a_pair_whose_panel_was_taken_out_is_let_go_and_named(case: Path) -> None:
+    hands.compare(case, "one", "two", Settings(threads=1))
+    hands.tidy(case, shift(case, taken_out="one"))
+    kept = hands.pairs(case)
+    assert (kept.findings, kept.stood) == ((), {})
+    assert kept.gone == (("Figure 1, panel 1", "Figure 1, panel 2"),)
+
+
+def test_pairs_of_an_older_version_are_kept_while_no_box_is_corrected(case: Path) -> None:
+    hands.compare(case, "one", "two", Settings(threads=1))
+    old = hands.pairs(case).model_copy(update={"stood": {}})
+    (case / hands.PAIRS).write_text(old.model_dump_json(exclude={"stood", "gone"}))
+    assert [(one.a, one.b) for one in hands.standing(case, screened(case)).findings] == [("one", "two")]
+    hands.tidy(case, screened(case))
+    assert set(hands.pairs(case).stood) == {"one", "two"}  # from now on it is known where they stand
+    (case / hands.PAIRS).write_text(old.model_dump_json(exclude={"stood", "gone"}))
+    hands.tidy(case, shift(case))
+    assert (hands.pairs(case).findings, hands.pairs(case).gone) == ((), (("one", "two"),))
+
+
+def test_what_waits_in_the_queue_is_done_with_the_panels_that_were_chosen(case: Path) -> None:
+    at = hands.places(screened(case).panels)
+    shift(case)
+    found = hands.compare(case, "one", "two", Settings(threads=1), (at["one"], at["two"]))
+    assert found is not None
+    assert (found.a, found.b) == ("three", "one")
+    with pytest.raises(UsageError, match="does not stand any more where it stood"):
+        hands.compare(case, "one", "two", Settings(threads=1), (at["one"], "elsewhere"))
+
+
+def test_channels_of_one_picture_are_told_apart(case: Path) -> None:
+    one, *_ = screened(case).panels
+    at = hands.places([one, one.model_copy(update={"id": "channel"})])
+    assert at["channel"] != at["one"] == hands.place(one)
 
 
 def test_pictures_that_are_files_are_shown_whole(tmp_path: Path) -> None:

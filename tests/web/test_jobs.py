@@ -17,7 +17,8 @@ from tests.web.desks import FILE, QUICK, enter, family, gone, make_case, open_de
 from twinscope import console
 from twinscope.errors import UsageError
 from twinscope.settings import Settings
-from twinscope.web import access, cases, events, job, jobs
+from twinscope.types import Provenance, Screening
+from twinscope.web import access, cases, events, hands, job, jobs
 from twinscope.web.cases import Case, Job
 from twinscope.web.jobs import Jobs
 
@@ -242,6 +243,37 @@ def test_the_stages_of_a_job_have_names() -> None:
     assert "report" in console.STAGES
 
 
+def test_what_a_screening_shows_is_whole_when_it_is_put_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, room = tmp_path / "case", tmp_path / "case" / job.ROOM
+    (case / "uploads").mkdir(parents=True)
+    told = Screening(inputs=(), seconds=1, provenance=Provenance(twinscope="0", settings_sha256="0" * 64))
+    shown: list[bool] = []
+
+    def screen(*_: object, **__: object) -> Screening:
+        for name in ("panels", "pages", "heatmaps"):
+            (room / name).mkdir(parents=True)
+        (room / "screening.json").write_text(told.model_dump_json())
+        return told
+
+    def show(place: Path, *_: object) -> None:
+        shown.append((case / "screening.json").exists())
+        (place / "pages" / "picture-1.jpg").write_bytes(b"x")
+        (place / hands.PICTURES).write_text('{"pages": []}')
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("twinscope.screen.screen", screen)
+    monkeypatch.setattr(hands, "show", show)
+    monkeypatch.setattr(job, "_report", lambda *_: None)
+    asked = job.Asked(kind="screen", what={}, files=(), settings=Settings(), library=None, nice=0, progress_s=0)
+    assert job.KINDS["screen"](case, asked, lambda *_: None) == 0
+    assert shown == [False]  # no page is asked for between the screening and its pictures
+    assert sorted(str(path.relative_to(case)) for path in case.rglob("*.j*")) == [
+        "pages/picture-1.jpg", "pictures.json", "screening.json",
+    ]  # fmt: skip
+
+
 # ---- events -----------------------------------------------------------------------------------------------------
 
 
@@ -314,6 +346,16 @@ def test_a_page_hears_how_a_job_ended_once(desk: FastAPI) -> None:
         db.execute("UPDATE jobs SET ended = '2020-01-01T00:00:00.000Z'")
     assert [name for _, name, _ in all_heard(desk, enter(desk), "/events") if name == "message"] == []
     assert all_heard(desk, enter(desk), f"/cases/{case.id}/events")[0][1] == "message"
+
+
+def test_a_page_hears_of_each_kind_of_job(desk: FastAPI) -> None:
+    case = make_case(desk.state.folder)
+    with cases.connected(desk.state.folder) as db:
+        cases.finish(db, cases.enqueue(db, case.id, "screen", {}, "running"), "failed", "it was killed")
+        cases.enqueue(db, case.id, "pair", {})
+    for path in ("/events", f"/cases/{case.id}/events"):
+        found = [data for _, name, data in all_heard(desk, enter(desk), path) if name == "message"]
+        assert [(data["kind"], data["state"]) for data in found] == [("screen", "failed"), ("pair", "queued")]
 
 
 def test_who_may_see_no_more_hears_no_more(team: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:

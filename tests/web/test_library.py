@@ -13,8 +13,8 @@ from tests.web.desks import enter, make_case, open_desk
 from twinscope import corpus, pixels
 from twinscope.library import store
 from twinscope.settings import Settings
-from twinscope.types import Figure, InputFile, Origin, Panel, Provenance, Screening
-from twinscope.web import job
+from twinscope.types import Correction, Figure, InputFile, Origin, Panel, Provenance, Screening
+from twinscope.web import hands, job
 
 SETTINGS = Settings(threads=1)
 
@@ -78,7 +78,7 @@ def test_panels_of_another_network_are_said_to_be_left_out(tmp_path: Path) -> No
 def test_a_hit_is_named_by_its_page_figure_and_panel(tmp_path: Path) -> None:
     uri = library(tmp_path, older=False)
     page(tmp_path, uri)
-    path = next(tmp_path.glob("cases/*/library/p1.json"))
+    path = next(tmp_path.glob("cases/*/library/*.json"))
     kept = json.loads(path.read_text())
     places = [{"page": 3, "figure": "", "label": "A"}, {"page": 4, "figure": "Figure 2", "label": "B"}]
     kept["hits"] = [{**hit, **place} for hit, place in zip(kept["hits"], places, strict=True)]
@@ -86,6 +86,25 @@ def test_a_hit_is_named_by_its_page_figure_and_panel(tmp_path: Path) -> None:
     shown = enter(open_desk(tmp_path / "cases", library=uri)).get(f"/cases/{path.parts[-3]}/library/p1").text
     assert "one.png</bdi>, page 3, panel A</p>" in shown
     assert "two.png</bdi>, page 4, Figure 2 B</p>" in shown
+
+
+def test_hits_are_those_of_the_panel_that_stands_there(tmp_path: Path) -> None:
+    uri = library(tmp_path, older=False)
+    page(tmp_path, uri)
+    (file,) = tmp_path.glob("cases/*/screening.json")
+    screening = Screening.model_validate_json(file.read_bytes())
+    (panel,) = screening.panels
+    source = panel.source.model_copy(update={"box_pt": (100.0, 0.0, 190.0, 80.0)})
+    both = (panel.model_copy(update={"source": source}), panel.model_copy(update={"id": "p2"}))
+    file.write_text(screening.model_copy(update={"panels": both}).model_dump_json())
+    client, place = enter(open_desk(tmp_path / "cases", library=uri)), f"/cases/{file.parts[-2]}/library"
+    assert "one.png" not in client.get(f"{place}/p1").text  # another panel has the id now
+    assert "one.png" in client.get(f"{place}/p2").text
+    hits = next(file.parent.glob("library/*.json"))
+    hits.rename(hits.with_name("p1.json"))  # as an older version named it
+    assert "one.png" in client.get(f"{place}/p1").text
+    hands.correct(file.parent, [Correction(sha256="f" * 64, page=1, box=(1, 1, 9, 9))])
+    assert "one.png" not in client.get(f"{place}/p1").text
 
 
 def test_the_help_page_names_the_library_of_the_desk(tmp_path: Path) -> None:

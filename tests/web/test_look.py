@@ -9,7 +9,7 @@ from tests.report.conftest import build
 
 from twinscope import pixels
 from twinscope.types import Screening
-from twinscope.web import cases, ledger, look
+from twinscope.web import cases, hands, ledger, look
 from twinscope.web.ledger import Entry
 
 
@@ -27,7 +27,14 @@ def seen(folder: Path) -> look.Look:
     return found
 
 
-def test_findings_come_by_probability_and_have_keys_of_their_own(drawn: tuple[Path, Screening]) -> None:
+def test_pictures_that_are_kept_later_are_shown(drawn: tuple[Path, Screening]) -> None:
+    before = len(seen(drawn[0]).pages)
+    page = drawn[1].pages[0].model_copy(update={"sha256": "f" * 64})
+    (drawn[0] / hands.PICTURES).write_text(hands.Pictures(pages=(page,)).model_dump_json())
+    assert len(seen(drawn[0]).pages) == before + 1
+
+
+def test_findings_come_as_in_the_report_and_have_keys_of_their_own(drawn: tuple[Path, Screening]) -> None:
     shown = seen(drawn[0]).findings
     assert [one.number for one in shown] == [1, 2, 3, 4]
     assert [one.finding.probability for one in shown] == sorted(

@@ -37,8 +37,9 @@ from twinscope.settings import Shelf
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Claim = Callable[[Sequence[str]], set[str]]
-"""Given hashes of documents, returns those that the caller is to read: nobody holds or reads them."""
+Claim = Callable[[Sequence[str]], dict[str, int]]
+"""Given hashes of documents, returns those that the caller is to read: nobody holds or reads them. Or the library holds
+so many panels of one, more than none, and it was read only in part."""
 Write = Callable[[pa.Table], int]
 """Writes rows and returns, when they are safe, how many were new."""
 Work = Callable[[Any, Claim, Write], Any]
@@ -98,19 +99,23 @@ class Writer:
         """Return what was mended when the library was opened."""
         return self._mended
 
-    def claim(self, number: int, names: Sequence[str]) -> set[str]:
+    def claim(self, number: int, names: Sequence[str]) -> dict[str, int]:
         """Return those documents that item `number` is to read; the same item may ask again, after its worker died."""
         self.steps += 1
-        return {name for name in names if name not in self.held and self.readers.setdefault(name, number) == number}
+        free = [one for one in names if one not in self.held and self.readers.setdefault(one, number) == number]
+        return {name: self.left.get(name, 0) for name in free}
 
     def write(self, rows: pa.Table) -> int:
         """Write rows of documents that are new, and return how many there are when they are safe."""
         with store.writing(self.uri) as library:
             if library.table.version != self.version:  # somebody else has written
                 self._look(library)
-            fresh = rows.filter(pa.array([name not in self.held for name in rows["document"].to_pylist()], pa.bool_()))
+            fresh, again = store.parted(store.parted(rows, self.held)[0], self.left)
             count = store.append(library, fresh) if len(fresh) else 0
             self.version += 1 if len(fresh) else 0
+            if len(again):
+                count += store.renew(library, again)
+                self._look(library)
         self.held |= set(pc.unique(fresh["document"]).to_pylist())
         self.steps += 1
         return count
@@ -120,7 +125,8 @@ class Writer:
         return self.steps
 
     def _look(self, library: store.Library) -> None:
-        self.held = store.held(library, self.model)
+        self.left = store.in_part(library, self.model)
+        self.held = store.held(library, self.model) - self.left.keys()
         self.version = library.table.version
 
 
@@ -170,8 +176,8 @@ class Worker:
         out: dict[str, list[Any]] = {"number": [], "result": []}
         for number, item in zip(batch["number"].tolist(), batch["item"].tolist(), strict=True):
 
-            def claim(names: Sequence[str], number: int = number) -> set[str]:
-                free: set[str] = self.get(self.writer.claim.remote(number, list(names)))
+            def claim(names: Sequence[str], number: int = number) -> dict[str, int]:
+                free: dict[str, int] = self.get(self.writer.claim.remote(number, list(names)))
                 return free
 
             def write(rows: pa.Table) -> int:

@@ -97,6 +97,9 @@ def mend(folder: Path, table: str) -> list[str]:
             raise LibraryError(f"{folder} has no whole version ({broken[0]} is damaged); bring it back from a copy")
         told.append(f"{broken[0]} is damaged: the library is as it was {len(broken)} acknowledged changes ago")
     root = folder / f"{table}.lance"
+    there = list((root / "_versions").glob("*.manifest"))
+    if not known and any(number_of(path) > 1 for path in there):  # the first is acknowledged before there is a second
+        raise LibraryError(f"{folder / LEDGER} is empty, though the library was written; bring it back from a copy")
     if known and known[-1].tidying:
         shutil.rmtree(root / TAGS, ignore_errors=True)
         gone = tuple(name for name in files_of(known) if not (folder / name).exists())
@@ -106,7 +109,7 @@ def mend(folder: Path, table: str) -> list[str]:
     if not known and root.exists():
         _put_aside(folder, root)
         told.append("a library that was never finished was put aside")
-    newer = [path for path in (root / "_versions").glob("*.manifest") if number_of(path) > last]
+    newer = [path for path in there if path.exists() and number_of(path) > last]
     for path in newer:
         _put_aside(folder, path)
     if newer:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lancedb
 
-from twinscope.errors import LibraryError
+from twinscope.errors import LibraryError, UsageError
+from twinscope.library import ledger
 from twinscope.library.ledger import is_local
 
 CORES = os.cpu_count() or 1
@@ -64,3 +66,17 @@ def _remote(uri: str, text: str) -> str:
     if any(word in text for word in ("kind: Connect", "kind: Timeout", "tcp connect", "dns error", "timed out")):
         return f"the object store of {uri} does not answer; check the network and AWS_ENDPOINT_URL"
     return f"{uri} cannot be read or written ({text.splitlines()[0][:200]})"
+
+
+def check_folder(folder: Path, table: str) -> None:
+    """Raise UsageError where a library would be made of a file, or in a folder that holds something else."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder for the library")
+    ours = (ledger.LEDGER, ledger.LOCK, f"{table}.lance")
+    if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in ours):
+        raise UsageError(f"{folder} holds files that are not of a library; name a new or empty folder")
+
+
+def size(folder: Path) -> int:
+    """Return how many bytes the files of a folder have."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

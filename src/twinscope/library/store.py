@@ -8,7 +8,8 @@ they are whole or are not.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -23,33 +24,14 @@ import pyarrow.parquet as pq
 from lancedb.index import IvfPq
 from numpy.typing import NDArray
 
-from twinscope.errors import UsageError
-from twinscope.library import ledger
+from twinscope.library import columns, ledger
+from twinscope.library.columns import among, quoted
 from twinscope.library.ledger import is_local
-from twinscope.library.place import CORES, connected, spoken
+from twinscope.library.place import CORES, check_folder, connected, size, spoken
 from twinscope.settings import Shelf
 
 TABLE = "panels"
-DIMENSIONS = 128
-SCHEMA = pa.schema([
-    pa.field("document", pa.string(), nullable=False),  # sha256 of its file
-    pa.field("panel", pa.string(), nullable=False),  # its id in the document
-    pa.field("crop", pa.int16(), nullable=False),
-    pa.field("box_px", pa.list_(pa.float32(), 4), nullable=False),
-    pa.field("model", pa.string(), nullable=False),
-    pa.field("vector", pa.list_(pa.float32(), DIMENSIONS), nullable=False),
-    pa.field("title", pa.string()),
-    pa.field("file", pa.string()),
-    pa.field("page", pa.int32()),
-    pa.field("figure", pa.string()),  # as the document calls it, "Figure 2"
-    pa.field("label", pa.string()),
-    pa.field("caption", pa.string()),
-    pa.field("kind", pa.string()),
-    pa.field("height", pa.int32()),
-    pa.field("width", pa.int32()),
-    pa.field("picture", pa.binary()),
-])  # fmt: skip
-TOLD = ("document", "panel", "crop", "title", "file", "page", "figure", "label", "caption", "kind", "height", "width")
+SCHEMA, DIMENSIONS, TOLD = columns.SCHEMA, columns.DIMENSIONS, columns.TOLD
 Points = NDArray[np.float32]
 INDEX = "vector_idx"
 """The name of the index of the vectors."""
@@ -89,8 +71,10 @@ def open_library(uri: str) -> Library:
     with spoken(uri):
         with ledger.locked(folder, wait=False) as alone:
             told = ledger.mend(folder, TABLE) if alone else []  # while somebody writes there is nothing to mend
-        last = ledger.versions(folder)[-1].number
-        table = _existing(uri)
+        known = ledger.versions(folder)
+        if not known:  # it was never finished
+            raise ledger.absent(uri)
+        last, table = known[-1].number, _existing(uri)
         if table.version != last:
             table.checkout(last)
     return Library(uri, table, tuple(told))
@@ -104,7 +88,7 @@ def writing(uri: str) -> Iterator[Library]:
             yield Library(uri, _made(uri))
         return
     folder = Path(uri)
-    _check_folder(folder)
+    check_folder(folder, TABLE)
     with spoken(uri):
         folder.mkdir(parents=True, exist_ok=True)
         with ledger.locked(folder):
@@ -112,13 +96,32 @@ def writing(uri: str) -> Iterator[Library]:
             yield Library(uri, _made(uri), tuple(told))
 
 
-def add(library: Library, rows: pa.Table) -> int:
+def add(library: Library, rows: pa.Table, again: Collection[str] = ()) -> int:
     """Add rows (columns of SCHEMA) of documents that the library does not hold under their model; return how many.
 
-    `library` is open for writing. When this returns, the rows are on the disk.
+    again: documents whose rows take the place of what is there, see `renew`. `library` is open for writing. When this
+    returns, the rows are on the disk.
     """
+    rows, better = parted(rows, again)
     rows = _fresh(library, rows)
-    return append(library, rows) if len(rows) else 0
+    return (append(library, rows) if len(rows) else 0) + (renew(library, better) if len(better) else 0)
+
+
+def parted(rows: pa.Table, again: Collection[str]) -> tuple[pa.Table, pa.Table]:
+    """Return the rows of other documents than those, and the rows of those."""
+    those = pa.array([name in again for name in rows["document"].to_pylist()], pa.bool_())
+    return rows.filter(pc.invert(those)), rows.filter(those)
+
+
+def renew(library: Library, rows: pa.Table) -> int:
+    """Put rows in the place of all rows of their documents, acknowledged as one change; return how many are new."""
+    names = rows["document"].unique().to_pylist()
+    old = [row["_rowid"] for row in _held(library, names)]
+    library.table.add(rows.cast(SCHEMA))
+    if old:
+        library.table.delete(f"{among(names)} AND _rowid IN ({', '.join(map(str, old))})")
+    _acknowledge(library)
+    return len(rows)
 
 
 def append(library: Library, rows: pa.Table) -> int:
@@ -137,10 +140,10 @@ def append(library: Library, rows: pa.Table) -> int:
 def panels(library: Library, model: str) -> tuple[int, int]:
     """Return how many panels have vectors of a model, and how many of documents without any are not found."""
     table = library.table
-    count = int(table.count_rows(f"crop = 0 AND model = {_quoted(model)}"))
+    count = int(table.count_rows(f"crop = 0 AND model = {quoted(model)}"))
     if not _is_mixed(table, table.version, model):
         return count, 0
-    rows = _rows(library, ["document", "panel"], f"crop = 0 AND model != {_quoted(model)}").to_arrow().to_pylist()
+    rows = _rows(library, ["document", "panel"], f"crop = 0 AND model != {quoted(model)}").to_arrow().to_pylist()
     known = held(library, model)
     return count, len({(row["document"], row["panel"]) for row in rows if row["document"] not in known})
 
@@ -149,7 +152,7 @@ def documents(library: Library, model: str | None = None) -> list[dict[str, Any]
     """Return the documents of a library by file: document, title, file, and how many panels each has."""
     told: dict[str, dict[str, Any]] = {}
     panels: dict[str, set[str]] = {}
-    where = "crop = 0" if model is None else f"crop = 0 AND model = {_quoted(model)}"
+    where = "crop = 0" if model is None else f"crop = 0 AND model = {quoted(model)}"
     for row in _rows(library, ["document", "panel", "title", "file"], where).to_arrow().to_pylist():
         told.setdefault(row["document"], {key: row[key] for key in ("document", "title", "file")})
         panels.setdefault(row["document"], set()).add(row["panel"])
@@ -159,16 +162,24 @@ def documents(library: Library, model: str | None = None) -> list[dict[str, Any]
 
 def held(library: Library, model: str) -> set[str]:
     """Return the hashes of the documents that have vectors of a model."""
-    where = f"crop = 0 AND model = {_quoted(model)}"
+    where = f"crop = 0 AND model = {quoted(model)}"
     batches = _rows(library, ["document"], where).to_batches()
     return {name for batch in batches for name in pc.unique(batch["document"]).to_pylist()}
+
+
+def in_part(library: Library, model: str) -> Counter[str]:
+    """Return the hashes of the documents that were read only in part, and how many panels the library has of each."""
+    if "partial" not in library.table.schema.names:
+        return Counter()
+    where = f"crop = 0 AND model = {quoted(model)} AND partial IS NOT NULL"
+    return Counter(_rows(library, ["document"], where).to_arrow()["document"].to_pylist())
 
 
 def remove(library: Library, wanted: Sequence[str]) -> int:
     """Remove documents by their sha256; return how many rows went. The bytes are gone after `compact`."""
     before = library.table.count_rows()
     if wanted:
-        library.table.delete(f"document IN ({', '.join(map(_quoted, wanted))})")
+        library.table.delete(among(wanted))
         _acknowledge(library)
     return int(before - library.table.count_rows())
 
@@ -181,15 +192,18 @@ def nearest(library: Library, points: Points, k: int, model: str, settings: Shel
     return [best(hits, k) for hits in near(library, points, k, model, settings)]
 
 
-def near(library: Library, points: Points, k: int, model: str, settings: Shelf) -> list[list[Hit]]:
+def near(
+    library: Library, points: Points, k: int, model: str, settings: Shelf, without: Collection[str] = ()
+) -> list[list[Hit]]:
     """Return for each point (n, 128) the nearest vectors of a model, as many as `k` panels have, in one query.
 
-    Distances are Euclidean; 1 is the border. Below `settings.exact` rows the search is exact; above, the index proposes
-    `settings.refined` times as many vectors as are wanted, and these are measured exactly.
+    None are of the documents `without` (their sha256). Distances are Euclidean; 1 is the border. Below `settings.exact`
+    rows the search is exact; above, the index proposes `settings.refined` times as many vectors as are wanted, and
+    these are measured exactly.
     """
     if not len(points) or not library.table.count_rows():
         return [[] for _ in points]
-    numbers, ids, far = _proposed(library, points, k * settings.vectors, model, settings)
+    numbers, ids, far = _proposed(library, points, k * settings.vectors, model, settings, without)
     rows = _taken(library, np.unique(ids), [*TOLD])
     told = dict(zip(rows.pop("_rowid"), zip(*rows.values(), strict=True), strict=True))
     out: list[list[Hit]] = [[] for _ in points]
@@ -207,7 +221,7 @@ def best(hits: Iterable[Hit], k: int) -> list[Hit]:
 
 
 def _proposed(
-    library: Library, points: Points, count: int, model: str, settings: Shelf
+    library: Library, points: Points, count: int, model: str, settings: Shelf, without: Collection[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Points]:
     """Return the `count` nearest rows of each point: the point's number, the row's id and the distance, in this order.
 
@@ -216,16 +230,16 @@ def _proposed(
     points = np.asarray(points, np.float32)
     shares = np.array_split(points, max(1, min(CORES, len(points) // SHARE)))
     if len(shares) == 1:
-        return _near(library, points, count, model, settings)
+        return _near(library, points, count, model, settings, without)
     first = np.cumsum([0, *map(len, shares)])
     with ThreadPoolExecutor(len(shares)) as threads:
-        found = list(threads.map(lambda part: _near(library, part, count, model, settings), shares))
+        found = list(threads.map(lambda part: _near(library, part, count, model, settings, without), shares))
     numbers = np.concatenate([start + part[0] for start, part in zip(first, found, strict=False)])
     return numbers, np.concatenate([part[1] for part in found]), np.concatenate([part[2] for part in found])
 
 
 def _near(
-    library: Library, points: Points, count: int, model: str, settings: Shelf
+    library: Library, points: Points, count: int, model: str, settings: Shelf, without: Collection[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Points]:
     """Do what `_proposed` does, in one query.
 
@@ -235,8 +249,10 @@ def _near(
     index = _index(library)
     later = bool(index) and len(points) > 1
     query = library.table.search(points).distance_type("l2").select(["_distance"])
-    if _is_mixed(library.table, library.table.version, model):
-        query = query.where(f"model = {_quoted(model)}", prefilter=True)
+    wanted = [f"model = {quoted(model)}"] if _is_mixed(library.table, library.table.version, model) else []
+    wanted += [f"NOT {among(sorted(without))}"] if without else []
+    if wanted:
+        query = query.where(" AND ".join(wanted), prefilter=True)
     if index:
         query = query.nprobes(settings.probed)
         query = query if later else query.refine_factor(settings.refined)
@@ -259,7 +275,7 @@ def _near(
 @lru_cache(maxsize=8)
 def _is_mixed(table: Any, version: int, model: str) -> bool:
     """Say whether a version of a table has vectors of another model, too; asking that takes longer than a query."""
-    return bool(table.count_rows(f"model != {_quoted(model)}"))
+    return bool(table.count_rows(f"model != {quoted(model)}"))
 
 
 def _taken(library: Library, ids: NDArray[np.int64], columns: list[str]) -> dict[str, Any]:
@@ -276,8 +292,8 @@ def pictures(library: Library, keys: Iterable[tuple[str, str]]) -> dict[tuple[st
     wanted = set(keys)
     if not wanted:
         return {}
-    names = ", ".join(_quoted(document) for document in sorted({document for document, _ in wanted}))
-    rows = _rows(library, ["document", "panel", "picture"], f"crop = 0 AND document IN ({names})")
+    where = f"crop = 0 AND {among(sorted({document for document, _ in wanted}))}"
+    rows = _rows(library, ["document", "panel", "picture"], where)
     found = {(row["document"], row["panel"]): row["picture"] for row in rows.to_arrow().to_pylist()}
     return {key: found[key] for key in wanted if key in found}
 
@@ -341,9 +357,10 @@ def info(library: Library) -> dict[str, Any]:
         "documents": len(rows["document"].unique()),
         "panels": sum(whole),
         "vectors": len(models),
-        "models": {name: models.count(name) for name in sorted(set(models))},
+        "models": (count := {name: models.count(name) for name in sorted(set(models))}),
+        "partial": len({document for name in count for document in in_part(library, name)}),
         "index": None if index is None else {"name": index, "unindexed": table.index_stats(index).num_unindexed_rows},
-        "bytes": _size(Path(library.uri)) if is_local(library.uri) else None,
+        "bytes": size(Path(library.uri)) if is_local(library.uri) else None,
         "mended": list(library.told),
     }
 
@@ -370,10 +387,11 @@ def verify(library: Library) -> list[str]:
 def export(library: Library, output: Path) -> int:
     """Write all rows to a Parquet file, batch by batch; return how many there are."""
     part, count = output.with_name(output.name + ".part"), 0
+    schema = pa.schema([field for field in SCHEMA if field.name in library.table.schema.names])
     try:
-        with spoken(str(output)), pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
-            for batch in _rows(library, SCHEMA.names).to_batches():
-                writer.write_batch(batch.cast(SCHEMA))
+        with spoken(str(output)), pq.ParquetWriter(part, schema, compression="zstd") as writer:
+            for batch in _rows(library, schema.names).to_batches():
+                writer.write_batch(batch.cast(schema))
                 count += batch.num_rows
         part.replace(output)
     finally:
@@ -382,11 +400,11 @@ def export(library: Library, output: Path) -> int:
 
 
 def of_other_models(library: Library, model: str) -> list[dict[str, Any]]:
-    """Return the rows of whole panels, with their pictures, that have no vector of a model."""
-    where = f"crop = 0 AND model != {_quoted(model)}"
+    """Return the rows of whole panels that have a vector of another model, one of each panel, without its picture."""
+    where = f"crop = 0 AND model != {quoted(model)}"
     names = [name for name in SCHEMA.names if name not in ("vector", "picture")]
-    out: list[dict[str, Any]] = _rows(library, names, where).to_arrow().to_pylist()
-    return out
+    rows = _rows(library, names, where).to_arrow().to_pylist()
+    return list({(row["document"], row["panel"]): row for row in rows}.values())
 
 
 def replace(library: Library, rows: pa.Table, model: str) -> None:
@@ -394,11 +412,11 @@ def replace(library: Library, rows: pa.Table, model: str) -> None:
 
     A document that has rows of the model keeps those: it was added anew, or the work was interrupted between the two.
     """
-    names = ", ".join(map(_quoted, rows["document"].unique().to_pylist()))
+    names = rows["document"].unique().to_pylist()
     fresh = _fresh(library, rows)
     if len(fresh):
         library.table.add(fresh)
-    library.table.delete(f"document IN ({names}) AND model != {_quoted(model)}")
+    library.table.delete(f"{among(names)} AND model != {quoted(model)}")
     _acknowledge(library)
 
 
@@ -415,7 +433,11 @@ def _existing(uri: str) -> Any:
 def _made(uri: str) -> Any:
     db, names = connected(uri)
     if TABLE in names:
-        return db.open_table(TABLE)
+        table = db.open_table(TABLE)
+        if "partial" not in table.schema.names:
+            table.add_columns({"partial": "CAST(NULL AS STRING)"})
+            _acknowledge(Library(uri, table))
+        return table
     table = db.create_table(TABLE, schema=SCHEMA, exist_ok=not is_local(uri))  # another may make it at the same time
     _acknowledge(Library(uri, table))
     return table
@@ -447,14 +469,12 @@ def _withdrawn(library: Library, rows: pa.Table) -> int:
     first = {row["_rowid"] for row in theirs}
     now = [row for row in _held(library, sorted(twice)) if row["model"] in models]
     ours = [row["_rowid"] for row in now if row["_rowid"] not in first]
-    library.table.delete(
-        f"document IN ({', '.join(map(_quoted, sorted(twice)))}) AND _rowid IN ({', '.join(map(str, ours))})"
-    )
+    library.table.delete(f"{among(sorted(twice))} AND _rowid IN ({', '.join(map(str, ours))})")
     return len(ours)
 
 
 def _held(library: Library, names: Sequence[str]) -> list[dict[str, Any]]:
-    where = f"document IN ({', '.join(map(_quoted, names))})"
+    where = among(names)
     if not names or not library.table.count_rows():
         return []
     rows: list[dict[str, Any]] = _rows(library, ["document", "model"], where).with_row_id(True).to_arrow().to_pylist()
@@ -470,19 +490,3 @@ def _rows(library: Library, columns: Sequence[str], where: str | None = None) ->
 def _index(library: Library) -> str | None:
     names = [index.name for index in library.table.list_indices() if "vector" in index.columns]
     return names[0] if names else None
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _check_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; name a folder for the library")
-    ours = (ledger.LEDGER, ledger.LOCK, f"{TABLE}.lance")
-    if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in ours):
-        raise UsageError(f"{folder} holds files that are not of a library; name a new or empty folder")

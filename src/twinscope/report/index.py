@@ -20,6 +20,8 @@ COLUMNS = (
     "a", "b", "status", "reason", "found", "probability", "verdict", *CLASSES, "edits", "folder",
 )  # fmt: skip
 THUMB_PX = 300
+FINISHED = "pair.json"
+"""In the folder of a pair that was compared in full; one that failed may stand where an earlier batch had another."""
 BUDGET = 12_000_000
 """Characters that all pictures of the page may take together."""
 
@@ -82,8 +84,26 @@ def _shown(row: dict[str, Any], case: Path, share: int) -> dict[str, Any]:
     return {
         "line": "" if classes is None else words.classes_line(classes),
         "thumbs": _thumbs(case / row["folder"], share) if ready else [],
-        "report": f"{row['folder']}/report.html" if (case / row["folder"] / "report.html").is_file() else "",
+        "report": f"{row['folder']}/report.html" if _is_reported(row, case) else "",
     }
+
+
+def _is_reported(row: dict[str, Any], case: Path) -> bool:
+    """Say whether the report in the folder of a pair is that pair's."""
+    folder = case / row["folder"]
+    if row["status"] == "waiting" or not (folder / "report.html").is_file():
+        return False
+    if row["status"] == "ok":
+        return True
+    try:
+        inputs = json.loads((folder / "screening.json").read_text(encoding="utf-8"))["inputs"]
+        read = {Path(one["path"]).parts for one in inputs}
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    wanted = [Path(row[side] or "").parts for side in "ab"]
+    return not (folder / FINISHED).exists() and all(
+        any(name and parts[-len(name) :] == name for parts in read) for name in wanted
+    )
 
 
 def _thumbs(folder: Path, share: int) -> list[str]:

@@ -21,7 +21,7 @@ from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table
 from reportlab.platypus import Image as Picture
 
-from twinscope.report import comparison, words
+from twinscope.report import comparison, groups, words
 from twinscope.report.said import Decided, Said
 from twinscope.types import Finding, Panel, Screening
 
@@ -31,6 +31,7 @@ PAD = 6
 ROOM = WIDTH - 2 * MARGIN - 2 * PAD
 PICTURE_H = 62 * mm
 INK, SOFT, LINE, WASH = (HexColor(value) for value in ("#1b2025", "#555d65", "#c9c6be", "#e4eff4"))
+SHADED: dict[str, Any] = {"backColor": WASH, "borderPadding": (1, PAD, 3, PAD), "leftIndent": PAD, "rightIndent": PAD}
 QUALITY = 85
 
 
@@ -55,7 +56,7 @@ def render(screening: Screening, case: Path, title: str, decided: Decided | None
     panels = {panel.id: panel for panel in screening.panels}
     names = words.panel_names(screening)
     story = _head(screening, title, decided)
-    ordered = sorted(screening.findings, key=lambda one: -one.probability)
+    ordered = groups.ordered(screening)
     for number, finding in enumerate(ordered, 1):
         said = decided.said.get(finding.id, ()) if decided else None
         shown = [panels[name] for name in (finding.a, finding.b) if name in panels]
@@ -147,7 +148,7 @@ def _finding(
         _text(sure, 10, True),
     ]
     if said is not None:
-        top.append(_said(said))
+        top += _said(said)
     pictures = _pictures(finding, shown, case)
     if pictures is not None:
         top += [Spacer(0, 4), pictures]
@@ -164,14 +165,14 @@ def _finding(
     return [KeepTogether([*top, Spacer(0, 4), rest[0]]), *rest[1:], Spacer(0, 8)]
 
 
-def _said(said: tuple[Said, ...]) -> Table:
-    """Return the box with the decision and the notes."""
+def _said(said: tuple[Said, ...]) -> list[Flowable]:
+    """Return the decision and the notes, a paragraph each: however long they are, a page may end within them."""
     last = next((one.decision for one in reversed(said) if one.decision), "")
-    lines = [_text(f"Decided: {last}" if last else "Not decided", 10, True)]
+    out: list[Flowable] = [_text(f"Decided: {last}" if last else "Not decided", 10, True, **SHADED)]
     for one in said:
         told = ": ".join(part for part in (one.decision, f"“{one.note}”" if one.note else "") if part)
-        lines.append(_text(f"{told} — {one.who}, {one.at[:10]} {one.at[11:16]} UTC, no. {one.seq}", 8.5))
-    return Table([[lines]], [ROOM], style=[("BACKGROUND", (0, 0), (-1, -1), WASH)])
+        out.append(_text(f"{told} — {one.who}, {one.at[:10]} {one.at[11:16]} UTC, no. {one.seq}", 8.5, **SHADED))
+    return [Spacer(0, 4), *out, Spacer(0, 4)]
 
 
 def _pictures(finding: Finding, shown: list[Panel], case: Path) -> Table | None:

@@ -270,10 +270,24 @@ def latest_job(db: sqlite3.Connection, case_id: str, kind: JobKind | None = None
     return _job(row) if row else None
 
 
-def latest_jobs(db: sqlite3.Connection) -> dict[str, Job]:
-    """Return the newest job of every case, by the case's id."""
-    rows = db.execute("SELECT * FROM jobs WHERE id IN (SELECT max(id) FROM jobs GROUP BY case_id)")
-    return {row["case_id"]: _job(row) for row in rows}
+def latest_jobs(db: sqlite3.Connection, case_id: str | None = None) -> dict[str, dict[JobKind, Job]]:
+    """Return the newest job of each kind of every case, or of one, by the case's id and the kind."""
+    rows = db.execute(
+        "SELECT * FROM jobs WHERE id IN (SELECT max(id) FROM jobs WHERE ? IS NULL OR case_id = ?"
+        " GROUP BY case_id, kind) ORDER BY id",
+        (case_id, case_id),
+    )
+    found: dict[str, dict[JobKind, Job]] = {}
+    for row in rows:
+        found.setdefault(row["case_id"], {})[row["kind"]] = _job(row)
+    return found
+
+
+def beside(jobs: dict[JobKind, Job]) -> list[Job]:
+    """Return what is told of a case beside its screening: the jobs that wait or run, or failed since that began."""
+    since = jobs["screen"].id if "screen" in jobs else 0
+    told = [job for kind, job in jobs.items() if kind != "screen"]
+    return [job for job in told if job.state in WAITING or (job.state == "failed" and job.id > since)]
 
 
 def place(db: sqlite3.Connection, number: int) -> int:

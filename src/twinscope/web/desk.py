@@ -40,7 +40,9 @@ def home(request: Request, user: UserIs) -> Response:
             seen = seen_of(folder / case.id)
             done = look.decided(db, case.id) if seen and seen.findings else {}
             count = sum(1 for one in seen.findings if (d := done.get(one.key)) and d.decision) if seen else 0
-            rows.append({"case": case, "job": jobs.get(case.id), "look": seen, "decided": count})
+            own = jobs.get(case.id, {})
+            told = {"job": own.get("screen"), "beside": cases.beside(own)}
+            rows.append({"case": case, "look": seen, "decided": count, **told})
     limit = f"{request.app.state.options.desk.upload_bytes >> 20} MB"
     return page.render(request, "desk/home.html", user=user, rows=rows, folder=folder, limit=limit)
 
@@ -84,15 +86,16 @@ def found_in(seen: Look, key: str) -> Found:
 
 @router.get("/cases/{case_id}")
 def case_page(request: Request, case: CaseIs, user: UserIs) -> Response:
-    """Show a case: its state, its findings by probability, and its pages."""
+    """Show a case: its state, its findings as the report orders them, and its pages."""
     folder = request.app.state.folder
     seen = seen_of(folder / case.id)
     with cases.connected(folder) as db:
-        job, files = cases.latest_job(db, case.id), cases.files(db, case.id)
+        jobs, files = cases.latest_jobs(db, case.id).get(case.id, {}), cases.files(db, case.id)
         done = look.decided(db, case.id)
         away = look.hidden(seen, ledger.hidden(db)) if seen else set()
         stood = cases.stood(db, user.name, case.id)
-    values: dict[str, Any] = {"case": case, "job": job, "files": files, "look": seen, "rows": [], "sharing": False}
+    values: dict[str, Any] = {"case": case, "job": jobs.get("screen"), "files": files, "look": seen, "rows": []}
+    values |= {"jobs": jobs, "shown_beside": cases.beside(jobs), "sharing": False}
     if request.app.state.options.users is not None:
         values["sharing"] = user.admin or case.owner == user.name
     if seen is not None:

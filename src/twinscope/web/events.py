@@ -56,7 +56,7 @@ async def of_all(request: Request, user: Known) -> StreamingResponse:
 
 @router.get("/cases/{case_id}/events")
 async def of_case(request: Request, user: Known, case: Seen) -> StreamingResponse:
-    """Tell of the newest job of a case."""
+    """Tell of the newest job of each kind of a case."""
     return _answer(_stream(request, user, case.id))
 
 
@@ -88,26 +88,28 @@ async def _nap(jobs: Any, seconds: float) -> None:
 def _look(
     folder: Path, user: User, case_id: str | None, known: dict[str, Heard] | None
 ) -> tuple[list[Heard], dict[str, Heard]] | None:
-    """Return what is to be told now, and the jobs by case; None where the one case is no more, or not for this user."""
+    """Return what is to be told now, and the newest job of each kind of each case, by both.
+
+    None where the one case is no more, or not for this user.
+    """
     with cases.connected(folder) as db:
         if case_id is None:
             seen = {case.id for case in cases.visible(db, user.name, user.admin)}
-            jobs = {name: job for name, job in cases.latest_jobs(db).items() if name in seen}
+            latest = {name: jobs for name, jobs in cases.latest_jobs(db).items() if name in seen}
         else:
             case = cases.get(db, case_id)
             if case is None or not cases.may_see(db, case, user.name, user.admin):
                 return None
-            job = cases.latest_job(db, case_id)
-            jobs = {} if job is None else {case_id: job}
+            latest = cases.latest_jobs(db, case_id)
         before = {number: place for place, number in enumerate(cases.waiting(db))}
     now = {}
-    for name, job in jobs.items():
+    for name, job in ((f"{job.case_id} {kind}", job) for jobs in latest.values() for kind, job in jobs.items()):
         last = known.get(name) if known else None
         findings = None
         if last is not None and last.job == job:
             findings = last.findings
         elif job.state == "done" and (known is not None or _is_told(job, case_id is not None)):
-            findings = count(folder, name)
+            findings = count(folder, job.case_id)
         now[name] = Heard(job, before.get(job.id, 0) if job.state == "queued" else 0, findings)
     if known is None:
         return [one for one in now.values() if _is_told(one.job, case_id is not None)], now

@@ -133,8 +133,8 @@ def _screen(case: Path, asked: Asked, tell: Progress) -> int:
     paths = [Path(name) for name in asked.files]
     boxes = hands.boxes(case).corrections
     screening = screen(paths, case / ROOM, asked.settings, tell, library=asked.library, corrections=boxes)
+    hands.show(case / ROOM, case / ROOM / "whole", paths, screening, asked.settings)
     _publish(case)
-    hands.show(case, case / ROOM / "whole", paths, screening, asked.settings)
     hands.tidy(case, screening)
     _report(case, screening, tell)
     return len(screening.findings)
@@ -151,14 +151,16 @@ def _publish(case: Path) -> None:
         if (case / name).exists():
             (case / name).rename(old / name)
         (room / name).rename(case / name)
-    (room / "screening.json").replace(case / "screening.json")
+    for name in (hands.PICTURES, "screening.json"):  # last what says that there is a new one
+        (room / name).replace(case / name)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def _pair(case: Path, asked: Asked, tell: Progress) -> int:
     """Compare two panels of a case, which a reviewer has chosen; return how many findings that gave."""
     tell("pair", 0, 1)
-    found = hands.compare(case, asked.what["a"], asked.what["b"], asked.settings)
+    what = asked.what
+    found = hands.compare(case, what["a"], what["b"], asked.settings, what.get("places", ("", "")))
     tell("pair", 1, 1)
     return 0 if found is None else 1
 
@@ -177,23 +179,24 @@ def _library(case: Path, asked: Asked, tell: Progress) -> int:
     from twinscope import corpus, pixels
     from twinscope.library import store
 
-    name = asked.what["panel"]
+    screening = Screening.model_validate_json((case / "screening.json").read_bytes())
+    name = hands.held(case, screening, asked.what["panel"], asked.what.get("place", ""))
+    file = hands.hits_file(case, "", hands.places(screening.panels)[name])
     library = store.open_library(asked.library or "")
     image = pixels.read_png(case / "panels" / f"{name}.png")
     hits = corpus.search([image], library, asked.settings, tell)[0][:MOST_HITS]
     keys = [(hit.row["document"], hit.row["panel"]) for hit in hits]
     kept = store.pictures(library, keys)
-    folder = case / "library"
-    folder.mkdir(exist_ok=True)
+    file.parent.mkdir(exist_ok=True)
     rows = []
     for number, (hit, key) in enumerate(zip(hits, keys, strict=True), 1):
-        picture = f"library/{name}-{number}.jpg"
+        picture = f"library/{file.stem}-{number}.jpg"
         (case / picture).write_bytes(kept[key])
         rows.append({**corpus.told(hit, asked.settings), "picture": picture})
-    half = folder / f"{name}.part"
+    half = file.with_suffix(".part")
     problems = [one.reason for one in corpus.searched(library)[1]]
     half.write_text(json.dumps({"hits": rows, "problems": problems}, indent=1, default=str) + "\n", encoding="utf-8")
-    half.replace(folder / f"{name}.json")
+    half.replace(file)
     return len(rows)
 
 

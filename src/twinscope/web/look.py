@@ -1,4 +1,4 @@
-"""What the pages show of a case: its screening, its findings by probability, and what was decided about each.
+"""What the pages show of a case: its screening, its findings as the report orders them, what was decided about each.
 
 A finding is known by the two places that it ties together (file, page, box), so that a decision stays with it when the
 case is screened again; a pair of pictures by its pixels, so that it is known again in any manuscript.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from twinscope import pixels
-from twinscope.report import words
+from twinscope.report import groups, words
 from twinscope.types import BoxField, Finding, Page, Panel, Screening
 from twinscope.web import hands, ledger
 from twinscope.web.ledger import Kept
@@ -23,7 +23,7 @@ SCREENING = "screening.json"
 
 
 class Found(NamedTuple):
-    """A finding as the pages list it: its key, its number by probability, and what its panels are called."""
+    """A finding as the pages list it: its key, its number, as in the report, and what its panels are called."""
 
     key: str
     number: int
@@ -34,9 +34,10 @@ class Found(NamedTuple):
 
 
 class Look(NamedTuple):
-    """A screened case: the findings most probable first, and the panels and names by panel id.
+    """A screened case: the findings group by group as in the report, and the panels and names by panel id.
 
-    `pages` are those of its documents, and pictures that are files of their own, whose points are pixels.
+    `pages` are those of its documents, and pictures that are files of their own, whose points are pixels. `compared`
+    are the pairs that were compared by hand, with the ids of this screening.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class Look(NamedTuple):
     findings: tuple[Found, ...]
     panels: dict[str, Panel]
     names: dict[str, str]
+    compared: hands.Pairs
 
     def find(self, key: str) -> Found | None:
         """Return a finding by its key."""
@@ -63,7 +65,7 @@ def load(folder: Path) -> Look | None:
 
     Raises ValidationError for a screening that this version of twinscope cannot read.
     """
-    stamps = tuple(_stamp(folder / name) for name in (SCREENING, hands.PAIRS))
+    stamps = tuple(_stamp(folder / name) for name in (SCREENING, hands.PAIRS, hands.PICTURES))
     return None if stamps[0] is None else _load(folder, stamps)
 
 
@@ -80,10 +82,12 @@ def _load(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> Look:
     screening = Screening.model_validate_json((folder / SCREENING).read_bytes())
     panels = {panel.id: panel for panel in screening.panels}
     names = words.panel_names(screening)
-    by_hand = [one for one in hands.pairs(folder).findings if one.a in panels and one.b in panels]
+    compared = hands.standing(folder, screening)
+    by_hand = compared.findings
     known = {frozenset((one.a, one.b)) for one in by_hand}  # compared again by hand, it is told as found then
     told = [*(one for one in screening.findings if frozenset((one.a, one.b)) not in known), *by_hand]
-    ordered = sorted(told, key=lambda one: -one.probability)
+    whole = screening.model_copy(update={"findings": tuple(told)})
+    ordered = groups.ordered(whole)
     keys: Counter[str] = Counter()
     found = []
     for number, one in enumerate(ordered, 1):
@@ -93,7 +97,8 @@ def _load(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> Look:
         name_a, name_b = (names.get(side) or words.visible(side) for side in (one.a, one.b))
         found.append(Found(unlike, number, one, name_a, name_b, one in by_hand))
     whole = screening.model_copy(update={"findings": tuple(ordered)})
-    return Look(folder, whole, (*screening.pages, *hands.pictures(folder).pages), tuple(found), panels, names)
+    pages = (*screening.pages, *hands.pictures(folder).pages)
+    return Look(folder, whole, pages, tuple(found), panels, names, compared)
 
 
 def box(panel: Panel) -> BoxField | None:
@@ -108,18 +113,9 @@ def on_page(panel: Panel, page: Page) -> bool:
     return panel.earlier is None and (source.sha256, source.page or 1) == (page.sha256, page.page)
 
 
-def place(panel: Panel) -> str:
-    """Return where a panel stands, as text: the hash of its file, its page and box; in a library its id there."""
-    if panel.earlier is not None:
-        return f"library {panel.source.sha256} {panel.earlier.panel}"
-    source = panel.source
-    boxes = (tuple(round(x, 1) for x in box) if box else () for box in (source.box_pt, source.box_px))
-    return " ".join(map(str, (source.sha256, source.page, *boxes)))
-
-
 def finding_key(a: Panel | None, b: Panel | None, finding: Finding) -> str:
     """Return the key of a finding: 16 hex digits of the hash of its two places, in whichever order they come."""
-    told = sorted([place(a) if a else finding.a, place(b) if b else finding.b])
+    told = sorted([hands.place(a) if a else finding.a, hands.place(b) if b else finding.b])
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
 

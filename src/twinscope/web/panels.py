@@ -103,7 +103,7 @@ def panels_page(request: Request, case: CaseIs, user: UserIs) -> Response:
         for panel in seen.screening.panels
         if panel.earlier is None
     ]
-    nothing = [tuple(seen.names.get(name, name) for name in pair) for pair in hands.pairs(seen.folder).nothing]
+    nothing = [tuple(seen.names.get(name, name) for name in pair) for pair in seen.compared.nothing]
     return page.render(
         request, "desk/panels.html", user=user, case=case, look=seen, rows=rows, nothing=nothing,
         library=request.app.state.options.library, version_of=version_of(seen),
@@ -123,7 +123,8 @@ def compare(request: Request, case: CaseIs, user: UserIs, panel: Annotated[list[
     with cases.connected(folder) as db:
         pair = look.pair_key(seen.folder, a, b)
         ledger.append(db, Entry(case_id=case.id, act="pair", pair=pair, details={"a": a, "b": b}, **signed(user)))
-        cases.enqueue(db, case.id, "pair", {"a": a, "b": b})
+        at = hands.places(seen.screening.panels)  # ids pass to other panels when a box is corrected
+        cases.enqueue(db, case.id, "pair", {"a": a, "b": b, "places": [at[a], at[b]]})
     request.app.state.jobs.wake()
     if access.wants_json(request):
         return JSONResponse({"url": f"/cases/{case.id}", "says": "The two panels are being compared."}, 202)
@@ -143,9 +144,12 @@ def hits(panel_id: str, request: Request, case: CaseIs, user: UserIs) -> Respons
     seen = screened(request, case)
     panel = _own(seen, panel_id)
     with cases.connected(request.app.state.folder) as db:
-        job = cases.latest_job(db, case.id)
-    looking = job is not None and job.kind == "library" and job.what.get("panel") == panel.id
-    file = seen.folder / "library" / f"{panel.id}.json"
+        job = cases.latest_job(db, case.id, "library")
+    at = hands.places(seen.screening.panels)[panel.id]
+    looking = job is not None and panel.id == hands.finder(seen.folder, seen.screening)(
+        job.what["panel"], job.what.get("place", "")
+    )
+    file = hands.hits_file(seen.folder, panel.id, at)
     told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     found = told.get("hits")
     return page.render(
@@ -159,11 +163,13 @@ def hits(panel_id: str, request: Request, case: CaseIs, user: UserIs) -> Respons
 @router.post("/cases/{case_id}/library/{panel_id}")
 def search(panel_id: str, request: Request, case: CaseIs, user: UserIs) -> Response:
     """Look for a panel of the case in the library."""
-    panel = _own(screened(request, case), panel_id)
+    seen = screened(request, case)
+    panel = _own(seen, panel_id)
     if request.app.state.options.library is None:
         raise HTTPException(409, "this desk has no library; start it with `twinscope serve --library DIR`")
     with cases.connected(request.app.state.folder) as db:
-        cases.enqueue(db, case.id, "library", {"panel": panel.id})
+        at = hands.places(seen.screening.panels)[panel.id]
+        cases.enqueue(db, case.id, "library", {"panel": panel.id, "place": at})
     request.app.state.jobs.wake()
     return RedirectResponse(f"/cases/{case.id}/library/{panel.id}", 303)
 

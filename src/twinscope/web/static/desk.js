@@ -120,7 +120,7 @@ if (jobs.size) {
     source = document.hidden ? null : new EventSource(page ? page.dataset.events : "/events");
     source?.addEventListener("message", (event) => {
       const told = JSON.parse(event.data);
-      const node = jobs.get(told.case);
+      const node = jobs.get(`${told.case} ${told.kind}`);
       if (node) show(node, told);
     });
   };
@@ -134,16 +134,19 @@ function show(node, told) {
   const busy = !ENDED.includes(told.state);
   if (!busy && before === told.state) return;
   node.dataset.state = told.state;
+  const what = node.dataset.what ? `${node.dataset.what}: ` : ""; // what is done beside the screening has a line only then
+  if (what) node.hidden = told.state === "done" || told.state === "cancelled";
   const bar = node.querySelector("progress");
   bar.hidden = !busy;
   node.querySelector(".cancel").hidden = !busy;
   const says = node.querySelector(".job-says");
-  if (told.state === "queued") { says.textContent = told.place ? `waiting, ${told.place} before it` : "waiting"; bar.value = 0; }
+  if (told.state === "queued") { says.textContent = what + (told.place ? `waiting, ${told.place} before it` : "waiting"); bar.value = 0; }
   else if (told.state === "running") {
-    says.textContent = told.stage ? `${told.stage}${told.total ? `, ${told.done} of ${told.total}` : ""}` : "starting";
+    const steps = told.total ? `${told.done} of ${told.total}` : "";
+    says.textContent = what + ([what === `${told.stage}: ` ? "" : told.stage, steps].filter(Boolean).join(", ") || "starting");
     if (told.total) bar.value = (100 * told.done) / told.total; else bar.removeAttribute("value");
   } else {
-    says.textContent = told.state === "done" ? "done" : told.state === "cancelled" ? "cancelled" : `could not be finished: ${told.reason}`;
+    says.textContent = what + (told.state === "done" ? "done" : told.state === "cancelled" ? "cancelled" : `could not be finished: ${told.reason}`);
     if (before && !ENDED.includes(before)) { say(says.textContent); location.reload(); }
   }
 }
