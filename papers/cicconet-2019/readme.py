@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from twinscope.detect.embed import MODEL
+
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- results: begin; made by docs/generate.py from results/accuracy.json -->", "<!-- results: end -->"
 SEGMENTED = "<!-- segmentation: begin; made by docs/generate.py from results/segmentation.json -->"
@@ -14,15 +16,24 @@ SEGMENTED_END = "<!-- segmentation: end -->"
 CONTENT = "<!-- content: begin; made by docs/generate.py from results/content.json -->"
 CONTENT_END = "<!-- content: end -->"
 PUBLISHED = {"SN": (".853731", ".861574"), "SN[G]": (".748010", ".848148")}
+REAL = {"blots": "real: blots", "photos": "real: photographs", "copymove": "real: copy-move"}
 FIGURES = {
     "deformations": "Deformations of two drawn pictures (figure 2 of both papers)",
     "training": "Accuracy during training: batch, validation, test, real (2018, figure 3)",
-    "likelihood-synthetic": "Likelihood of each pair, green right and red wrong (2018, figure 4; 2019, 3a)",
-    "classes-synthetic": "Classes against classes (2019, figure 3c)",
+    "likelihood-synthetic": "Likelihood of each pair, synthetic (2019, figure 3b)",
+    **{f"likelihood-{key}": f"Likelihood of each pair, {of} (2018, figure 4; 2019, 3a)" for key, of in REAL.items()},
+    "classes-synthetic": "Classes against classes, synthetic (2019, figure 3d)",
+    **{f"classes-{key}": f"Classes against classes, {of} (2019, figure 3c)" for key, of in REAL.items()},
+    "neighbours": "Drawn pictures and the five nearest of each (2019, figure 3e)",
+    "right": "Pairs of drawn pictures that it tells right (2018, figure 5)",
+    "wrong": "Pairs of drawn pictures that it tells wrong (2018, figure 5)",
     "pca-points": "Principal components of 1,024 embeddings (2018, figure 6)",
+    "pca": "Principal components of 1,024 embeddings of drawn pictures (2018, figure 6)",
 }
-NAMES = {"SN": "SN", "SN-G": "SN[G]", "embedder-1": "embedder-1"}
-SETS = {"synthetic": "synthetic", "blots": "real: blots", "photos": "real: photographs", "copymove": "real: copy-move"}
+NAMES = {name.replace("[", "-").replace("]", "").replace(", ", "-"): name
+         for name in ("SN", "SN[G]", "SN, faithful", "SN[G], faithful", MODEL)}  # fmt: skip
+"""Networks by what the names of their figures begin with."""
+SETS = {"synthetic": "synthetic", **REAL}
 
 
 def text() -> str:
@@ -63,6 +74,11 @@ def table(results: Mapping[str, Any] | None) -> Iterator[str]:
     yield f"Classes: {sizes}. Means of 10 runs; 95 % intervals from a bootstrap over groups."
     yield f"{where['device']}; commit {where['commit']}, {where['date']}."
     for name, network in networks.items():
+        made = network.get("circumstances", where)
+        if made != where:
+            yield f"The row of {name} is of an older run, the same pictures: {made['device']}; commit {made['commit']},"
+            yield f"{made['date']}."
+    for name, network in networks.items():
         if "training" in network:
             run = network["training"]
             what = f"{run['steps']:,} steps (the papers: 20,000) of {run['batch']} triplets"
@@ -76,7 +92,11 @@ def figures(folder: Path) -> Iterator[str]:
     for path in sorted(folder.glob("*.png")):
         what = next(text for end, text in FIGURES.items() if path.stem.endswith(end))
         network = path.stem.removesuffix(next(end for end in FIGURES if path.stem.endswith(end))).rstrip("-")
-        yield from ("", f"![{what}{': ' + NAMES[network] if network else ''}](figures/{path.name})")
+        of = f": {NAMES.get(network, network)}" if network else ""  # one that shipped before has no other name
+        yield from ("", f"![{what}{of}](figures/{path.name})")
+        page = path.with_suffix(".html")
+        if page.is_file():
+            yield from ("", f"[As a page to move in](figures/{page.name}), to be opened in a browser.")
 
 
 THEIRS = {

@@ -1,11 +1,12 @@
 """Fill the table of cicconet-2019: accuracy over 10 runs on synthetic classes and on real edits.
 
-    python papers/cicconet-2019/sn_accuracy.py --json papers/cicconet-2019/results/accuracy.json
+    python papers/cicconet-2019/sn_accuracy.py --keep --json papers/cicconet-2019/results/accuracy.json
 
 Synthetic: 402 classes of the micrographs' test groups, each one fixed picture and nine deformed ones (v02). Real: each
 evaluation-only set of pairs by itself. A run asks of each class two questions, whether the fixed picture is the same as
 a random other one of its class and whether it is the same as a random one of another random class. Intervals: 95 %, a
-bootstrap over groups. Networks that were not trained here are named in `missing`.
+bootstrap over groups. Networks whose checkpoints are not at hand are named in `missing`; with --keep their rows in
+--json stay, each with the commit and the date at which it was measured.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "src")]
 import common
 import rivals
 
+from twinscope.detect import embed
 from twinscope.train import evaluate, protocol, triplets
 
-NAMES = ("SN", "SN[G]", "embedder-1")
+NAMES = (*rivals.CHECKPOINTS, embed.MODEL)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,9 +38,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, required=True, help="where to keep the results")
     parser.add_argument("--runs", type=Path, default=Path(".cache/train"), help="where trained networks lie")
     parser.add_argument("--classes", type=int, default=402)
+    parser.add_argument("--keep", action="store_true", help="leave the rows of --json whose networks are not at hand")
     given = parser.parse_args(arguments)
     cv2.setNumThreads(1)
-    out = results(given.runs, protocol.classes("test", given.classes, 9, "v02", seed=3, per_image=4))
+    test = protocol.classes("test", given.classes, 9, "v02", seed=3, per_image=4)
+    old = json.loads(given.json.read_text(encoding="utf-8")) if given.keep and given.json.is_file() else None
+    if other := different(old, test, given.runs):
+        parser.error(f"{given.json} is of a run of other classes ({other}); its rows cannot stand beside new ones")
+    out = results(given.runs, test)
+    if old is not None:
+        out = beside(out, old)
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8")
     for name, network in out["networks"].items():
@@ -59,6 +68,32 @@ def results(runs: Path, test: protocol.Classes, sets: tuple[str, ...] = tuple(ev
             parts[name] = judged(*real(method, name))
         networks[method.name] = {"about": method.about, "sets": parts, **run_of(runs, method.name)}
     return {"circumstances": common.circumstances(), "networks": networks, "missing": missing}
+
+
+def different(old: dict[str, Any] | None, test: protocol.Classes, runs: Path) -> str:
+    """Return which row that would be kept is of other classes, and of how many; nothing where all are of the same."""
+    if old is None:
+        return ""
+    _, missing = rivals.methods(NAMES, runs)
+    sizes = {"synthetic": [w.group for w in test.windows]}
+    sizes |= {name: evaluate.real_pairs(name).groups for name in evaluate.SETS}
+    for name, network in old["networks"].items():
+        for key, part in network["sets"].items() if name in missing else ():
+            if (part["classes"], part["groups"]) != (len(sizes[key]), len(set(sizes[key]))):
+                return f"{name}, {key}: {part['classes']} of {part['groups']} groups"
+    return ""
+
+
+def beside(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+    """Return the results of a run with the rows of an older one that it did not measure; each says when it was made.
+
+    A network that is no longer asked for, as one that shipped before, goes. The pictures are drawn by seed, so that
+    rows of two runs of the same classes are of the same pictures.
+    """
+    kept = {name: {"circumstances": old["circumstances"]} | row for name, row in old["networks"].items()}
+    networks = {name: (kept | new["networks"])[name] for name in NAMES if name in kept | new["networks"]}
+    missing = {name: why for name, why in new["missing"].items() if name not in networks}
+    return new | {"networks": networks, "missing": missing}
 
 
 def real(method: rivals.Method, name: str) -> tuple[protocol.Distances, list[int]]:

@@ -1,13 +1,16 @@
 """Draw the figures of cicconet-2018 and cicconet-2019 from our data.
 
     python papers/cicconet-2019/sn_figures.py --network SN -o .cache/papers/cicconet-2019/SN
+    python papers/cicconet-2019/sn_figures.py -o .cache/papers/cicconet-2019/shipped \\
+        --keep papers/cicconet-2019/figures                                             # of the network that ships
 
-deformations.png (figure 2 of both), training.png (2018, figure 3), likelihood-SET.png (2018, 4; 2019, 3a-b),
-classes-SET.png (2019, 3c-d), neighbours.png (2019, 3e), right.png and wrong.png (2018, 5), pca.png (2018, 6) and
-pca.html, the same as a page to move in. SET is synthetic, blots, photos or copymove.
+deformations.png (figure 2 of both), training.png (2018, figure 3), likelihood-SET.png (2019, 3a real and 3b synthetic;
+2018, 4, real), classes-SET.png (2019, 3c real and 3d synthetic), neighbours.png (2019, 3e), right.png and wrong.png
+(2018, 5), pca.png (2018, 6) and pca.html, the same as a page to move in. SET is synthetic, blots, photos or copymove.
 
 Most show data of ../shared, each under its own licence: what is drawn there is not part of the repository. Those that
-show none (curves, likelihoods, matrices, components as points, deformations of drawn pictures) go to --keep, too.
+show none (curves, likelihoods, matrices, components as points) go to --keep, too; of the others --keep gets what the
+network makes of drawn pictures, which lies in the folder `drawn` of the output.
 """
 
 from __future__ import annotations
@@ -36,11 +39,17 @@ from matplotlib import pyplot as plt
 from matplotlib.collections import PathCollection
 
 from twinscope import manipulate as m
+from twinscope.detect import embed
 from twinscope.train import data, drawn, evaluate, protocol
 
 Bytes = NDArray[np.uint8]
-KEPT = ("training.png", "likelihood-synthetic.png", "classes-synthetic.png", "pca-points.png")
+JUDGED = tuple(f"{what}-{name}.png" for what in ("likelihood", "classes") for name in ("synthetic", *evaluate.SETS))
+KEPT = ("training.png", *JUDGED, "pca-points.png")
 """What is known of these figures tells nothing of how a picture looks."""
+DRAWN = ("neighbours.png", "right.png", "wrong.png", "pca.png", "pca.html")
+"""These show pictures, so that drawn ones are shown where the figures are kept."""
+MOST_BYTES = 3 * 2**20
+"""A page that is larger is not kept."""
 RIGHT, WRONG = "#1a9641", "#d7191c"
 CURVES = {"batch_accuracy": "batch", "val_accuracy": "validation", "test_accuracy": "test", "real_blots": "real: blots",
           "real_photos": "real: photographs", "real_copymove": "real: copy-move"}  # fmt: skip
@@ -57,7 +66,7 @@ class Seen(NamedTuple):
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", default="SN", choices=sn_accuracy.NAMES)
+    parser.add_argument("--network", default=embed.MODEL, choices=sn_accuracy.NAMES, help="default: %(default)s")
     parser.add_argument("--runs", type=Path, default=Path(".cache/train"), help="where trained networks lie")
     parser.add_argument("--classes", type=int, default=402)
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -75,44 +84,77 @@ def main(arguments: list[str] | None = None) -> int:
         training(given.runs / rivals.CHECKPOINTS[given.network] / "curve.csv", given.output / "training.png")
     draw(found[0], protocol.classes("test", given.classes, 9, "v02", seed=3, per_image=4), given.output)
     if given.keep is not None:
-        keep(given.network, given.output, given.keep)
+        keep(found[0], given.output, given.keep, drawn_classes())
     return 0
 
 
-def keep(network: str, drawn_in: Path, folder: Path) -> None:
-    """Copy what shows no picture of ../shared into `folder`, named by the network, and draw the sheet without them."""
+def keep(method: rivals.Method, output: Path, folder: Path, test: protocol.Classes) -> None:
+    """Copy what shows no picture of ../shared into `folder`, named by the network; draw what does of `test` instead.
+
+    What is kept there of an embedder that shipped before goes when that of the shipped one comes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in KEPT:
-        if (drawn_in / name).exists():
-            shutil.copyfile(drawn_in / name, folder / f"{slug(network)}-{name}")
+    (output / "drawn").mkdir(exist_ok=True)
+    show(look(method, test), method, output / "drawn")
+    for name in (*KEPT, *DRAWN):
+        source, target = output / name if name in KEPT else output / "drawn" / name, f"{slug(method.name)}-{name}"
+        for old in folder.glob(f"embedder-*-{name}" if method.name == embed.MODEL else target):
+            old.unlink()
+        if source.exists() and source.stat().st_size <= MOST_BYTES:
+            shutil.copyfile(source, folder / target)
     deformations(list(drawn.family(np.random.default_rng(2), [1]) + drawn.family(np.random.default_rng(7), [2])),
                  folder / "deformations.png")  # fmt: skip
 
 
 def slug(network: str) -> str:
-    """Return a network's name as file names have it: SN-G for SN[G]."""
-    return network.replace("[", "-").replace("]", "")
+    """Return a network's name as file names have it: SN-G for SN[G], SN-faithful for SN, faithful."""
+    return network.replace("[", "-").replace("]", "").replace(", ", "-")
+
+
+def drawn_classes(families: int = 50, members: int = 4, versions: int = 5) -> protocol.Classes:
+    """Return classes of drawn pictures, always the same; the members of a family look alike and are of other classes.
+
+    None is blank. Five versions, so that all of the five nearest can be of a picture's own class.
+    """
+    pixels: list[Bytes] = []
+    windows: list[data.Window] = []
+    for k in range(families):
+        pictures = drawn.family(np.random.default_rng([21, k]), list(range(2 * members)))
+        shown = [rgb for p in pictures if not data.blank(rgb := np.repeat(p[..., None], 3, axis=2))][:members]
+        windows += [data.Window(len(pixels) + i, k, 0, "drawn", "drawn", (0, 0, 1, 1)) for i in range(len(shown))]
+        pixels += shown
+    return protocol.classes_of(np.stack(pixels), windows, len(windows), versions, "v02", np.random.default_rng(22))
 
 
 def draw(method: rivals.Method, test: protocol.Classes, out: Path, sets: Sequence[str] = tuple(evaluate.SETS)) -> None:
     """Draw every figure that shows what a network makes of the classes, and of the real edits."""
-    order = np.lexsort([[w.group for w in test.windows], [w.modality for w in test.windows]])
-    test = protocol.Classes(test.views[order], [test.windows[k] for k in order])
-    found = rivals.cross(method, test, 0, np.random.default_rng(0))
-    points = np.asarray(method.describe(list(test.views.reshape(-1, *test.views.shape[2:]))), np.float32)
-    seen = Seen(test, found, points.reshape(*test.views.shape[:2], -1))
-    kinds = [w.modality for w in test.windows]
-    likelihoods(found, f"{method.name}, synthetic", out / "likelihood-synthetic.png")
-    matrix(found, kinds, f"{method.name}, synthetic", out / "classes-synthetic.png")
-    neighbours(seen, method, out / "neighbours.png")
-    for name, right in (("right", True), ("wrong", False)):
-        sheet(seen, right, out / f"{name}.png")
-    sn_cloud.draw(seen.points, test, method.name, out)
+    seen = look(method, test)
+    kinds = [w.modality for w in seen.test.windows]
+    likelihoods(seen.found, f"{method.name}, synthetic", out / "likelihood-synthetic.png")
+    matrix(seen.found, kinds, f"{method.name}, synthetic", out / "classes-synthetic.png")
+    show(seen, method, out)
     for name in sets:
         far, groups = by_group(*sn_accuracy.real(method, name))
         likelihoods(far, f"{method.name}, {name}", out / f"likelihood-{name}.png")
         labels = [f"{'host' if name == 'blots' else 'original'} {g + 1}" for g in groups]
         matrix(far, labels, f"{method.name}, {name}", out / f"classes-{name}.png")
+
+
+def look(method: rivals.Method, test: protocol.Classes) -> Seen:
+    """Return what a network makes of classes, those of a group and of a modality side by side."""
+    order = np.lexsort([[w.group for w in test.windows], [w.modality for w in test.windows]])
+    test = protocol.Classes(test.views[order], [test.windows[k] for k in order])
+    found = rivals.cross(method, test, 0, np.random.default_rng(0))
+    points = np.asarray(method.describe(list(test.views.reshape(-1, *test.views.shape[2:]))), np.float32)
+    return Seen(test, found, points.reshape(*test.views.shape[:2], -1))
+
+
+def show(seen: Seen, method: rivals.Method, out: Path) -> None:
+    """Draw the figures that show the pictures: the nearest ones, the right and the wrong pairs, the components."""
+    neighbours(seen, method, out / "neighbours.png")
+    for name, right in (("right", True), ("wrong", False)):
+        sheet(seen, right, out / f"{name}.png")
+    sn_cloud.draw(seen.points, seen.test, method.name, out)
 
 
 def by_group(found: protocol.Distances, groups: list[int]) -> tuple[protocol.Distances, list[int]]:
@@ -199,6 +241,7 @@ def likelihoods(found: protocol.Distances, title: str, path: Path) -> None:
     axis.axhline(50, color="black", linewidth=0.8)
     accurate = np.concatenate([near <= 1, far > 1]).mean()
     axis.set(xlabel="class", ylabel="100 σ(1 − f)", ylim=(-2, 100), xlim=(-1, len(near)))
+    axis.xaxis.set_major_locator(plt.MaxNLocator(integer=True))
     axis.set_title(f"{title}: {accurate:.3f} right in one run", fontsize=10)
     axis.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
     _save(figure, path)

@@ -98,6 +98,9 @@ def test_what_is_not_at_hand_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     found, missing = rivals.methods(["SN", "SN[G]", "PDQ", "pHash"], tmp_path)
     assert found == []
     assert missing["SN"] == "not trained here (sn-v02/best.pt)"
+    assert rivals.methods(["SN[G], faithful"], tmp_path)[1] == {
+        "SN[G], faithful": "not trained here (sn-g-v02-faithful/best.pt)"
+    }
     assert missing["PDQ"] == "pdqhash is not installed"
     assert set(missing) == {"SN", "SN[G]", "PDQ", "pHash"}
     with pytest.raises(ValueError, match="no method is called magic"):

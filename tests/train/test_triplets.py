@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from twinscope.train import data, drawn, protocol, triplets  # noqa: E402
+from twinscope.errors import UsageError  # noqa: E402
+from twinscope.train import data, drawn, loop, protocol, triplets  # noqa: E402
 from twinscope.train.papers_sn import SN, Moments, local_response, metric, triplet_loss  # noqa: E402
 
 
@@ -128,6 +131,102 @@ def test_faithful_triplets_deform_only_the_same_picture(monkeypatch: pytest.Monk
             deformed[plan.faithful] += not np.array_equal(parts[2], other[64:192, 64:192])
     assert deformed[True] == 0
     assert deformed[False] > 3
+
+
+@pytest.mark.parametrize("faithful", [True, False])
+def test_geometry_alone_leaves_the_minimum_as_it_is(faithful: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twinscope.manipulate.clutter", lambda image, rng: data.manipulate.chain(image, rng, []))
+    monkeypatch.setattr("twinscope.manipulate.presets.clutter", lambda image, rng: (image, np.eye(3), image > 9))
+    one, other = 100 + pictures(2) // 2
+    lowest = {
+        how: np.min([
+            [part.min() for part in triplets.triplet(one, other, np.random.default_rng(seed), plan)]
+            for seed in range(30)
+        ], axis=0)
+        for how in ("v02", "geometric") if (plan := triplets.Plan(manipulations=how, faithful=faithful))
+    }  # fmt: skip
+    plain = [one[64:192, 64:192].min(), other[64:192, 64:192].min()]
+    assert lowest["geometric"][0] == plain[0] >= 100
+    assert lowest["v02"][1] < 10  # what is deformed
+    assert lowest["v02"][0] == (plain[0] if faithful else 0)
+    if faithful:
+        assert lowest["v02"][2] == lowest["geometric"][2] == plain[1]
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[triplets.Plan, Path]:
+    """Return what the command line would train, and where."""
+    told: list[tuple[triplets.Plan, Path]] = []
+    monkeypatch.setattr(sys, "argv", ["triplets", *arguments])
+    monkeypatch.setattr(loop, "bf16_is_quicker", lambda: False)
+    monkeypatch.setattr(triplets, "grey_windows", lambda split, rng, many: pictures(3))
+    monkeypatch.setattr(triplets, "train", lambda a, b, plan, folder, watch: told.append((plan, folder)))
+    triplets.main()
+    return told[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "batch", "every", "name"),
+    [
+        ("--version v01 --faithful", 256, 10, "sn-v01-faithful"),
+        ("--version v02 --faithful --manipulations geometric", 128, 10, "sn-g-v02-faithful"),
+        ("--version v01", 128, 50, "sn-v01"),
+        ("--version v01 --faithful --batch 8 --every 3", 8, 3, "sn-v01-faithful"),
+        ("--batch 9", 9, 50, "sn-v02"),
+    ],
+)
+def test_faithful_runs_take_the_batch_and_the_looks_of_the_papers(
+    arguments: str, batch: int, every: int, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plan, folder = asked(monkeypatch, *arguments.split(), "--runs", str(tmp_path), "--threads", "2", "--steps", "7")
+    assert (plan.batch, plan.every, folder) == (batch, every, tmp_path / name)
+    assert (plan.threads, plan.steps, plan.faithful) == (2, 7, "--faithful" in arguments)
+
+
+def test_a_run_goes_on_only_as_what_it_began(tmp_path: Path) -> None:
+    plan = triplets.Plan(steps=1, batch=4, every=1, fixed=5, bf16=False)
+    training, folder = pictures(4), tmp_path / "run"
+    triplets.train(training, training, plan, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for other, told in (
+        (plan._replace(version="v01"), "version v02, not v01"),
+        (plan._replace(manipulations="geometric"), "manipulations v02, not geometric"),
+        (plan._replace(faithful=True), "faithful False, not True"),
+        (plan._replace(batch=3, faithful=True), "faithful False, not True; batch 4, not 3"),
+    ):
+        with pytest.raises(UsageError) as refused:
+            triplets.train(training, training, other, folder)
+        begin, end = f"the run in {folder} began with another plan", "give another --name, or the options that it"
+        assert str(refused.value) == f"{begin} ({told}); {end} began with"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    triplets.train(training, training, plan._replace(steps=2, minutes=9.0, fixed=6, threads=2), folder)
+    assert (folder / "curve.csv").read_text().splitlines()[-1].startswith("2,")
+
+
+@pytest.mark.parametrize("record", [None, "{", "[]", '{"plan": {"version": "v02"}}'])
+def test_a_checkpoint_of_an_unknown_plan_is_refused(record: str | None, tmp_path: Path) -> None:
+    (tmp_path / "last.pt").touch()
+    if record is not None:
+        (tmp_path / "run.json").write_text(record)
+    with pytest.raises(UsageError, match=r"does not say what run .* give another --name"):
+        triplets.check(triplets.Plan(), tmp_path)
+
+
+def test_the_command_line_refuses_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "last.pt").touch()
+    (folder / "run.json").write_text(json.dumps({"plan": triplets.Plan()._asdict()}))
+    assert asked(monkeypatch, "--name", "mine", "--runs", str(tmp_path))[1] == folder
+    monkeypatch.setattr(triplets, "grey_windows", lambda *args: pytest.fail("read before it was refused"))
+    monkeypatch.setattr(sys, "argv", ["triplets", "--faithful", "--name", "mine", "--runs", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        triplets.main()
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: the run in {folder} began with another plan (faithful False, not True); give")
+    assert told.count("\n") == 1
 
 
 def interrupt(*args: object) -> dict[str, float]:

@@ -1,12 +1,15 @@
 """The recipe of the papers' networks: `python -m twinscope.train.triplets --version v02`. One seed, resumable.
 
 `--version v01` is the network of 2018, `v02` that of 2019; `--manipulations geometric` gives SN[G]. `--faithful`
-follows the papers: momentum .9 and a rate of 1e-5 on the summed loss, different pictures plain (cluttered, as all
-are), the second term between branches 1 and 2, alpha free. The default is what their code does, mended (see
-`papers_sn`): different pictures are deformed too, the minimum is subtracted from all, Adam on the mean loss with a
-rate that goes down. Leaves in `.cache/train/NAME`: curve.csv, best.pt (the lowest validation loss), last.pt, run.json.
-`--watch` adds the papers' other curves to curve.csv, accuracy on test groups and on real edits; nothing is chosen by
-them. A run goes on with or without it as it began.
+follows the papers: momentum .9 and a rate of 1e-5 on the summed loss, their batch and looks (`PAPERS`), different
+pictures plain (cluttered, as all are), the minimum subtracted from the deformed alone, the second term between branches
+1 and 2, alpha free. The default is what their code does, mended (see `papers_sn`): different pictures are deformed too,
+the minimum is subtracted from all, Adam on the mean loss with a rate that goes down. SN[G] is deformed by geometry
+alone: there the minimum is subtracted from none, faithful or not.
+
+Leaves in `.cache/train/NAME`: curve.csv, best.pt (the lowest validation loss), last.pt, run.json. `--watch` adds the
+papers' other curves to curve.csv, accuracy on test groups and on real edits; nothing is chosen by them. A run goes on
+with or without it as it began, and only as what it began (`FIRM`).
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from twinscope import manipulate
+from twinscope.errors import UsageError
 from twinscope.train import data, evaluate, loop, protocol
 from twinscope.train.embedder import commit
 from twinscope.train.papers_sn import SN, Version, triplet_loss
@@ -34,6 +38,10 @@ from twinscope.train.papers_sn import SN, Version, triplet_loss
 Manipulations = Literal["v01", "v02", "geometric"]
 SEED = 0
 SIDE = 128
+PAPERS = {"v01": {"batch": 256, "every": 10}, "v02": {"batch": 128, "every": 10}}
+"""Triplets of a step as the papers have them, and the steps from look to look of their code."""
+FIRM = ("version", "manipulations", "faithful", "batch")
+"""What of a plan a run cannot change when it goes on."""
 
 
 class Plan(NamedTuple):
@@ -66,19 +74,44 @@ def main() -> None:
     parser.add_argument("--version", choices=get_args(Version), default="v02")
     parser.add_argument("--manipulations", choices=get_args(Manipulations), help="default: those of the version")
     parser.add_argument("--faithful", action="store_true")
-    for key in ("steps", "batch", "every", "threads"):
+    for key in ("steps", "threads"):
         parser.add_argument(f"--{key}", type=int, default=Plan._field_defaults[key])
+    for key in ("batch", "every"):
+        theirs = " and ".join(f"{numbers[key]} ({version})" for version, numbers in PAPERS.items())
+        parser.add_argument(f"--{key}", type=int, help=f"default: {Plan._field_defaults[key]}; faithful: {theirs}")
     parser.add_argument("--minutes", type=float, default=Plan._field_defaults["minutes"])
     parser.add_argument("--watch", action="store_true", help="look at test groups and real edits too")
     a = parser.parse_args()
-    plan = Plan(a.version, a.manipulations or a.version, a.faithful, a.steps, a.minutes, a.batch,
-                bf16=loop.bf16_is_quicker())  # fmt: skip
-    plan = plan._replace(every=a.every, threads=a.threads)
+    default = PAPERS[a.version] if a.faithful else Plan._field_defaults
+    batch, every = (default[key] if getattr(a, key) is None else getattr(a, key) for key in ("batch", "every"))
+    plan = Plan(a.version, a.manipulations or a.version, a.faithful, a.steps, a.minutes, batch, every=every,
+                threads=a.threads, bf16=loop.bf16_is_quicker())  # fmt: skip
     name = f"sn-{'g-' if plan.manipulations == 'geometric' else ''}{plan.version}{'-faithful' if a.faithful else ''}"
-    rng = np.random.default_rng(SEED)
-    training, validation = (grey_windows(split, rng, many) for split, many in (("train", 12), ("val", 4)))
-    watch = watcher(plan) if a.watch else None
-    train(training, validation, plan, a.runs / (a.name or name), watch)
+    folder: Path = a.runs / (a.name or name)
+    try:
+        check(plan, folder)  # before minutes go into reading pictures
+        rng = np.random.default_rng(SEED)
+        training, validation = (grey_windows(split, rng, many) for split, many in (("train", 12), ("val", 4)))
+        train(training, validation, plan, folder, watcher(plan) if a.watch else None)
+    except UsageError as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+def check(plan: Plan, folder: Path) -> None:
+    """Raise UsageError where a folder holds a run of a plan that differs in what is `FIRM`."""
+    if not (folder / "last.pt").exists():
+        return
+    path = folder / "run.json"
+    try:
+        began = json.loads(path.read_text(encoding="utf-8"))["plan"]
+        other = [f"{key} {began[key]}, not {value}" for key in FIRM if began[key] != (value := getattr(plan, key))]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} does not say what run last.pt beside it is of; give another --name") from error
+    if other:
+        raise UsageError(
+            f"the run in {folder} began with another plan ({'; '.join(other)}); give another --name, "
+            "or the options that it began with"
+        )
 
 
 def grey_windows(split: str, rng: data.Rng, per_image: int) -> data.Bytes:
@@ -138,8 +171,10 @@ Watch = Callable[[SN], dict[str, float]]
 def train(training: data.Bytes, validation: data.Bytes, plan: Plan, folder: Path, watch: Watch | None = None) -> Path:
     """Train to the end of the plan, going on from `folder`/last.pt where there is one; return the best checkpoint.
 
-    What `watch` sees in the network, at every look, stands in curve.csv and decides nothing.
+    What `watch` sees in the network, at every look, stands in curve.csv and decides nothing. Raises UsageError where
+    that run began with another plan.
     """
+    check(plan, folder)
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
     torch.set_num_threads(plan.threads)
