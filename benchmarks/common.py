@@ -170,8 +170,22 @@ def _footer(results: Mapping[str, Any]) -> str:
             f"{cost['seconds_largest']:.1f}, at most {cost['seconds_max']:.1f}; "
             f"peak memory of all processes {cost['peak_mib_max']} MiB."
         )
+        text += _verdicts(own["verdicts"])
     where = results["circumstances"]
     return f"{text} {where['device']}; commit {where['commit']}, {where['date']}."
+
+
+def _verdicts(told: Mapping[str, Any]) -> str:
+    """Return how often the verdict of a planted pair that was found is right: edited, not edited, and both."""
+    edited, plain = told["edited_called_manipulated"], told["plain_called_benign"]
+    hits, total = edited["hits"] + plain["hits"], edited["total"] + plain["total"]
+    low, high = wilson(hits, total)
+    whole = _share({"share": hits / max(1, total), "low": low, "high": high})
+    return (
+        f" Its verdicts on the planted pairs that it found: right in {hits} of {total}, {whole}; of "
+        f"{edited['total']} that were edited {_share(edited)} are called manipulated, "
+        f"of {plain['total']} others {_share(plain)} are not."
+    )
 
 
 def _among_pictures(method: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ def page(results: Numbers) -> Iterator[str]:
     yield "# The metric, measured"
     yield from (
         "",
-        "One run of `python benchmarks/metric.py`, all methods on the same pictures of 128 px; 95 % intervals in",
+        "Made by `python benchmarks/metric.py`: all methods on the same pictures of 128 px; 95 % intervals in",
     )
     yield "brackets, from a bootstrap over groups. A dash stands where the pairs are too few to tell the rate."
     yield f"{where['device']}; commit {where['commit']}, {where['date']}."
@@ -81,11 +81,12 @@ def _carried(methods: Numbers) -> Iterator[str]:
 def _modalities(methods: Numbers) -> Iterator[str]:
     yield from ("", "## By modality", "")
     yield "Micrographs: found at FPR 1e-3 over all pairs / false positives at the border within that modality."
+    yield "Intervals (95 %, a bootstrap over groups) stand where a modality has more than one group."
     first = next(iter(methods.values()))["synthetic"]["modalities"]
     yield from ("", "| modality | classes | " + " | ".join(methods) + " |", "|---|---:|" + "---|" * len(methods))
     for kind, numbers in first.items():
         rows = [method["synthetic"]["modalities"][kind] for method in methods.values()]
-        parts = [f"{share(row['tpr_1e-3'])} / {share(row['fpr_within_modality'])}" for row in rows]
+        parts = [f"{cell(row, 'tpr_1e-3')} / {cell(row, 'fpr_within_modality')}" for row in rows]
         yield f"| {kind.replace('_', ' ')} | {numbers['classes']} | " + " | ".join(parts) + " |"
 
 

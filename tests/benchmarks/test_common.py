@@ -55,7 +55,8 @@ def test_the_table_names_each_method_and_category() -> None:
         "seconds_largest": 8.0,
         "peak_mib_max": 900,
     }
-    own = {**method, "panels": {"recall": part, "precision": part}, "cost": cost}
+    judged = {"edited_called_manipulated": part, "plain_called_benign": {**part, "share": 0.75, "hits": 6, "total": 8}}
+    own = {**method, "panels": {"recall": part, "precision": part}, "cost": cost, "verdicts": judged}
     text = common.markdown_table(
         {
             "methods": {"twinscope": own, "SIFT": method},
@@ -69,6 +70,8 @@ def test_the_table_names_each_method_and_category() -> None:
     assert "| mirror | 4 | 0.50 | 0.50 |" in text
     assert "peak memory of all processes 900 MiB" in text
     assert "twinscope 0.25 / 0.25, SIFT 0.25 / 0.25" in text
+    assert "right in 8 of 12, 0.667 (0.391-0.862); of 4 that were edited 0.500 (0.250-0.750) are called" in text
+    assert "of 8 others 0.750 (0.250-0.750) are not" in text
 
 
 def test_the_digest_changes_with_the_code(tmp_path: Any) -> None:

@@ -152,6 +152,11 @@ def test_look_alikes_and_modalities_count_by_hand() -> None:
     assert kinds["dark"]["tpr_at_border"] == 0.5
     assert (kinds["dark"]["ir1"], kinds["light"]["ir1"]) == (1, 0.6667)
     assert kinds["dark"]["fpr_within_modality"] is None
+    assert kinds["dark"]["tpr_1e-3_95"] is None, "one group tells nothing of others"
+    assert (kinds["dark"]["groups"], kinds["light"]["groups"]) == (1, 2)
+    assert kinds["light"]["tpr_1e-3_95"] == [0.5, 0.5]
+    assert kinds["light"]["fpr_within_modality"] == 0.3333, "4 of 12"
+    assert kinds["light"]["fpr_within_modality_95"] == [0, 0.5], "4 of 8 in one group, 0 of 4 in the other"
 
 
 @pytest.mark.parametrize("name", list(evaluate.single()))

@@ -159,13 +159,17 @@ def look_alikes(found: protocol.Distances, test: protocol.Classes) -> Numbers:
 
 
 def modalities(found: protocol.Distances, test: protocol.Classes) -> Numbers:
-    """Return, for each modality, its classes, what is found at the border and at FPR 1e-3 of all, and false alarms."""
+    """Return, for each modality, its classes, what is found at the border and at FPR 1e-3 of all, and false alarms.
+
+    The last two with 95 % intervals, a bootstrap over the modality's groups (the border fixed); None of a single group.
+    """
     border = metrics.tpr_at_fpr(found.same().ravel(), found.different(), FPR)[1]
     kinds = np.array([w.modality for w in test.windows])
     sure, hits = found.sure(), found.hits()
     out: Numbers = {}
     for kind in sorted(set(kinds)):
         mine = kinds == kind
+        groups = [w.group for w in test.windows if w.modality == kind]
         same, within = found.same()[mine], found.cross[(mine[:, None] & mine) & sure]
         row = {
             "classes": int(mine.sum()),
@@ -178,6 +182,12 @@ def modalities(found: protocol.Distances, test: protocol.Classes) -> Numbers:
         out[kind] = {
             k: v if isinstance(v, int) else (None if np.isnan(v) else round(float(v), 4)) for k, v in row.items()
         }
+        alike = np.where((mine & sure[mine])[..., None], found.cross[mine], np.nan)  # NaN: not asked
+        alike = np.where(np.isnan(alike), np.nan, alike <= 1).reshape(len(same), -1)
+        for key, values in {"tpr_1e-3": np.asarray(same < border, np.float64), "fpr_within_modality": alike}.items():
+            known = len(set(groups)) > 1 and not np.isnan(values).all()
+            out[kind] |= {f"{key}_95": interval(values, groups) if known else None}
+        out[kind] |= {"groups": len(set(groups))}
     return out
 
 
