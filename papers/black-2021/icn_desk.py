@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from twinscope.detect import candidates, coarse, compare, embed, evidence, features, judge
 from twinscope.settings import Settings
 
-WEIGHTS = Path(__file__).resolve().parents[2] / "src" / "twinscope" / "models" / "weights" / "comparator-1.onnx"
+PACKAGE = Path(__file__).resolve().parents[2] / "src" / "twinscope"
+WEIGHTS = PACKAGE / "models" / "weights" / "comparator-1.onnx"
 SETTINGS = Settings(threads=1)
 LETTERS = SETTINGS.compare.model_copy(update={"letters": True})
 """As the paper has it: text over one of the pictures is an editorial change."""
@@ -50,6 +51,12 @@ def _grey(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a picture of equal channels as one channel, as its file would hold it."""
     flat = np.array_equal(picture[..., 0], picture[..., 1]) and np.array_equal(picture[..., 0], picture[..., 2])
     return np.ascontiguousarray(picture[..., 0]) if flat else picture
+
+
+def parts() -> list[Path]:
+    """Return what the desk's answer depends on: its networks, its code in `twinscope.detect`, and this file."""
+    beside = [PACKAGE / "models" / "weights" / f"{name}.onnx" for name in (embed.MODEL, judge.MODEL)]
+    return [WEIGHTS, *beside, Path(__file__), PACKAGE / "detect"]
 
 
 def missing() -> str | None:

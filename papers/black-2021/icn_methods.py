@@ -30,7 +30,8 @@ Pair = changes.Pair | changes_real.RealPair
 TRAIN = ROOT / "src" / "twinscope" / "train"
 CODE = [Path(__file__), ROOT / "src/twinscope/manipulate", *(TRAIN / f"{name}.py" for name in (
     "changes", "changes_real", "wear", "data", "icn", "icn_baselines", "icn_scores"))]  # fmt: skip
-"""What an answer depends on beside the weights: a part that was kept is made again where one of these has changed."""
+"""What an answer depends on beside the weights: a part that was kept is made again where one of these has changed; of
+the network that ships also where one of `icn_desk.parts` has."""
 EDITED = ("both", "manipulated", "blots", "copymove")
 """The sets of table 2: where it is known what was edited."""
 JUDGED = ("benign", "manipulated", "both", "distinct")
@@ -65,7 +66,7 @@ class Wanted(NamedTuple):
     """What is asked: pairs a set, pairs a benign class, the side in px, the seed."""
 
     pairs: int = 500
-    each: int = 100
+    each: int = 12
     side: int = 128
     seed: int = 7
 
@@ -132,7 +133,7 @@ def shipped(letters: bool = True) -> Method | str:
     why = icn_desk.missing()
     if why:
         return why
-    key = common.digest([icn_desk.WEIGHTS, Path(icn_desk.__file__), ROOT / "src" / "twinscope" / "detect"])
+    key = common.digest(icn_desk.parts())
     training = {"sha256": comparator.sha256(icn_desk.WEIGHTS)}
     sets = whole() if letters else tuple(dict.fromkeys((*EDITED, *JUDGED)))
     return Method(
@@ -214,6 +215,11 @@ def based(name: str, show: Baseline, flow: tuple[str, Callable[[Pair], Floats]] 
         f"{name} + F_A", f"{name} {sha}", lambda one: Said(show(one.original, one.query, of(one)), None), EDITED, {}
     )
     return [plain, moved, true]
+
+
+def code(name: str) -> str:
+    """Return the hash of the code behind a method's row, which says whether the row is that of today."""
+    return common.digest([*CODE, *(icn_desk.parts() if name in DESK.values() else ())])
 
 
 # ---------------------------------------------------------------------------------------------------- pairs

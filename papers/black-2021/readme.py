@@ -145,7 +145,7 @@ def figure7(results: Mapping[str, Any] | None) -> Iterator[str]:
 
 def name_of(name: str) -> str:
     """Return a network's name without what is said of it in brackets."""
-    return NAMES[name].partition(" (")[0]
+    return NAMES.get(name, name).partition(" (")[0]
 
 
 def circumstances(results: Mapping[str, Any] | None) -> Iterator[str]:
@@ -153,15 +153,32 @@ def circumstances(results: Mapping[str, Any] | None) -> Iterator[str]:
     if results is None:
         yield "Nothing has been measured here yet: `run.sh` does it."
         return
-    where, sets = results["circumstances"], results["table2"][0]["sets"]
+    where, sets = results["circumstances"], results["table2"][0]["sets"] if results["table2"] else {}
     sizes = "; ".join(f"{SETS[key]} {part['pairs']} of {part['groups']} groups" for key, part in sets.items())
-    yield f"Pairs: {sizes}. {results['side']} px, seed {results['seed']}; 95 % intervals from a bootstrap over groups."
+    yield f"Pairs: {sizes}. 95 % intervals from a bootstrap over groups."
+    options = " ".join(f"--{key} {results[key]}" for key in ("pairs", "each", "side", "seed"))
+    yield f"Made with `tables.py {options}`: {results['pairs']} simulated pairs of each kind,"
+    yield f"{results['each']} of each benign class and as many with an edit."
     yield f"{where['device']}; commit {where['commit']}, {where['date']}; {results['seconds']:,.0f} s of asking."
+    yield from older(results)
     for name, run in results["networks"].items():
         if "step" in run:
             of = f"step {run['step']:,} of {run.get('steps', run['step']):,}"
             cost = f"{run.get('minutes_in_all', run['minutes']):.0f} minutes on {run.get('threads', 1)} thread(s)"
             yield f"{name_of(name)}: {of}, {cost}, checkpoint {run['sha256'][:12]}, {run['ms_a_pair']:.0f} ms a pair."
+
+
+def older(results: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each earlier run whose rows stand beside those of the last one."""
+    runs: dict[tuple[str, str], list[str]] = {}
+    for name, row in results["networks"].items():
+        if "circumstances" in row:
+            made = row["circumstances"]
+            of = "the same pairs" if row["same_code"] else "by code that has changed since"
+            runs.setdefault((of, f"measured at commit {made['commit']}, {made['date']}"), []).append(name_of(name))
+    for (of, when), names in runs.items():
+        rows = f"row of {names[0]} is" if len(names) == 1 else f"rows of {', '.join(names[:-1])} and {names[-1]} are"
+        yield f"The {rows} of an older run, {of}: {when}."
 
 
 def figures(folder: Path) -> Iterator[str]:

@@ -2,19 +2,24 @@
 # Train the flow, the whole network and its ablations, then fill the tables. Stopped, it goes on where it stopped.
 #
 #   papers/black-2021/run.sh [--flow-minutes 60] [--minutes 30] [--only "full no-align ..."] [--threads 1] [--runs DIR]
-#                            [--cache DIR] [--json FILE] [--figures DIR] [--keep DIR] [--pairs 500] [--each 100]
+#                            [--cache DIR] [--json FILE] [--figures DIR] [--keep DIR] [--pairs 500] [--each 12]
 #                            [--side 128] [--steps N] [--batch N] [--every N] [--looks N] [--imagenet FILE] [--no-tables]
 #
 # --flow-minutes is the time of the flow, --minutes that of each of the eight networks: 5 hours in all, a thread each.
 # A run that has had its minutes is left as it is; asked for more, it goes on. --only names some rows, and "" none.
 # --steps, --batch, --every, --looks and --pairs make a run small enough to try it.
+# Rows of networks that are not here any more stay in the tables, each with the commit and date of its own run.
+#
+# The network that ships is asked anew alone, without any of these trainings and checkpoints, by
+#
+#   .venv/bin/python papers/black-2021/tables.py --only comparator-1 --json papers/black-2021/results/tables.json
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=papers/black-2021
 python=${PYTHON:-.venv/bin/python}
 
 flow_minutes=60 minutes=30 threads=1 runs=.cache/train cache=.cache/black-2021 json=$here/results/tables.json
-figures=.cache/$here keep=$here/figures pairs=500 each=100 side=128 tables=yes
+figures=.cache/$here keep=$here/figures pairs=500 each=12 side=128 tables=yes
 only="full no-align no-predict frozen-predict frozen-align no-class-loss no-heat-loss photometric"
 training=() asking=()
 while [ $# -gt 0 ]; do

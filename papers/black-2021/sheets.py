@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,15 +79,20 @@ def main(arguments: list[str] | None = None) -> int:
             if cases:
                 worst_sheet(cases, given.output / f"worst-{slug(method.name)}{ending}.png")
     if given.keep is not None:
-        keep(given.output, given.keep)
+        keep(given.output, given.keep, missing)
     return 0
 
 
-def keep(folder: Path, into: Path) -> None:
-    """Write the sheets of drawn pictures, and no other, in the place of those that were there, of 128 colours."""
+def keep(folder: Path, into: Path, missing: Collection[str] = ()) -> None:
+    """Write the sheets of drawn pictures, and no other, in the place of those that were there, of 128 colours.
+
+    The worst cases of networks that are `missing` here, and cannot be drawn again, stay as they are.
+    """
     into.mkdir(parents=True, exist_ok=True)
+    left = {f"worst-{slug(name)}-{KEPT}.png" for name in missing}
     for path in into.glob(f"*-{KEPT}.png"):
-        path.unlink()
+        if path.name not in left:
+            path.unlink()
     for path in sorted(folder.glob(f"*-{KEPT}.png")):
         with Image.open(path) as whole:
             small = whole.convert("RGB").reduce(2) if whole.width > 1600 else whole.convert("RGB")

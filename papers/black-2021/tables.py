@@ -1,13 +1,15 @@
 """Fill the tables of black-2021 (2, 3 and figure 7) on our data.
 
     python papers/black-2021/tables.py --json papers/black-2021/results/tables.json
+    python papers/black-2021/tables.py --only comparator-1 --json papers/black-2021/results/tables.json  # the desk anew
+    python papers/black-2021/tables.py --check --json papers/black-2021/results/tables.json
 
 Asked are the networks whose checkpoints lie in --runs (black-NAME/best.pt, see run.sh), the baselines of section 4.5,
-and the network that ships. What is not trained yet is named in `missing`, and comes in when it is; a network that the
-results know already, asked about the same pairs, stays in them when its checkpoint is gone. Sets: simulated
-pairs from the micrographs' test groups, and the evaluation-only pairs that people made. Every finished part is kept in
---cache, by the hash of weights, pairs and code: stopped, it goes on where it stopped. Intervals: 95 %, a bootstrap over
-groups.
+and the network that ships, for which no checkpoint is needed. What is not trained yet is named in `missing`, and comes
+in when it is. Rows that --json has and a run does not measure stay as they are, each with the commit and date of its
+own run, unless --fresh is given. Sets: simulated pairs from the micrographs' test groups, and the evaluation-only pairs
+that people made. Every finished part is kept in --cache, by the hash of weights, pairs and code: stopped, it goes on
+where it stopped. Intervals: 95 %, a bootstrap over groups.
 """
 
 from __future__ import annotations
@@ -43,26 +45,30 @@ ROWS = ("identical", "benign", "manipulated", "both", "distinct")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, required=True, help="where to keep the results")
-    parser.add_argument("--runs", type=Path, default=Path(".cache/train"), help="where trained networks lie")
-    parser.add_argument("--cache", type=Path, default=Path(".cache/black-2021"), help="where finished parts are kept")
-    parser.add_argument("--pairs", type=int, default=500, help="simulated pairs of each kind")
-    parser.add_argument("--each", type=int, default=100, help="pairs of each benign class, as many again with an edit")
-    parser.add_argument("--side", type=int, default=128, help="of the pictures, px: what the networks were trained at")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--imagenet", type=Path, help="a file of torchvision's resnet50 weights, for ResNetConv")
-    parser.add_argument("--threads", type=int, default=1)
+    parser = _parser()
     given = parser.parse_args(arguments)
+    old = json.loads(given.json.read_text(encoding="utf-8")) if given.json.is_file() else None
+    if given.check:
+        return checked(old)
     cv2.setNumThreads(1)
     torch.set_num_threads(given.threads)
-    wanted = im.Wanted(given.pairs, given.each, given.side, given.seed)
+    wanted = im.Wanted(*(getattr(given, name) for name in im.Wanted._fields))
     there, missing = im.methods(given.runs, given.side, given.imagenet)
     for name, why in missing.items():
         print(f"{name}: {why}", flush=True)
+    if lacking := [name for name in given.only or () if not chosen(there, [name])]:
+        parser.error(f"{lacking[0]} is not at hand: {missing.get(lacking[0], 'it is no method of the tables')}")
+    there = chosen(there, given.only)
+    others = [name for name in (old or {"networks": ()})["networks"] if name not in {one.name for one in there}]
+    sizes = {key: (old or {}).get(key) for key in wanted._fields}
+    if others and not given.fresh and sizes != wanted._asdict():
+        parser.error(f"{given.json} is of a run of other sizes, {sizes}; its rows ({', '.join(others)}) cannot stand "
+                     "beside new ones: give the same sizes, or --fresh to leave them out")  # fmt: skip
     out = results(there, missing, wanted, given.cache)
-    if given.json.is_file():
-        out = kept(out, json.loads(given.json.read_text(encoding="utf-8")))
+    if old is not None and not given.fresh:
+        out = beside(out, old)
+    for name in others:
+        print(f"{name}: {'left out' if given.fresh else of_run(out['networks'][name])}", flush=True)
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8")
     for row in out["table2"]:
@@ -70,6 +76,38 @@ def main(arguments: list[str] | None = None) -> int:
     for name, row in out["table3"].items():
         print(name, {key: row[key]["mean"] for key in ("ap", "iou")})
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    sizes = im.Wanted()
+    parser.add_argument("--json", type=Path, required=True, help="where to keep the results")
+    parser.add_argument("--runs", type=Path, default=Path(".cache/train"), help="where trained networks lie")
+    parser.add_argument("--cache", type=Path, default=Path(".cache/black-2021"), help="where finished parts are kept")
+    parser.add_argument("--pairs", type=int, default=sizes.pairs, help="simulated pairs of each kind")
+    parser.add_argument("--each", type=int, default=sizes.each,
+                        help="pairs of each benign class, as many again with an edit")  # fmt: skip
+    parser.add_argument("--side", type=int, default=sizes.side, help="of the pictures, px: as the networks had them")
+    parser.add_argument("--seed", type=int, default=sizes.seed)
+    parser.add_argument("--imagenet", type=Path, help="a file of torchvision's resnet50 weights, for ResNetConv")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these methods alone; comparator-1 is both its rows")
+    parser.add_argument("--fresh", action="store_true", help="leave out the rows of --json that are not measured now")
+    parser.add_argument("--check", action="store_true", help="measure nothing; say which rows are of other code")
+    return parser
+
+
+def chosen(there: Sequence[im.Method], only: Sequence[str] | None) -> list[im.Method]:
+    """Return the methods that are asked for by name, all where none is named; a name stands for its variants too."""
+    return [one for one in there if only is None or {one.name, one.name.partition(", ")[0]} & set(only)]
+
+
+def checked(old: Mapping[str, Any] | None) -> int:
+    """Print a line for each row of results whose code has changed since; return 3 where there are any, else 0."""
+    other = {name: row for name, row in dated(old).items() if not row["same_code"]} if old is not None else {}
+    for name, row in other.items():
+        print(f"{name}: {of_run(row)}")
+    return 3 if other else 0
 
 
 def results(there: Sequence[im.Method], missing: dict[str, str], wanted: im.Wanted, cache: Path) -> dict[str, Any]:
@@ -87,25 +125,42 @@ def results(there: Sequence[im.Method], missing: dict[str, str], wanted: im.Want
     seconds = sum(part["seconds"] for each in found.values() for part in each.values())
     return {
         "circumstances": common.circumstances(), **wanted._asdict(), "seconds": round(seconds, 1),
-        "code": common.digest(im.CODE),
-        "networks": {m.name: {**m.training, "ms_a_pair": speed(found[m.name])} for m in there},
+        "networks": {
+            m.name: {**m.training, "ms_a_pair": speed(found[m.name]), "code": im.code(m.name)} for m in there
+        },
         "missing": missing, "table2": second, "table3": third, "figure7": seventh,
     }  # fmt: skip
 
 
-def kept(out: dict[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
-    """Return results with the rows of those that earlier ones have and these miss, if pairs and code are the same.
+def beside(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the results of a run with the rows of an older one that it did not measure; each says when it was made.
 
-    Those rows are of networks whose checkpoints are not here any more, or of a baseline aligned by one of them.
+    Mostly those are of networks whose checkpoints are not here any more, or of a baseline aligned by one of them.
     """
-    if any(out[key] != old.get(key) for key in (*im.Wanted._fields, "code")):
-        return out
-    had = {row["name"] for row in out["table2"]}
+    had = {row["name"] for row in new["table2"]}
     rows = [row for row in old["table2"] if row["name"] not in had]
-    merged = {part: {**old[part], **out[part]} for part in ("table3", "figure7", "networks")}
-    known = {*merged["networks"], *("F_A" for row in rows if row["name"].endswith(" + F_A"))}
-    missing = {name: why for name, why in out["missing"].items() if name not in known}
-    return {**out, **merged, "missing": missing, "table2": [*out["table2"], *rows]}
+    merged = {part: {**old[part], **new[part]} for part in ("table3", "figure7")}
+    networks = {**dated(old), **new["networks"]}
+    known = {*networks, *("F_A" for row in rows if row["name"].endswith(" + F_A"))}
+    missing = {name: why for name, why in new["missing"].items() if name not in known}
+    return {**new, **merged, "networks": networks, "missing": missing, "table2": [*new["table2"], *rows]}
+
+
+def dated(old: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what results say of each method, with the circumstances of its run and whether its code is today's.
+
+    The pairs are drawn by seed, so that rows of two runs of the same sizes and code are of the same pairs.
+    """
+    run = {"circumstances": old["circumstances"], "code": old.get("code")}
+    rows = {name: run | row for name, row in old["networks"].items()}
+    return {name: row | {"same_code": row["code"] == im.code(name)} for name, row in rows.items()}
+
+
+def of_run(row: Mapping[str, Any]) -> str:
+    """Return what a row that was not measured now is told with."""
+    made = row["circumstances"]
+    code = "" if row["same_code"] else ", by code that has changed since"
+    return f"measured at commit {made['commit']}, {made['date']}{code}"
 
 
 def speed(each: Mapping[str, Part]) -> float:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -139,24 +140,6 @@ def test_figure_7_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert out["classes"]["fog"]["ap"] == pytest.approx(0.5 + 0.5 * 2 / 4)
 
 
-def test_rows_of_networks_that_are_gone_stay_if_they_were_asked_the_same() -> None:
-    asked = {"pairs": 3, "each": 2, "side": 128, "seed": 7, "code": "abc"}
-    old = {**asked, "table2": [{"name": name, "sets": {"both": 1}} for name in ("full", "SSD", "SSD + F_A")],
-           "table3": {"full": {"ap": 0.9}, "no-align": {"ap": 0.8}}, "figure7": {"full": {"rows": 1}},
-           "networks": {"full": {"step": 5}, "no-align": {"step": 6}, "SSD": {}, "SSD + F_A": {}}}  # fmt: skip
-    missing = {"full": "not trained yet", "F_A": "not trained yet", "frozen-align": "not trained yet"}
-    out = {**asked, "table2": [{"name": "SSD", "sets": {"both": 2}}], "table3": {"no-align": {"ap": 0.7}},
-           "figure7": {}, "networks": {"SSD": {}, "no-align": {"step": 9}}, "missing": missing}  # fmt: skip
-    got = tables.kept(out, old)
-    assert [(row["name"], row["sets"]["both"]) for row in got["table2"]] == [("SSD", 2), ("full", 1), ("SSD + F_A", 1)]
-    assert got["table3"] == {"full": {"ap": 0.9}, "no-align": {"ap": 0.7}}
-    assert got["figure7"] == old["figure7"]
-    assert (got["networks"]["no-align"]["step"], got["networks"]["full"]["step"]) == (9, 5)
-    assert got["missing"] == {"frozen-align": "not trained yet"}
-    for key in asked:
-        assert tables.kept(out, {**old, key: "another"}) == out
-
-
 # ---------------------------------------------------------------------------------------------------- the page
 
 
@@ -175,7 +158,7 @@ def made() -> dict[str, Any]:
     photos = {"pairs": 12, "said": [0.0, 1.0, 0.0], "right": part}
     return {
         "circumstances": {"device": "a machine", "commit": "abc", "date": "2026-01-01"},
-        "seconds": 1234.5, "side": 128, "seed": 7,
+        "seconds": 1234.5, "pairs": 50, "each": 9, "side": 128, "seed": 7,
         "networks": {"full": {"step": 1200, "steps": 1300, "minutes": 28.0, "minutes_in_all": 30.0, "threads": 1,
                               "sha256": "0123456789abcdef", "ms_a_pair": 71.6}, "SSD": {"ms_a_pair": 1.0}},
         "missing": {"no-align": "not trained yet (black-no-align/best.pt)",
@@ -208,6 +191,9 @@ def test_the_page_says_what_was_measured_and_what_was_not() -> None:
     assert f"| gaussian noise | {cell} | {cell} | .500 | 9 + 9 |" in text
     assert "comparator: step 1,200 of 1,300, 30 minutes on 1 thread(s), checkpoint 0123456789ab, 72 ms a pair." in text
     assert "a machine; commit abc, 2026-01-01; 1,234 s of asking." in text
+    assert "Made with `tables.py --pairs 50 --each 9 --side 128 --seed 7`: 50 simulated pairs of each kind," in text
+    assert "\n9 of each benign class and as many with an edit.\n" in text
+    assert "older run" not in text
     one_table: list[str] = []
     for line in [*text.splitlines(), ""]:
         if line.startswith("|"):
@@ -376,6 +362,20 @@ def test_all_tables_of_networks_that_nobody_trained(
     capsys.readouterr()
     assert tables.main(given) == 0
     assert re.findall(r"^(\S+), \w+: \d+ pairs in", capsys.readouterr().out, re.M) == ["no-align"] * 4
+    with_all = json.loads(out.read_text())
+    shutil.rmtree(tmp_path / "runs")
+    with monkeypatch.context() as patched:
+        patched.setattr(im, "asked", never)
+        assert tables.main(given) == 0
+        without = json.loads(out.read_text())
+        assert tables.main([*given, "--only", "comparator-1"]) == 0
+    rows = json.loads(out.read_text())["networks"]
+    assert [name for name, row in rows.items() if "circumstances" not in row] == list(im.DESK.values())
+    for part in ("table3", "figure7"):
+        assert without[part] == with_all[part]
+    assert {row["name"]: row for row in without["table2"]} == {row["name"]: row for row in with_all["table2"]}
+    old = {name for name, row in without["networks"].items() if "circumstances" in row}
+    assert old == {"full", "no-align", *(f"{name} + F_A" for name in ("SSD", "ErrAnalysis", "noise residual"))}
 
 
 def test_pairs_and_their_groups_go_together(shared: Path) -> None:
@@ -407,6 +407,10 @@ def test_the_sheets_of_drawn_pictures_are_kept_and_no_other(tmp_path: Path, monk
     assert sorted(path.name for path in kept.iterdir()) == names
     for name in names:
         assert cv2.imread(str(kept / name)).std() > 5
+    (kept / "worst-full-drawn.png").write_bytes(b"of a network that is not here to be asked again")
+    sheets.keep(out, kept, ["full", "no-align"])
+    assert (kept / "worst-full-drawn.png").read_bytes().startswith(b"of a network")
+    (kept / "worst-full-drawn.png").unlink()
     shown = "\n".join(runpy.run_path(str(HERE / "readme.py"))["figures"](kept))
     assert "![Heat-maps on drawn pictures (figures 5 and 9)](figures/heat-drawn.png)" in shown
     assert "![The worst cases (figure 10), of drawn pictures: SSD-true-alignment]" in shown
@@ -466,7 +470,7 @@ def test_run_trains_the_flow_and_every_row_and_makes_all(tmp_path: Path) -> None
         assert (f"--start {runs}/black-flow/best.pt" in line) == (name != "no-align")
         assert ("--resnet resnet18" in line) == (name == "no-predict")
     assert asked[9].startswith("papers/black-2021/tables.py --runs")
-    assert "--pairs 9 --each 100 --side 128" in asked[9]
+    assert "--pairs 9 --each 12 --side 128" in asked[9]
     assert asked[10].startswith("papers/black-2021/sheets.py")
     assert "--keep papers/black-2021/figures" in asked[10]
     assert asked[11] == "docs/generate.py"

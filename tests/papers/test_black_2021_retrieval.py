@@ -210,14 +210,14 @@ def test_stage_two_puts_the_original_first(tmp_path: Path) -> None:
     path = tmp_path / "looked.jsonl"
     before = {"both": np.array([1.0, 3, 1, 1, 1, 1])}
     found = ir_looked.anew(shortlist, before, asked, Drawn(pictures), path)
-    assert found.ranks["both"].tolist() == [1.0]
+    assert found.ranks["both"].tolist() == found.distinct["both"].tolist() == [1.0]
     line = json.loads(path.read_text())
     assert (line["set"], line["query"], line["rank"], line["before"]) == ("both", 1, 1.0, 3.0)
-    path.write_text(json.dumps({**line, "rank": 2.0}) + "\n")
+    path.write_text(json.dumps({**line, "rank": 2.0, "distinct": 4.0}) + "\n")
     again = ir_looked.anew(shortlist, before, asked, Drawn([]), path)  # what is known is not asked again
-    assert again.ranks["both"].tolist() == [2.0]
+    assert (again.ranks["both"].tolist(), again.distinct["both"].tolist()) == ([2.0], [4.0])
     beyond = ir_looked.anew(shortlist, {"both": np.full(6, 250.0)}, asked, Drawn([]), tmp_path / "other.jsonl")
-    assert beyond.ranks["both"].tolist() == [250.0]
+    assert beyond.ranks["both"].tolist() == beyond.distinct["both"].tolist() == [250.0]
 
 
 def test_shortlists_hold_the_nearest() -> None:
@@ -317,6 +317,8 @@ def test_the_whole_table(small: tuple[Path, dict[str, Any]]) -> None:
     assert rows[search.START]["average"]["1"]["mean"] == 1.0  # mirrored drawings among six
     assert rows["ours"]["sets"]["both"]["queries"] == 6
     assert out["looked"]["queries"] == 1
+    assert out["looked"]["stage 1+2, distinct"]["sets"]["both"]["queries"] == 1
+    assert len(list(folder.glob(f"cache/*/looked-*-31-{ir_looked.code()}.jsonl"))) == 1  # 6 + 25 pictures
     assert out["training"]["step"] == 4
     kept = sorted(path.name for path in folder.glob(f"cache/*/{search.START}-*/0*.npy"))
     assert kept == [f"{name}.npy" for name in ("00000-0000-5", "00000-0005-5", "00001-0000-2", "00001-0000-5",

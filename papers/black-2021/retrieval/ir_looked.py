@@ -3,6 +3,7 @@
 As in `twinscope.corpus.search`: each is aligned with the query and judged, the comparator's "distinct" among the
 evidence; the most probable come first; those that are as good as certain, and those that show nothing alike, by their
 distance in stage 1. Where the correlation search is worth its time is decided, as in the desk, by its embedder.
+Beside it, of the same comparisons: the order by "distinct" alone, which is the paper's.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[2] / "src")]
+sys.path[:0] = [str(HERE), str(HERE.parents[2] / "benchmarks"), str(HERE.parents[2] / "src")]
 
+import common
 import ir_pictures as ip
 
 from twinscope import corpus
-from twinscope.detect import embed, features
+from twinscope.detect import embed, features, heat, judge
 from twinscope.detect.features import View
 from twinscope.settings import Settings
 from twinscope.train import comparator, loop
@@ -39,10 +41,27 @@ VIEWS = 3000
 
 
 class Seen(NamedTuple):
-    """The ranks after stage 2 of each set's queries, and the median of the seconds that a query took."""
+    """The ranks after stage 2 of each set's queries, as the desk ranks and by "distinct" alone, and the median of the
+    seconds that a query took.
+    """
 
     ranks: dict[str, NDArray[np.float64]]
+    distinct: dict[str, NDArray[np.float64]]
     seconds: float
+
+
+class Order(NamedTuple):
+    """The numbers of a shortlist, ranked anew: the most probable first, and the least "distinct" first."""
+
+    probable: list[int]
+    distinct: list[int]
+
+
+def code() -> str:
+    """Return the hash of what stage 2 depends on: a query that was ranked anew is so again where it has changed."""
+    package = HERE.parents[2] / "src" / "twinscope"
+    networks = [package / "models" / "weights" / f"{name}.onnx" for name in (embed.MODEL, heat.MODEL, judge.MODEL)]
+    return common.digest([Path(__file__), package / "corpus.py", package / "detect", *networks])
 
 
 def shortlists(
@@ -104,23 +123,27 @@ def anew(
             if (name, k) in known:
                 continue
             begun = time.monotonic()
-            rank = float(found[name][k])
-            order = reranked(ip.plain(asked.queries[name][k]), near[name][k], made) if rank <= NEAR else []
-            rank = 1.0 + order.index(k) if k in order else rank
-            line = {"set": name, "query": k, "rank": rank, "before": float(found[name][k]),
+            before = float(found[name][k])
+            query = ip.plain(asked.queries[name][k])
+            order = reranked(query, near[name][k], made) if before <= NEAR else Order([], [])
+            rank, other = (1.0 + one.index(k) if k in one else before for one in order)
+            line = {"set": name, "query": k, "rank": rank, "distinct": other, "before": before,
                     "seconds": round(time.monotonic() - begun, 3)}  # fmt: skip
             known[name, k] = line
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             if number % 30 == 0:
                 print(f"stage 2: {number} of {sum(len(part) for part in near.values())} queries", flush=True)
-    ranks = {name: np.array([known[name, k]["rank"] for k in part]) for name, part in near.items()}
+    ranks, distinct = (
+        {name: np.array([known[name, k][key] for k in part]) for name, part in near.items()}
+        for key in ("rank", "distinct")
+    )
     looked = [line["seconds"] for line in known.values() if line["before"] <= NEAR]
-    return Seen(ranks, round(float(np.median(looked)), 2) if looked else 0.0)
+    return Seen(ranks, distinct, round(float(np.median(looked)), 2) if looked else 0.0)
 
 
-def reranked(query: ip.Bytes, shortlist: Sequence[tuple[int, float]], made: Made) -> list[int]:
-    """Return the numbers of a shortlist, the most probable first."""
+def reranked(query: ip.Bytes, shortlist: Sequence[tuple[int, float]], made: Made) -> Order:
+    """Return both orders of a shortlist, from one comparison with each of its pictures."""
     with threadpool_limits(1, "blas"):
         view, point = seen(query)
         others = [made.view(number) for number, _ in shortlist]
@@ -128,7 +151,20 @@ def reranked(query: ip.Bytes, shortlist: Sequence[tuple[int, float]], made: Made
         said = corpus.judged([view], [one for one, _ in others], [list(enumerate(far))], SETTINGS)[0]
     known = {one.b: one for one in said}
     hits = [corpus.Hit(distance, {"number": number}, known.get(k)) for k, (number, distance) in enumerate(shortlist)]
-    return [hit.row["number"] for hit in corpus.ranked(hits)]
+    orders = corpus.ranked(hits), by_distinct(hits)
+    return Order(*([hit.row["number"] for hit in order] for order in orders))
+
+
+def by_distinct(hits: Sequence[corpus.Hit]) -> list[corpus.Hit]:
+    """Return hits as section 3.3 ranks them, the least "distinct" to the comparator first.
+
+    Those that cannot be aligned, of which it was not asked, come last; equals by distance.
+    """
+
+    def key(hit: corpus.Hit) -> tuple[float, float]:
+        return np.inf if hit.judged is None else hit.judged.numbers["distinct"], hit.distance
+
+    return sorted(hits, key=key)
 
 
 def training(folder: Path) -> dict[str, Any]:

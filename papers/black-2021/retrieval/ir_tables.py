@@ -276,16 +276,17 @@ def both(
     method: im.Method, vectors: Vectors, found: Mapping[str, NDArray[np.float64]], asked: ip.Asked,
     shards: Sequence[Part], cache: Path, given: argparse.Namespace,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the row of both stages, and that of stage 1 alone for the same queries."""
+    """Return the rows of both stages, as the desk ranks and by "distinct" alone, and stage 1 for the same queries."""
     every = np.concatenate([vectors.originals, *lots(method, shards, cache)])
     near = ir_looked.shortlists(vectors.originals, vectors.queries, every, asked.near, given.looked)
     made = ir_looked.Made(given.split, given.seed, SHARD, asked)
-    path = cache / f"looked-{method.family.key}-{len(every)}.jsonl"
+    path = cache / f"looked-{method.family.key}-{len(every)}-{ir_looked.code()}.jsonl"
     seen = ir_looked.anew(near, found, asked, made, path)
     some = {name: found[name][list(near[name])] for name in near}
     groups = {name: asked.groups[list(near[name])] for name in near}
     return {
         "stage 1": subset("ours", some, groups), "stage 1+2": subset("both stages", seen.ranks, groups),
+        "stage 1+2, distinct": subset("both stages, distinct", seen.distinct, groups),
         "seconds": seen.seconds, "queries": given.looked, "near": ir_looked.NEAR,
     }  # fmt: skip
 

@@ -7,6 +7,10 @@
 #
 # A run that has had its minutes is left as it is; asked for more, it goes on. A shard of 10,000 distractors takes one to
 # three minutes of one core; those that are there are not made again. --steps to --batches make a run small enough to try.
+#
+# The table of validation (results/choice.json: which network the desk ships) is a script of its own, not called here:
+#
+#   .venv/bin/python papers/black-2021/retrieval/ir_choice.py --json papers/black-2021/retrieval/results/choice.json
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 here=papers/black-2021/retrieval
