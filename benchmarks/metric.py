@@ -2,7 +2,7 @@
 
     python benchmarks/metric.py --json benchmarks/results/metric.json       # all of it: some ten minutes on two cores
     python benchmarks/metric.py --classes 40 --windows 8 --methods embedder-1 pHash     # a first look
-    python benchmarks/metric.py --methods embedder-2 --keep --json benchmarks/results/metric.json   # one row anew
+    python benchmarks/metric.py --methods embedder-3 --keep --json benchmarks/results/metric.json   # one row anew
     python benchmarks/metric.py table                                       # the tables of the results kept
 
 Every method sees the same pictures of 128 px, and every border comes from validation groups (`borders`). What is done

@@ -89,8 +89,8 @@ def test_what_is_no_network_of_ones_own_is_one_sentence(run: Run, folder: Path, 
 
     code, err = told(tmp_path / "none.onnx")
     assert (code, "is no metric.onnx" in err) == (2, True)
-    shutil.copy(card.WEIGHTS / "probability-1.onnx", own.with_name("other.onnx"))
-    shutil.copy(card.CARDS / "probability-1.json", own.with_name("other.json"))
+    shutil.copy(card.WEIGHTS / "probability-2.onnx", own.with_name("other.onnx"))
+    shutil.copy(card.CARDS / "probability-2.json", own.with_name("other.json"))
     code, err = told(own.with_name("other.onnx"))
     assert (code, "takes something else than pictures" in err) == (2, True)
     row = json.loads(own.with_suffix(".json").read_text())

@@ -70,8 +70,8 @@ class Candidates(_Stage):
     dimensions: int = Field(48, ge=8, le=128, description="principal components of the descriptors")
     ratio: float = Field(0.9, gt=0, lt=1, description="nearest / second nearest descriptor distance")
     votes: int = Field(4, ge=2, description="keypoint matches that agree on one similarity")
-    distance: float = Field(0.56, gt=0, description="embedding distance below which a pair is searched by correlation")
-    far: float = Field(1.1, gt=0, description="embedding distance above which none is searched by correlation")
+    distance: float = Field(0.63, gt=0, description="embedding distance below which a pair is searched by correlation")
+    far: float = Field(1.2, gt=0, description="embedding distance above which none is searched by correlation")
     most: int = Field(60, ge=1, description="pairs of one panel with later ones that get a closer look, best first")
 
 
@@ -170,8 +170,8 @@ class Shelf(_Stage):
         True, description="vectors of the corners and the middle of a panel, too, so that parts are found"
     )
     crop: float = Field(0.6, gt=0.2, lt=1, description="side of such a part, as a share of the panel's")
-    one_part: float = Field(0.1, ge=0, description="so much further a whole and a part count than two wholes")
-    two_parts: float = Field(0.3, ge=0, description="so much further two parts count than two wholes")
+    one_part: float = Field(0.11, ge=0, description="so much further a whole and a part count than two wholes")
+    two_parts: float = Field(0.33, ge=0, description="so much further two parts count than two wholes")
     batch: int = Field(256, ge=1, description="panels that are acknowledged together, at least")
     exact: int = Field(100_000, ge=256, description="vectors from which on an index is used")
     lists: int = Field(1024, ge=1, description="lists of the index (IVF)")

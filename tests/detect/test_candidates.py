@@ -12,6 +12,7 @@ from twinscope.detect import candidates, dense, features
 from twinscope.settings import Settings
 
 SETTINGS = Settings(threads=1)
+NEAR, FAR = SETTINGS.candidates.distance, SETTINGS.candidates.far
 
 
 def view(image: np.ndarray) -> features.View:
@@ -45,11 +46,11 @@ def far_apart(distance: float) -> np.ndarray:
     ("pair", "distance", "times"),
     [
         (POOR, None, 1),
-        (POOR, 1.0, 1),
-        (POOR, 1.2, 0),
+        (POOR, FAR - 0.1, 1),
+        (POOR, FAR + 0.1, 0),
         (RICH, None, 0),
-        (RICH, 0.4, 1),
-        (RICH, 0.6, 0),
+        (RICH, NEAR - 0.1, 1),
+        (RICH, NEAR + 0.1, 0),
         ([POOR[0], BLANK], 0.1, 0),
     ],
     ids=["poor", "poor and near", "poor and far", "rich", "rich and very near", "rich and near", "blank"],

@@ -110,7 +110,7 @@ def test_screening_json_keeps_its_contract(example: Done, root: Path) -> None:
         assert {finding.a, finding.b} <= ids
         assert (example.case / str(finding.heatmap_a)).is_file()
         assert (example.case / str(finding.heatmap_b)).is_file()
-    assert {"embedder-2", "probability-1"} <= screening.provenance.models.keys()
+    assert {"embedder-3", "probability-2"} <= screening.provenance.models.keys()
 
 
 def test_the_same_command_gives_the_same_findings(example: Done, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from twinscope import models
 
-MODEL = "embedder-2"
+MODEL = "embedder-3"
 """The network that embeds."""
 SIDE_PX = 96
 """Every picture, whatever its size and aspect, is resized to this square before it is embedded."""

@@ -1,7 +1,8 @@
-"""The recipe of `embedder-2`: `python -m twinscope.train.embedder --name embedder-2`. One seed, resumable.
+"""The recipe of `embedder-3`: `python -m twinscope.train.embedder --name embedder-3`. One seed, resumable.
 
-What ships went on from `embedder-1`, the graph that such runs had given before: `--start
-src/twinscope/models/weights/embedder-1.onnx --blocks 2 6 --rate 1.5e-3`, with the look-alikes that the network found.
+What ships went on from `embedder-2`, the graph that such runs had given before: `--start embedder-2.onnx --seed 2
+--blocks 6 6 --rate 1e-3`, with the look-alikes that the network found. It is no longer in the package; it stands in
+the history: `git show 9e8af32:src/twinscope/models/weights/embedder-2.onnx > embedder-2.onnx`.
 
 It builds the stock (train split of the micrographs, drawn families), trains, and leaves in `.cache/train/NAME`:
 curve.csv, best.pt, last.pt and run.json (plan, seed, data hash, commit, wall time). `--minutes` of loop time or
@@ -39,7 +40,7 @@ SIDE = 96
 def main() -> None:
     """Train from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", default="embedder-2")
+    parser.add_argument("--name", default="embedder-3")
     parser.add_argument("--runs", type=Path, default=Path(".cache/train"))
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--minutes", type=float, default=120.0)

@@ -1,4 +1,4 @@
-"""Write a trained embedder as an ONNX graph with its card: `python -m twinscope.train.export RUN --id embedder-2`.
+"""Write a trained embedder as an ONNX graph with its card: `python -m twinscope.train.export RUN --id embedder-3`.
 
 It goes into the package, or with `--into FOLDER` both files go there: a candidate, to be judged before it ships.
 The weights of best.pt ship, or with `--last` the averaged ones of last.pt.
@@ -77,7 +77,7 @@ class Graph(nn.Module):
 
 def main() -> None:
     """Export from the command line."""
-    given = arguments(__doc__, "embedder-2")
+    given = arguments(__doc__, "embedder-3")
     saved = loop.load(given.run / "best.pt")
     if given.last:
         last = loop.load(given.run / "last.pt")

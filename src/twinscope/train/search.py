@@ -42,7 +42,7 @@ from twinscope.train.wear import drawn_wear, worn_down
 SEED = 1
 START = MODEL
 """The shipped embedder whose backbone and linear layer the small network begins with ..."""
-BLOCKS = (2, 6)
+BLOCKS = (6, 6)
 """... and its bottlenecks at 1/8 and at 1/16."""
 DIMENSIONS = 256
 SIDES = {"small": 96, "resnet50": 224}
