@@ -100,6 +100,8 @@ class Align(_Stage):
     )
     cosine: float = Field(0.75, gt=0, lt=1, description="guided matching: least cosine of RootSIFT descriptors")
     error_px: float = Field(2.5, gt=0, description="MAGSAC++ threshold, working px")
+    places: int = Field(5, ge=3, description="places at which matches must agree for an alignment that stretches")
+    apart_px: float = Field(20.0, ge=0, description="matches nearer to each other are at one place, working px")
     scale: float = Field(4.5, gt=1, description="largest change of scale between working sizes")
     anisotropy: float = Field(2.2, gt=1, description="largest stretch or shear")
     dense_agreement: float = Field(0.4, ge=0, lt=1, description="least correlation when found by correlation")

@@ -24,6 +24,36 @@ def matches(linear: np.ndarray, wrong: int = 15) -> tuple[np.ndarray, np.ndarray
     return source, target
 
 
+def cells(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Three matches in each of some small cells, under a map that stretches by 1.55."""
+    middles = np.array([(60, 80), (210, 300), (330, 110), (90, 340), (300, 350)], np.float64)[:count]
+    source = (middles[:, None] + [(-4, -3), (5, -2), (0, 6)]).reshape(-1, 2)
+    return source, source @ np.diag([1.4, 0.9]).T + (12, -7)
+
+
+@pytest.mark.parametrize(("count", "stretched"), [(3, False), (4, False), (5, True)])
+def test_a_few_cells_do_not_carry_a_stretch(count: int, stretched: bool) -> None:
+    fitted = align.fit(*cells(count), SETTINGS.align)
+    found = fitted is not None and bool(geometry.take_apart(fitted[0], (0, 0, 400, 400)).anisotropy > 1.3)
+    assert found is stretched
+    if not stretched:
+        assert fitted is None or fitted[1].sum() <= 6, "what a similarity explains of them"
+
+
+def test_a_homography_needs_one_place_more_than_an_affine_map() -> None:
+    source, _ = cells(5)
+    slanted = np.array([[1, 0.1, 3], [0.05, 1.2, -4], [0.0012, 0.0004, 1]])
+    fitted = align.fit(source, geometry.apply(slanted, source), SETTINGS.align)
+    assert fitted is None or np.allclose(fitted[0][2], [0, 0, 1])
+
+
+def test_points_at_one_place_count_once() -> None:
+    points = np.array([(0, 0), (19, 0), (20, 0), (20, 19), (300, 40)], np.float64)
+    assert align.places(points, 20) == 3
+    assert align.places(points, 0) == 5
+    assert align.places(points[:0], 20) == 0
+
+
 def test_a_similarity_is_taken_where_it_explains_the_matches() -> None:
     turned = 1.3 * np.array([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]])
     fitted = align.fit(*matches(turned), SETTINGS.align)

@@ -38,11 +38,12 @@ def test_the_graph_is_the_regression(tmp_path: Path) -> None:
         calibrate.Sample(numbers(rng, same, way), same, "", 0)
         for _ in range(40) for same in (True, False) for way in range(3)
     ]  # fmt: skip
-    calibrate.save(tmp_path / "p.onnx", calibrate.fit(samples))
+    size = len(judge.SIGNALS) + 1
+    wide = np.stack([np.full(3 * size, -1e3), np.full(3 * size, 1e3)])
+    calibrate.save(tmp_path / "p.onnx", calibrate.fit(samples), wide)
     session = onnxruntime.InferenceSession(tmp_path / "p.onnx", providers=["CPUExecutionProvider"])
     x = np.array([judge.signals(s.numbers) for s in samples], np.float32)
     got = session.run(None, {"signals": x})[0]
-    size = len(judge.SIGNALS) + 1
     for way in range(3):
         rows = x[:, (way + 1) * size - 1] == 1
         assert rows.sum() == 80
@@ -52,6 +53,28 @@ def test_the_graph_is_the_regression(tmp_path: Path) -> None:
         y = np.array([s.same for s in samples])[rows]
         plain = LogisticRegression(C=calibrate.STIFFNESS, max_iter=20000).fit(products, y)
         assert np.allclose(got[rows], plain.predict_proba(products)[:, 1], atol=2e-3)
+
+
+def test_a_signal_further_out_than_any_that_was_learned_counts_as_the_outermost(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    samples = [
+        calibrate.Sample(numbers(rng, same, way), same, "", 0)
+        for _ in range(60) for same in (True, False) for way in range(3)
+    ]  # fmt: skip
+    quadratic, ends = calibrate.fit(samples), calibrate.limits(samples)
+    x = np.array([judge.signals(s.numbers) for s in samples])
+    size = len(judge.SIGNALS) + 1
+    for way in range(3):
+        block, rows = slice(way * size, (way + 1) * size), x[:, (way + 1) * size - 1] == 1
+        assert np.allclose(ends[:, block], np.quantile(x[rows, block], (0.002, 0.998), axis=0))
+    calibrate.save(tmp_path / "p.onnx", quadratic, ends)
+    session = onnxruntime.InferenceSession(tmp_path / "p.onnx", providers=["CPUExecutionProvider"])
+    far = np.where(x == 0, 0, np.where(x == 1, 1, x + np.sign(x) * 50))  # the constants and other ways stay
+    at_the_end = calibrate.within(far, ends)
+    assert (at_the_end[x == 0] == 0).all(), "ways that do not apply"
+    plain = 1 / (1 + np.exp(-np.einsum("nk,kl,nl->n", at_the_end, quadratic, at_the_end)))
+    for given in (far, 4 * (far - at_the_end) + far):
+        assert np.allclose(session.run(None, {"signals": given.astype(np.float32)})[0], plain, atol=2e-3)
 
 
 def test_long_chains_aligned_without_keypoints_teach_nothing() -> None:

@@ -109,7 +109,8 @@ def fit(source: Points, target: Points, settings: Align) -> tuple[geometry.Trans
     """Fit target = model(source) for points (N, 2); return the 3x3 model and which matches are inliers.
 
     Three models compete: a similarity, an affine map and a homography (both by MAGSAC++). A freer model is taken only
-    where it explains clearly more matches than the stiffer one.
+    where it explains clearly more matches than the stiffer one, at enough places: three places fit an affine map
+    whatever they show, as three lone cells do.
     """
     if len(source) < 3:
         return None
@@ -121,14 +122,26 @@ def fit(source: Points, target: Points, settings: Align) -> tuple[geometry.Trans
         full = np.vstack([affine, [0, 0, 1]]).astype(np.float64)
         best = full, in_affine.ravel().astype(bool)
         stiff = similarity(source, target, best[1], settings.error_px)
-        if stiff is not None and 1.15 * stiff[1].sum() + 4 >= best[1].sum():
+        explained = 0 if stiff is None else 1.15 * stiff[1].sum() + 4
+        if explained >= best[1].sum() or places(target[best[1]], settings.apart_px) < settings.places:
             best = stiff
     if len(source) >= 12:
         full, in_full = cv2.findHomography(s, t, cv2.USAC_MAGSAC, **options)
         gain = int(in_full.sum()) if full is not None else 0
         if full is not None and gain >= 12 and (best is None or gain > 1.15 * best[1].sum() + 4):
-            best = full.astype(np.float64), in_full.ravel().astype(bool)
+            held = in_full.ravel().astype(bool)
+            if places(target[held], settings.apart_px) > settings.places:
+                best = full.astype(np.float64), held
     return best
+
+
+def places(points: Points, apart_px: float) -> int:
+    """Return how many of the points (N, 2) are left when of those nearer than `apart_px` to each other one counts."""
+    kept: list[NDArray[np.float64]] = []
+    for point in points:
+        if all(np.hypot(*(point - other)) >= apart_px for other in kept):
+            kept.append(point)
+    return len(kept)
 
 
 def similarity(

@@ -37,6 +37,8 @@ STIFFNESS = 0.3
 """Inverse strength of the regression's L2 penalty; chosen on the validation groups."""
 
 
+OUTERMOST = 0.002
+"""Share of a signal's values at either end beyond which it counts as no further out; chosen on validation groups."""
 CORRUPTED = 24
 """Corrupted pairs of a part: every other one shows two different pictures, half of these look-alikes."""
 _MORE = ("soft blot",) * 6 + ("blot",) * 2 + ("long chain",) * 4 + ("loading control",) * 4
@@ -256,14 +258,45 @@ def _fit_way(x: NDArray[np.float64], y: NDArray[np.bool_]) -> NDArray[np.float64
     return np.asarray(standard @ inner @ standard.T)
 
 
-def save(path: Path, quadratic: NDArray[np.float64]) -> None:
+def limits(samples: list[Sample]) -> NDArray[np.float64]:
+    """Return between what values each signal of each way was learned, (2, k): squares mean nothing further out."""
+    x = np.array([judge.signals(s.numbers) for s in samples])
+    size = len(judge.SIGNALS) + 1
+    low, high = np.zeros(x.shape[1]), np.zeros(x.shape[1])
+    for way in range(len(judge.WAYS)):
+        block = slice(way * size, (way + 1) * size)
+        rows = x[x[:, block.stop - 1] == 1, block]
+        low[block], high[block] = np.quantile(rows, (OUTERMOST, 1 - OUTERMOST), axis=0)
+    return np.stack([low, high])
+
+
+def within(x: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return signals (n, k) brought between their ends (2, k); those of the ways that do not apply stay 0."""
+    applies = x @ _ways()
+    return np.asarray(np.minimum(np.maximum(x, applies * ends[0]), applies * ends[1]))
+
+
+def _ways() -> NDArray[np.float64]:
+    """Return the matrix (k, k) that brings the constant of each way to all signals of it."""
+    size = len(judge.SIGNALS) + 1
+    last = np.zeros((size, size))
+    last[-1] = 1
+    return np.asarray(np.kron(np.eye(len(judge.WAYS)), last), np.float64)
+
+
+def save(path: Path, quadratic: NDArray[np.float64], ends: NDArray[np.float64]) -> None:
     """Write the regression as an ONNX graph: (n, signals) float32 -> (n,) float32 probability."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     nodes = [
-        helper.make_node("MatMul", ["signals", "q"], ["left"]),
-        helper.make_node("Mul", ["left", "signals"], ["terms"]),
+        helper.make_node("MatMul", ["signals", "ways"], ["applies"]),
+        helper.make_node("Mul", ["applies", "low"], ["least"]),
+        helper.make_node("Mul", ["applies", "high"], ["most"]),
+        helper.make_node("Max", ["signals", "least"], ["raised"]),
+        helper.make_node("Min", ["raised", "most"], ["x"]),
+        helper.make_node("MatMul", ["x", "q"], ["left"]),
+        helper.make_node("Mul", ["left", "x"], ["terms"]),
         helper.make_node("ReduceSum", ["terms", "axes"], ["logit"], keepdims=0),
         helper.make_node("Sigmoid", ["logit"], ["probability"]),
     ]
@@ -272,6 +305,9 @@ def save(path: Path, quadratic: NDArray[np.float64]) -> None:
         [helper.make_tensor_value_info("signals", TensorProto.FLOAT, ["n", len(quadratic)])],
         [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["n"])],
         [numpy_helper.from_array(quadratic.astype(np.float32), "q"),
+         numpy_helper.from_array(_ways().astype(np.float32), "ways"),
+         numpy_helper.from_array(ends[0].astype(np.float32), "low"),
+         numpy_helper.from_array(ends[1].astype(np.float32), "high"),
          numpy_helper.from_array(np.array([1], np.int64), "axes")],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
@@ -317,15 +353,15 @@ def main() -> None:
     parser.add_argument("--id", default=judge.MODEL)
     arguments = parser.parse_args()
     train = all_kinds("train", arguments.planted, arguments.sets, arguments.processes)
-    quadratic = fit(train.samples)
+    quadratic, ends = fit(train.samples), limits(train.samples)
     val = all_kinds("val", max(10, arguments.planted // 2), 2 * arguments.sets, arguments.processes)
 
     def apply(samples: list[Sample]) -> NDArray[np.float64]:
-        x = np.array([judge.signals(s.numbers) for s in samples])
+        x = within(np.array([judge.signals(s.numbers) for s in samples]), ends)
         return np.asarray(1 / (1 + np.exp(-((x @ quadratic) * x).sum(1))))
 
     path = WEIGHTS / f"{arguments.id}.onnx"
-    save(path, quadratic)
+    save(path, quadratic, ends)
     numbers = report(val.samples, val.compared, val.counts, apply(val.samples))
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     training = {
