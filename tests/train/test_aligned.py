@@ -19,9 +19,9 @@ from torch import nn  # noqa: E402
 from torch.utils.data import Dataset  # noqa: E402
 
 from twinscope.detect import heat as desk  # noqa: E402
-from twinscope.errors import ModelError  # noqa: E402
+from twinscope.errors import ModelError, UsageError  # noqa: E402
 from twinscope.models import card, runtime  # noqa: E402
-from twinscope.train import aligned, changes, export_comparator, heat, loop, stock  # noqa: E402
+from twinscope.train import aligned, changes, export_comparator, heat, loop, stock, unfold  # noqa: E402
 from twinscope.train.changes import Pair  # noqa: E402
 
 SIDE = 128
@@ -209,6 +209,40 @@ def test_training_learns_and_the_export_answers_as_the_network_does(
     asked = runtime.load(str(path), 1).outputs(batch.given[:1], ("heat", "classes"))
     np.testing.assert_allclose(asked[0], hot.sigmoid().numpy(), atol=1e-3)
     np.testing.assert_allclose(asked[1], classes.softmax(1).numpy(), atol=1e-3)
+
+
+def test_a_run_begins_as_the_graph_that_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = aligned.stacked(pairs_(count=3), np.random.default_rng(1))
+    nothing = stock.Stock(np.zeros(0, np.uint8), [], np.zeros((1, 4, 256, 256), np.uint8), "0" * 64)
+    monkeypatch.setattr(stock, "stock", lambda runs, seed: nothing)
+    monkeypatch.setattr(aligned, "Batches", lambda source, seed, pairs, steps: [batch] * steps)
+    begun: dict[bool, tuple[np.ndarray, np.ndarray]] = {}
+
+    def train(network: nn.Module, *_: object) -> None:
+        for training in (False, True):  # the moments were taken of this batch, so that both are alike
+            with torch.inference_mode():
+                hot, classes = network.train(training)(torch.as_tensor(batch.given))
+            begun[training] = hot.sigmoid().numpy(), classes.softmax(1).numpy()
+
+    monkeypatch.setattr(aligned.comparator, "train", train)
+    monkeypatch.setattr(aligned, "held", lambda each: [batch])
+    graph = card.WEIGHTS / "comparator-1.onnx"
+    arguments = ["aligned", "--name", "x", "--runs", str(tmp_path), "--seed", "5", "--start", str(graph)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    aligned.main()
+    record = json.loads((tmp_path / "x" / "run.json").read_text())
+    assert (record["seed"], record["start"]) == (5, hashlib.sha256(graph.read_bytes()).hexdigest())
+    asked = [runtime.load("comparator-1", 1).outputs(batch.given[k : k + 1], ("heat", "classes")) for k in range(3)]
+    for told, *parts in zip(zip(*asked, strict=True), begun[False], begun[True], strict=True):
+        for part, near in zip(parts, (1e-4, 5e-3), strict=True):  # a batch's own variance is that of all it holds
+            np.testing.assert_allclose(np.concatenate(told), part, atol=near)
+
+
+def test_a_graph_of_another_network_is_no_beginning() -> None:
+    with pytest.raises(UsageError, match="is no graph of a comparator"):
+        unfold.comparator(card.WEIGHTS / "embedder-1.onnx")
+    with pytest.raises(UsageError, match="is no graph of an embedder"):
+        unfold.shipped(card.WEIGHTS / "comparator-1.onnx")
 
 
 def test_a_graph_that_answers_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from torch.utils.data import Dataset
 
 from twinscope import metrics
 from twinscope.detect import heat as desk
-from twinscope.train import changes, comparator, loop, stock, wear
+from twinscope.train import changes, comparator, loop, stock, unfold, wear
 from twinscope.train.changes import Pair
 from twinscope.train.data import Bytes, Rng
 from twinscope.train.embedder import commit
@@ -230,26 +230,29 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=250, help="steps from look to look")
     parser.add_argument("--looks", type=int, default=60, help="validation pairs of each class in a look")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--start", type=Path, help="begin with the weights of this checkpoint")
+    parser.add_argument("--seed", type=int, default=comparator.SEED, help="of the pairs; the stock has its own")
+    parser.add_argument("--start", type=Path, help="begin with the weights of this checkpoint or exported graph")
     given = parser.parse_args()
     started = time.monotonic()
     cv2.setNumThreads(1)  # before its first use: OpenCV's threads do not survive the fork of the loader's worker
-    torch.manual_seed(comparator.SEED)
+    torch.manual_seed(given.seed)
     network = Seer()
-    if given.start is not None:
-        comparator.begin(network, given.start)
     source = stock.stock(given.runs, comparator.SEED)
+    batches = Batches(source, given.seed, given.batch, given.steps)
+    if given.start is not None and given.start.suffix == ".onnx":
+        unfold.begin(network, unfold.comparator(given.start), torch.as_tensor(batches[0].given))
+    elif given.start is not None:
+        comparator.begin(network, given.start)
     plan = comparator.Plan("heat", given.steps, given.minutes, given.rate, every=given.every, threads=given.threads,
                            bf16=loop.bf16_is_quicker())  # fmt: skip
     out: Path = given.runs / given.name
-    record = {"recipe": "twinscope.train.aligned", "seed": comparator.SEED, "batch": given.batch, "sizes": SIZES,
+    record = {"recipe": "twinscope.train.aligned", "seed": given.seed, "batch": given.batch, "sizes": SIZES,
               "plan": plan._asdict(), "commit": commit(), "data_sha256": source.sha256,
               "start": comparator.sha256(given.start), "parameters": sum(p.numel() for p in network.parameters()),
               "torch": torch.__version__}  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     (out / "run.json").write_text(json.dumps(record, indent=1))
     judged = held(given.looks)
-    batches = Batches(source, comparator.SEED, given.batch, given.steps)
     comparator.train(network, batches, plan, out, lambda net: look(net, judged), loss)
     record["wall_s"] = round(time.monotonic() - started)
     (out / "run.json").write_text(json.dumps(record, indent=1))
