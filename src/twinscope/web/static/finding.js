@@ -58,7 +58,7 @@ async function turnTo(address, push = true) {
   begin();
   next.querySelector("#title").focus({ preventScroll: true });
   say(`${document.title.split(" · ")[0]}: ${next.querySelector("#title").textContent.replace(/\s+/g, " ").trim()}`);
-  fetch(`${next.dataset.base}/seen`, { method: "POST" }).catch(() => {}); // only where the reviewer was
+  fetch(`${next.dataset.base}/seen`, { method: "POST", keepalive: true }).catch(() => {}); // only where the reviewer was
 }
 addEventListener("popstate", () => turnTo(location.pathname, false));
 
