@@ -37,6 +37,11 @@ def circumstances() -> dict[str, Any]:
     }
 
 
+def dated(rows: Mapping[str, Mapping[str, Any]], made: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return rows of an older run, each with the circumstances of its own: `made`, unless it was kept before."""
+    return {name: {"circumstances": made, **row} for name, row in rows.items()}
+
+
 def _processor() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():

@@ -244,11 +244,7 @@ def beside(new: Numbers, old: Numbers) -> Numbers:
 
     The pictures are drawn by seed, so that rows of two runs of the same sizes and code are of the same pictures.
     """
-    kept = {
-        name: {"circumstances": old["circumstances"]} | row
-        for name, row in old["methods"].items() if name not in new["methods"]
-    }  # fmt: skip
-    methods = new["methods"] | kept
+    methods = common.dated(old["methods"], old["circumstances"]) | new["methods"]
     order = [name for name in rivals.NAMES if name in methods] + [name for name in methods if name not in rivals.NAMES]
     missing = {name: why for name, why in (old["missing"] | new["missing"]).items() if name not in methods}
     return new | {"methods": {name: methods[name] for name in order}, "missing": missing}

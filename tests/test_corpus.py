@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import zipfile
 from collections.abc import Callable, Sequence
@@ -332,6 +333,16 @@ def test_a_screening_with_a_library_that_is_not_there_reads_nothing(run: Run, tm
     assert f"{place} is no library; make one with `twinscope library add" in err
     assert "reading" not in err, "not one document is read before it is said"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
+def test_a_picture_whose_name_is_not_utf8_is_kept_and_found(run: Run, tmp_path: Path) -> None:
+    written(tmp_path, a=scene(1))
+    raw, place = Path(os.fsdecode(bytes(tmp_path) + b"/M\xfcller.png")), str(tmp_path / "library")
+    (tmp_path / "a.png").rename(raw)
+    code, out, _ = run("library", "add", str(raw), "--library", place)
+    assert (code, "1 documents added" in out) == (0, True)
+    code, out, _ = run("library", "info", "--documents", "--library", place)
+    assert (code, "M%FCller.png" in out) == (0, True)
 
 
 def test_a_document_is_named_by_its_file_or_its_hash(run: Run, tmp_path: Path) -> None:

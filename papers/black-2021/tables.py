@@ -151,8 +151,8 @@ def dated(old: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
     The pairs are drawn by seed, so that rows of two runs of the same sizes and code are of the same pairs.
     """
-    run = {"circumstances": old["circumstances"], "code": old.get("code")}
-    rows = {name: run | row for name, row in old["networks"].items()}
+    rows = {name: {"code": old.get("code"), **row} for name, row in old["networks"].items()}
+    rows = common.dated(rows, old["circumstances"])
     return {name: row | {"same_code": row["code"] == im.code(name)} for name, row in rows.items()}
 
 

@@ -90,8 +90,8 @@ def beside(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
     A network that is no longer asked for, as one that shipped before, goes. The pictures are drawn by seed, so that
     rows of two runs of the same classes are of the same pictures.
     """
-    kept = {name: {"circumstances": old["circumstances"]} | row for name, row in old["networks"].items()}
-    networks = {name: (kept | new["networks"])[name] for name in NAMES if name in kept | new["networks"]}
+    rows = common.dated(old["networks"], old["circumstances"]) | new["networks"]
+    networks = {name: rows[name] for name in NAMES if name in rows}
     missing = {name: why for name, why in new["missing"].items() if name not in networks}
     return new | {"networks": networks, "missing": missing}
 

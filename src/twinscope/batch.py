@@ -22,7 +22,6 @@ from twinscope.report import comparison, html, index, table, terminal
 from twinscope.settings import Settings
 from twinscope.types import Finding, Progress, Screening
 
-DONE = "pair.json"
 LEAST_DIGITS = 4
 
 
@@ -118,7 +117,7 @@ def _told(pair: Pair, paths: tuple[Path, Path], folder: Path, settings: Settings
     done = _finished(folder, key)
     if done is not None:
         return done
-    if (folder / DONE).exists():  # another pair's, or of other settings
+    if (folder / index.FINISHED).exists():  # another pair's, or of other settings
         shutil.rmtree(folder)
     try:
         screening = screen.compare(*paths, folder, settings)
@@ -180,7 +179,7 @@ def _unreadable(pair: Pair, paths: tuple[Path, Path], error: OSError) -> str:
 def _finished(folder: Path, key: str) -> dict[str, Any] | None:
     """Return what is told of a finished pair, or None where it is not finished or was something else."""
     try:
-        kept = json.loads((folder / DONE).read_text(encoding="utf-8"))
+        kept = json.loads((folder / index.FINISHED).read_text(encoding="utf-8"))
         same = kept["key"] == key and (folder / "report.html").is_file()
         return dict(kept["told"]) if same else None
     except (OSError, ValueError, KeyError, TypeError):
@@ -188,6 +187,6 @@ def _finished(folder: Path, key: str) -> dict[str, Any] | None:
 
 
 def _keep(folder: Path, kept: dict[str, Any]) -> None:
-    part = folder / (DONE + ".part")
+    part = folder / (index.FINISHED + ".part")
     part.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, folder / DONE)
+    os.replace(part, folder / index.FINISHED)

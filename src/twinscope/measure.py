@@ -75,8 +75,7 @@ def evaluate(
     tell = progress or (lambda stage, done, total: None)
     pairs, troubles = read_pairs(table)
     names = {name: files.shown(table.parent / name) for pair in pairs for name in (pair.a, pair.b)}
-    sources = [Source(table.parent / name, path) for name, path in names.items()]
-    sources = list({source.path: source for source in sources}.values())
+    sources = list({path: Source(table.parent / name, path) for name, path in names.items()}.values())
     found = vectors.embedded(sources, kept, settings, progress, model)
     place = {path: number for number, path in enumerate(found.paths)}
     ends = np.array([[place.get(names[pair.a], -1), place.get(names[pair.b], -1)] for pair in pairs]).reshape(-1, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -27,6 +28,14 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
     for path, image in zip(files, (a, cv2.resize(b, (200, 300))), strict=True):
         pixels.write_png(path, image)
     return files
+
+
+def test_a_file_whose_name_is_not_utf8_is_explained(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    raw = Path(os.fsdecode(bytes(tmp_path) + b"/M\xfcller.png"))
+    pair[1].rename(raw)
+    told = explanation.write(pair[0], raw, tmp_path / "out", Settings())
+    assert told["b"]["path"] == f"{tmp_path}/M%FCller.png"
+    assert json.loads((tmp_path / "out" / "explanation.json").read_text("utf-8")) == told
 
 
 def test_two_files_give_a_sheet_two_maps_and_the_numbers(pair: tuple[Path, Path], tmp_path: Path) -> None:

@@ -32,12 +32,16 @@ def numbers(rng: np.random.Generator, same: bool, way: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def test_the_graph_is_the_regression(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    samples = [
+def drawn(seed: int, count: int) -> list[calibrate.Sample]:
+    rng = np.random.default_rng(seed)
+    return [
         calibrate.Sample(numbers(rng, same, way), same, "", 0)
-        for _ in range(40) for same in (True, False) for way in range(3)
+        for _ in range(count) for same in (True, False) for way in range(3)
     ]  # fmt: skip
+
+
+def test_the_graph_is_the_regression(tmp_path: Path) -> None:
+    samples = drawn(0, 40)
     size = len(judge.SIGNALS) + 1
     wide = np.stack([np.full(3 * size, -1e3), np.full(3 * size, 1e3)])
     calibrate.save(tmp_path / "p.onnx", calibrate.fit(samples), wide)
@@ -56,11 +60,7 @@ def test_the_graph_is_the_regression(tmp_path: Path) -> None:
 
 
 def test_a_signal_further_out_than_any_that_was_learned_counts_as_the_outermost(tmp_path: Path) -> None:
-    rng = np.random.default_rng(2)
-    samples = [
-        calibrate.Sample(numbers(rng, same, way), same, "", 0)
-        for _ in range(60) for same in (True, False) for way in range(3)
-    ]  # fmt: skip
+    samples = drawn(2, 60)
     quadratic, ends = calibrate.fit(samples), calibrate.limits(samples)
     x = np.array([judge.signals(s.numbers) for s in samples])
     size = len(judge.SIGNALS) + 1

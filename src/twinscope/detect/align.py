@@ -137,11 +137,11 @@ def fit(source: Points, target: Points, settings: Align) -> tuple[geometry.Trans
 
 def places(points: Points, apart_px: float) -> int:
     """Return how many of the points (N, 2) are left when of those nearer than `apart_px` to each other one counts."""
-    kept: list[NDArray[np.float64]] = []
-    for point in points:
-        if all(np.hypot(*(point - other)) >= apart_px for other in kept):
-            kept.append(point)
-    return len(kept)
+    count = 0
+    while len(points):
+        one, rest = points[0], points[1:]
+        points, count = rest[np.hypot(*(rest - one).T) >= apart_px], count + 1
+    return count
 
 
 def similarity(

@@ -279,9 +279,9 @@ def _odt(members: dict[str, zipfile.ZipInfo], load: Callable[[str], bytes]) -> I
         if _local(node.tag) != "image":
             return None
         place = next((v for k, v in node.attrib.items() if _local(k) == "href" and v), None)
-        if place is None or _OUTSIDE.match(place):
-            return None if place is None else _linked(place)
-        return Use(place.removeprefix("./"))
+        if place is None:
+            return None
+        return _linked(place) if _OUTSIDE.match(place) else Use(place.removeprefix("./"))
 
     yield from _flow(_xml(load("content.xml")), "p", refer)
 
@@ -302,8 +302,9 @@ def _epub(members: dict[str, zipfile.ZipInfo], load: Callable[[str], bytes]) -> 
             if _local(node.tag) not in ("img", "image"):
                 return None
             place = next((v for k, v in node.attrib.items() if _local(k) in ("src", "href") and v), None)
-            if place is None or _OUTSIDE.match(place):
-                return None if place is None else _linked(place)
-            return Use(posixpath.normpath(posixpath.join(here, urllib.parse.unquote(place))))
+            if place is None:
+                return None
+            inside = posixpath.normpath(posixpath.join(here, urllib.parse.unquote(place)))
+            return _linked(place) if _OUTSIDE.match(place) else Use(inside)
 
         yield from _flow(_xml(load(page)), "p", refer)

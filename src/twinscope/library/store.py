@@ -350,6 +350,7 @@ def info(library: Library) -> dict[str, Any]:
     rows = _rows(library, ["document", "model", "crop"]).to_arrow()
     models = rows["model"].to_pylist()
     whole = [crop == 0 for crop in rows["crop"].to_pylist()]
+    counts = {name: models.count(name) for name in sorted(set(models))}
     index = _index(library)
     return {
         "library": library.uri,
@@ -357,8 +358,8 @@ def info(library: Library) -> dict[str, Any]:
         "documents": len(rows["document"].unique()),
         "panels": sum(whole),
         "vectors": len(models),
-        "models": (count := {name: models.count(name) for name in sorted(set(models))}),
-        "partial": len({document for name in count for document in in_part(library, name)}),
+        "models": counts,
+        "partial": len({document for name in counts for document in in_part(library, name)}),
         "index": None if index is None else {"name": index, "unindexed": table.index_stats(index).num_unindexed_rows},
         "bytes": size(Path(library.uri)) if is_local(library.uri) else None,
         "mended": list(library.told),
