@@ -2,10 +2,11 @@
 
     python benchmarks/comparator.py --json benchmarks/results/comparator.json
 
-Pairs are worn and edited windows of the test groups (`twinscope.train.changes`, 224 px), features computed beforehand,
-as they are within a screening. Peers, in the same run on the same pictures: SIFT with MAGSAC++ as OpenCV gives them
-(keypoints cached as well), and the structural similarity map of scikit-image, which aligns nothing. Medians. Needs
-../shared and the `train` extra.
+Pairs are worn and edited windows of the test groups (`twinscope.train.changes`, 224 px), features computed
+beforehand, as they are within a screening: one after the other, each step timed, and many at once on two cores, as a
+screening works (its processes side by side, the networks between them): wall time a pair. Peers, in the same run on
+the same pictures: SIFT with MAGSAC++ as OpenCV gives them (keypoints cached as well), and the structural similarity
+map of scikit-image, which aligns nothing. Medians. Needs ../shared and the `train` extra.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
 
 import common
 
-from twinscope.detect import candidates, compare, embed, evidence, features, heat, judge
+from twinscope.detect import candidates, compare, embed, evidence, features, heat, judge, pool
 from twinscope.settings import Settings
 from twinscope.train import changes
 
@@ -82,6 +83,48 @@ def pairs(count: int) -> dict[str, Any]:
     return {"pairs": count, "aligned": aligned, "sift_aligned": len(steps["sift_magsac"]), "ms": medians}
 
 
+Measured = list[tuple[candidates.Candidate, list[judge.Measured]]]
+Told = tuple[features.View, features.View, judge.Judged]
+
+
+def side_by_side(count: int) -> dict[str, Any]:
+    """Return how long an aligned pair takes, ms, when so many are compared as `screen` compares them, on two cores.
+
+    The time of those that are not aligned is counted, too.
+    """
+    ready = []
+    for one in changes.evaluation("test", count, "both", 7, SIDE):
+        images = [grey(one.original), grey(one.query)]
+        points = embed.embed(images, embed.MODEL, 2)
+        views = [features.view(image, SETTINGS.features) for image in images]
+        ready.append(candidates.prepare(views, SETTINGS, embed.distances(points, points)))
+    start = time.perf_counter()
+    measured = pool.each(_measured, ready, range(count), 2)
+    found = [(k, one) for k, several in enumerate(measured) for one in judge.most_probable(several, 2)]
+    known = [(*ready[k].views, one) for k, one in found]
+    looks = list(pool.each(_look, known, range(len(known)), 2))
+    answers = heat.ask([look.planes for look in looks], 2)
+    told = list(pool.each(_tell, known, list(zip(range(len(known)), looks, answers, strict=True)), 2))
+    taken = 1000 * (time.perf_counter() - start)
+    return {"pairs": count, "aligned": len(told), "ms": round(taken / len(told), 1)}
+
+
+def _measured(ready: list[candidates.Panels], k: int) -> Measured:
+    views = ready[k].views
+    return [(one, judge.measure(*views, one, SETTINGS)) for one in candidates.of_panel(0, ready[k], SETTINGS)]
+
+
+def _look(known: list[Told], k: int) -> compare.Look:
+    a, b, found = known[k]
+    return compare.look(a, b, found.alignment, evidence.frame(a, b, found.alignment), SETTINGS.compare)
+
+
+def _tell(known: list[Told], item: tuple[int, compare.Look, heat.Heat]) -> str:
+    k, look, answer = item
+    a, b, found = known[k]
+    return compare.tell(a, b, found.alignment, look, answer, SETTINGS.compare).verdict
+
+
 def _ssim(images: list[np.ndarray]) -> Any:
     return structural_similarity(images[0], images[1], full=True)
 
@@ -131,6 +174,7 @@ def main() -> None:
     given = parser.parse_args()
     cv2.setNumThreads(1)  # as in a screening
     out = {"circumstances": common.circumstances(), "side_px": SIDE, "pair": pairs(given.pairs)}
+    out["side_by_side"] = side_by_side(given.pairs)
     out["gate"] = gate(given.queries)
     given.json.write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(out, indent=1))

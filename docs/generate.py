@@ -192,8 +192,9 @@ def _comparator(result: dict[str, Any]) -> str:
         f"{pair['all']:.0f} ms: alignment {pair['alignment']:.0f}, heat-map {pair['network']:.0f}, edits told "
         f"{pair['tell']:.0f}. SIFT with MAGSAC++, which tells of no edit, takes {pair['sift_magsac']:.0f} ms where it "
         f"aligns at all ({result['pair']['sift_aligned']} of {result['pair']['pairs']} worn and edited pairs; "
-        f"twinscope {result['pair']['aligned']}). One panel against {gate['panels']} others takes {gate['ms']:.0f} ms "
-        f"(`python benchmarks/comparator.py`, {result['circumstances']['device']}, medians)."
+        f"twinscope {result['pair']['aligned']}). Many such pairs, side by side on two cores as in a screening, "
+        f"take {result['side_by_side']['ms']:.0f} ms each. One panel against {gate['panels']} others takes "
+        f"{gate['ms']:.0f} ms (`python benchmarks/comparator.py`, {result['circumstances']['device']}, medians)."
     )
 
 
