@@ -1,4 +1,4 @@
-"""The network that ships, as the tables of black-2021 ask it: the row "comparator-1"."""
+"""The network that ships, as the tables of black-2021 ask it: the row of its name."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from twinscope.detect import candidates, coarse, compare, embed, evidence, features, judge
+from twinscope.detect import candidates, coarse, compare, embed, evidence, features, heat, judge
 from twinscope.settings import Settings
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "twinscope"
-WEIGHTS = PACKAGE / "models" / "weights" / "comparator-1.onnx"
+NAME = heat.MODEL
+WEIGHTS = PACKAGE / "models" / "weights" / f"{NAME}.onnx"
 SETTINGS = Settings(threads=1)
 LETTERS = SETTINGS.compare.model_copy(update={"letters": True})
 """As the paper has it: text over one of the pictures is an editorial change."""

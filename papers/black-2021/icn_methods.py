@@ -36,7 +36,7 @@ EDITED = ("both", "manipulated", "blots", "copymove")
 """The sets of table 2: where it is known what was edited."""
 JUDGED = ("benign", "manipulated", "both", "distinct")
 """The sets of table 3: PSBat-Pair of section 4.1."""
-DESK = {True: "comparator-1", False: "comparator-1, letters no edit"}
+DESK = {True: icn_desk.NAME, False: f"{icn_desk.NAME}, letters no edit"}
 """The rows of the network that ships: with text over a picture as an edit, as in the paper, and as the desk asks."""
 NO_RESNET = "no ImageNet weights here (`--imagenet FILE`)"
 

@@ -12,7 +12,7 @@
 #
 # The network that ships is asked anew alone, without any of these trainings and checkpoints, by
 #
-#   .venv/bin/python papers/black-2021/tables.py --only comparator-1 --json papers/black-2021/results/tables.json
+#   .venv/bin/python papers/black-2021/tables.py --only desk --json papers/black-2021/results/tables.json
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=papers/black-2021

@@ -106,7 +106,7 @@ def slug(name: str) -> str:
 
 def judges(there: Sequence[im.Method]) -> list[im.Method]:
     """Return the methods whose failures are shown: the whole networks, or SSD aligned as long as none is trained."""
-    whole = [one for one in there if one.name in ("full", "comparator-1")]
+    whole = [one for one in there if one.name in ("full", im.DESK[True])]
     return whole or [one for one in there if one.name == "SSD + true alignment"]
 
 

@@ -1,15 +1,16 @@
 """Fill the tables of black-2021 (2, 3 and figure 7) on our data.
 
     python papers/black-2021/tables.py --json papers/black-2021/results/tables.json
-    python papers/black-2021/tables.py --only comparator-1 --json papers/black-2021/results/tables.json  # the desk anew
+    python papers/black-2021/tables.py --only desk --json papers/black-2021/results/tables.json  # what ships anew
     python papers/black-2021/tables.py --check --json papers/black-2021/results/tables.json
 
 Asked are the networks whose checkpoints lie in --runs (black-NAME/best.pt, see run.sh), the baselines of section 4.5,
 and the network that ships, for which no checkpoint is needed. What is not trained yet is named in `missing`, and comes
 in when it is. Rows that --json has and a run does not measure stay as they are, each with the commit and date of its
-own run, unless --fresh is given. Sets: simulated pairs from the micrographs' test groups, and the evaluation-only pairs
-that people made. Every finished part is kept in --cache, by the hash of weights, pairs and code: stopped, it goes on
-where it stopped. Intervals: 95 %, a bootstrap over groups.
+own run, unless --fresh is given; those of a network that shipped once and does so no longer go. Sets: simulated pairs
+from the micrographs' test groups, and the evaluation-only pairs that people made. Every finished part is kept in
+--cache, by the hash of weights, pairs and code: stopped, it goes on where it stopped. Intervals: 95 %, a bootstrap
+over groups.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    old = json.loads(given.json.read_text(encoding="utf-8")) if given.json.is_file() else None
+    old = shipping(json.loads(given.json.read_text(encoding="utf-8"))) if given.json.is_file() else None
     if given.check:
         return checked(old)
     cv2.setNumThreads(1)
@@ -91,15 +92,29 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=sizes.seed)
     parser.add_argument("--imagenet", type=Path, help="a file of torchvision's resnet50 weights, for ResNetConv")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these methods alone; comparator-1 is both its rows")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="these methods alone; desk is both rows of what ships"
+    )
     parser.add_argument("--fresh", action="store_true", help="leave out the rows of --json that are not measured now")
     parser.add_argument("--check", action="store_true", help="measure nothing; say which rows are of other code")
     return parser
 
 
 def chosen(there: Sequence[im.Method], only: Sequence[str] | None) -> list[im.Method]:
-    """Return the methods that are asked for by name, all where none is named; a name stands for its variants too."""
-    return [one for one in there if only is None or {one.name, one.name.partition(", ")[0]} & set(only)]
+    """Return the methods that are asked for by name, all where none is named; "desk" is what ships, both rows."""
+    names = [im.DESK[True] if name == "desk" else name for name in only or ()]
+    return [one for one in there if only is None or {one.name, one.name.partition(", ")[0]} & set(names)]
+
+
+def shipping(old: dict[str, Any]) -> dict[str, Any]:
+    """Return results without the rows of a network that shipped once and does so no longer."""
+
+    def stays(name: str) -> bool:
+        return not name.startswith("comparator-") or name in im.DESK.values()
+
+    parts = {part: {name: row for name, row in old[part].items() if stays(name)}
+             for part in ("networks", "table3", "figure7")}  # fmt: skip
+    return {**old, **parts, "table2": [row for row in old["table2"] if stays(row["name"])]}
 
 
 def checked(old: Mapping[str, Any] | None) -> int:

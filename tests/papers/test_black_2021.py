@@ -30,6 +30,7 @@ from twinscope.train import changes, changes_real, comparator, drawn, icn, icn_s
 
 HERE = Path(__file__).resolve().parents[2] / "papers" / "black-2021"
 TINY = icn.Design(size="tiny")
+DESK = im.DESK[True]
 
 
 def pair(label: int = 1, flow: bool = True, how: tuple[str, ...] = ()) -> changes_real.RealPair:
@@ -163,7 +164,7 @@ def made() -> dict[str, Any]:
                               "sha256": "0123456789abcdef", "ms_a_pair": 71.6}, "SSD": {"ms_a_pair": 1.0}},
         "missing": {"no-align": "not trained yet (black-no-align/best.pt)",
                     "F_A": "not trained yet (black-flow/best.pt)",
-                    "ResNetConv": im.NO_RESNET, "comparator-1": "not there yet"},
+                    "ResNetConv": im.NO_RESNET, DESK: "not there yet"},
         "table2": [{"name": "full", "sets": sets}, {"name": "SSD", "sets": sets},
                    {"name": "SSD + true alignment", "sets": sets}],
         "table3": {"full": {"ap": part, "iou": part, "accuracy": part}},
@@ -182,7 +183,7 @@ def test_the_page_says_what_was_measured_and_what_was_not() -> None:
     assert "| SSD + F_A | .231 | not trained yet (black-flow/best.pt) |" in text
     assert f"| ResNetConv | .238 | {im.NO_RESNET} |" in text
     assert "| noise residual (theirs: MantraNet) | .027 | not measured |" in text
-    assert "| comparator-1 (ships; not in the paper) |  | not there yet |" in text
+    assert f"| {DESK} (ships; not in the paper) |  | not there yet |" in text
     assert f"| comparator | .989 | {cell} | .6543 | {cell} | {cell} | 1,200 |" in text
     assert "| no F_A | .860 | not trained yet (black-no-align/best.pt) | .4314 |" in text
     assert "| benign + manipulated | published | .1155 | .8807 | .0037 |  |  |  |" in text
@@ -219,14 +220,14 @@ def test_the_results_name_their_circumstances() -> None:
     assert kept["pairs"] >= 500
     assert {row["name"] for row in kept["table2"]} >= {"SSD", "ErrAnalysis", "noise residual", "SSD + true alignment"}
     told = {*kept["table3"], *kept["missing"]}
-    assert {*icn.ABLATIONS, "comparator-1"} <= told
+    assert {*icn.ABLATIONS, DESK} <= told
 
 
 # ---------------------------------------------------------------------------------------------------- methods
 
 
 def test_what_is_not_trained_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(icn_desk, "WEIGHTS", tmp_path / "comparator-1.onnx")
+    monkeypatch.setattr(icn_desk, "WEIGHTS", tmp_path / f"{DESK}.onnx")
     there, missing = im.methods(tmp_path, 128)
     assert [one.name for one in there] == [
         name + end for name in ("SSD", "ErrAnalysis", "noise residual") for end in ("", " + true alignment")
@@ -275,8 +276,8 @@ def test_alignment_is_what_a_baseline_is_given() -> None:
 
 
 def test_the_network_that_ships_comes_in_when_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(icn_desk, "WEIGHTS", tmp_path / "comparator-1.onnx")
-    assert im.shipped() == "not there yet (models/weights/comparator-1.onnx)"
+    monkeypatch.setattr(icn_desk, "WEIGHTS", tmp_path / f"{DESK}.onnx")
+    assert im.shipped() == f"not there yet (models/weights/{DESK}.onnx)"
     icn_desk.WEIGHTS.write_bytes(b"weights")
     said = (np.ones((128, 128), np.float32), np.array([0, 1, 0], np.float32))
     asked: list[bool] = []
@@ -286,7 +287,7 @@ def test_the_network_that_ships_comes_in_when_it_is_there(tmp_path: Path, monkey
     assert isinstance(other, im.Method)
     assert method.sets == im.whole()
     assert set(other.sets) == {*im.EDITED, *im.JUDGED}
-    assert (method.name, other.name) == ("comparator-1", "comparator-1, letters no edit")
+    assert (method.name, other.name) == (DESK, im.DESK[False])
     assert im.scored(pair(), method.ask(pair()))["t"] == 0.25
     other.ask(pair())
     assert asked == [True, False]
@@ -340,7 +341,7 @@ def test_all_tables_of_networks_that_nobody_trained(
     assert {"SSD", "SSD + F_A", "SSD + true alignment"} <= set(names)
     assert "no-align" not in names
     assert list(first["table3"]) == ["full", "no-align", *im.DESK.values()]
-    assert list(first["figure7"]) == ["full", "comparator-1"]
+    assert list(first["figure7"]) == ["full", DESK]
     assert set(first["figure7"]["full"]["classes"]) == {"jpeg", "flip"}
     assert first["table3"]["full"]["pairs"] == 12
     assert (first["networks"]["full"]["step"], first["networks"]["full"]["steps"]) == (20, 40)
@@ -368,7 +369,7 @@ def test_all_tables_of_networks_that_nobody_trained(
         patched.setattr(im, "asked", never)
         assert tables.main(given) == 0
         without = json.loads(out.read_text())
-        assert tables.main([*given, "--only", "comparator-1"]) == 0
+        assert tables.main([*given, "--only", "desk"]) == 0
     rows = json.loads(out.read_text())["networks"]
     assert [name for name, row in rows.items() if "circumstances" not in row] == list(im.DESK.values())
     for part in ("table3", "figure7"):
@@ -393,7 +394,7 @@ def test_pairs_and_their_groups_go_together(shared: Path) -> None:
 
 
 def test_the_sheets_of_drawn_pictures_are_kept_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(icn_desk, "WEIGHTS", tmp_path / "comparator-1.onnx")  # which is not there
+    monkeypatch.setattr(icn_desk, "WEIGHTS", tmp_path / f"{DESK}.onnx")  # which is not there
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2**26)  # whoever read documents before lowered it
     out, kept = tmp_path / "out", tmp_path / "kept"
     kept.mkdir()

@@ -40,7 +40,8 @@ def run_of(names: list[str], commit: str, code: str | None = None, **sizes: int)
     }  # fmt: skip
 
 
-OLD = ["full", "comparator-1", "comparator-1, letters no edit", "SSD", "SSD + F_A"]
+DESK = im.DESK[True]
+OLD = ["full", *im.DESK.values(), "SSD", "SSD + F_A"]
 
 
 @pytest.fixture
@@ -83,19 +84,19 @@ def test_rows_that_were_not_measured_stay_with_their_run() -> None:
     assert made == {"full": "old1", "no-align": None, "SSD": None, "SSD + F_A": "old1"}
     assert first["networks"]["full"]["same_code"]
     assert first["missing"] == {}
-    again = tables.beside(run_of(["comparator-1"], "later3"), first)  # what is older yet keeps its date
+    again = tables.beside(run_of([DESK], "later3"), first)  # what is older yet keeps its date
     made = {name: row.get("circumstances", {}).get("commit") for name, row in again["networks"].items()}
-    assert made == {"full": "old1", "no-align": "new2", "SSD": "new2", "SSD + F_A": "old1", "comparator-1": None}
+    assert made == {"full": "old1", "no-align": "new2", "SSD": "new2", "SSD + F_A": "old1", DESK: None}
 
 
 def test_rows_without_a_hash_of_their_own_have_that_of_their_file() -> None:
-    old = run_of(["full", "comparator-1"], "old1")
+    old = run_of(["full", DESK], "old1")
     for row in old["networks"].values():
         del row["code"]
     old["code"] = im.code("full")
     rows = tables.dated(old)
     assert rows["full"]["same_code"]
-    assert not rows["comparator-1"]["same_code"]  # which did not cover the desk
+    assert not rows[DESK]["same_code"]  # which did not cover the desk
     assert tables.dated({**old, "code": "another"})["full"]["same_code"] is False
 
 
@@ -104,8 +105,8 @@ def test_the_page_says_of_which_run_a_row_is() -> None:
     same = "\n".join(PAGE["tables"](tables.beside(new, run_of(["full", "SSD", "SSD + F_A"], "old1"))))
     when = "measured at commit old1, 2026-01-01."
     assert f"The rows of comparator and SSD + F_A are of an older run, the same pairs: {when}" in same
-    other = "\n".join(PAGE["tables"](tables.beside(new, run_of(["comparator-1"], "old1", "another"))))
-    assert f"The row of comparator-1 is of an older run, by code that has changed since: {when}" in other
+    other = "\n".join(PAGE["tables"](tables.beside(new, run_of([DESK], "old1", "another"))))
+    assert f"The row of {DESK} is of an older run, by code that has changed since: {when}" in other
     assert "older run" not in "\n".join(PAGE["tables"](new))
 
 
@@ -126,14 +127,23 @@ def test_a_run_without_checkpoints_deletes_no_row(results: Path, quick: list[lis
     assert "full: left out\n" in capsys.readouterr().out
 
 
+def test_the_rows_of_a_network_that_ships_no_longer_go(results: Path, quick: list[list[str]]) -> None:
+    results.write_text(json.dumps(run_of([*OLD, "comparator-0", "comparator-0, letters no edit"], "old1", "another")))
+    assert tables.main(asked_for(results, "--only", "SSD")) == 0
+    assert quick == [["SSD"]]
+    out = json.loads(results.read_text())
+    assert set(out["networks"]) == set(OLD) == {row["name"] for row in out["table2"]}
+    assert set(out["table3"]) == {name for name in OLD if not name.startswith("SSD")}
+
+
 def test_the_desk_is_asked_anew_alone(results: Path, quick: list[list[str]]) -> None:
-    assert tables.main(asked_for(results, "--only", "comparator-1")) == 0
+    assert tables.main(asked_for(results, "--only", "desk")) == 0
     assert quick == [list(im.DESK.values())]
     out = json.loads(results.read_text())
     assert set(out["networks"]) == set(OLD)
     assert {name for name, row in out["networks"].items() if "circumstances" not in row} == set(im.DESK.values())
     with pytest.raises(SystemExit):
-        tables.main(asked_for(results, "--only", "comparator-1", "full"))
+        tables.main(asked_for(results, "--only", "desk", "full"))
     assert len(quick) == 1
 
 
@@ -174,12 +184,12 @@ def test_a_check_tells_which_rows_other_code_made(results: Path, quick: list[lis
 
 def test_the_code_behind_the_desk_is_that_of_the_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [Path("detect/align.py"), *(Path("models/weights") / path.name for path in icn_desk.parts()[:3])]
-    assert [path.stem for path in files[1:]] == ["comparator-1", embed.MODEL, judge.MODEL]
+    assert [path.stem for path in files[1:]] == [DESK, embed.MODEL, judge.MODEL]
     for path in files:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("1")
     monkeypatch.setattr(icn_desk, "PACKAGE", tmp_path)
-    monkeypatch.setattr(icn_desk, "WEIGHTS", tmp_path / "models/weights/comparator-1.onnx")
+    monkeypatch.setattr(icn_desk, "WEIGHTS", tmp_path / f"models/weights/{DESK}.onnx")
     names = [*im.DESK.values(), "full", "SSD"]
     for path in files:
         before, key = [im.code(name) for name in names], im.shipped().key  # type: ignore[union-attr]
@@ -190,13 +200,13 @@ def test_the_code_behind_the_desk_is_that_of_the_desk(tmp_path: Path, monkeypatc
 
 def test_a_measured_row_holds_the_hash_of_its_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     said = im.Said(np.zeros((128, 128), np.float32), np.array([1, 0, 0], np.float32))
-    there = [im.Method(name, "", lambda one: said, ("photos",), {}) for name in ("comparator-1", "SSD")]
+    there = [im.Method(name, "", lambda one: said, ("photos",), {}) for name in (DESK, "SSD")]
     part = {"rows": [{}], "seconds": 0.1}
     monkeypatch.setattr(im, "parts", lambda *_: {method.name: {"photos": part} for method in there})
     monkeypatch.setattr(im, "groups", lambda *_: [0])
     out = tables.results(there, {}, im.Wanted(), tmp_path)
     assert {name: row["code"] for name, row in out["networks"].items()} == {
-        "comparator-1": im.code("comparator-1"), "SSD": im.code("SSD"),
+        DESK: im.code(DESK), "SSD": im.code("SSD"),
     }  # fmt: skip
 
 
@@ -220,7 +230,7 @@ def test_the_documented_commands_are_those_of_the_stored_results() -> None:
         given = vars(tables._parser().parse_args(arguments))
         assert {key: given[key] for key in wanted} == wanted
         assert given["json"] == Path("papers/black-2021/results/tables.json")
-    desk = ["--only", "comparator-1", "--json", "papers/black-2021/results/tables.json"]
+    desk = ["--only", "desk", "--json", "papers/black-2021/results/tables.json"]
     assert desk in commands(page, "tables.py")
     assert desk in commands(head, "tables.py")
     assert "Made with `tables.py " + " ".join(f"--{key} {value}" for key, value in wanted.items()) + "`" in page
