@@ -1,4 +1,4 @@
-"""The recipe of comparator-1: pairs aligned as the desk does it, its network, loss and looks."""
+"""The recipe of the comparator: pairs aligned as the desk does it, its network, loss and looks."""
 
 from __future__ import annotations
 
@@ -226,13 +226,13 @@ def test_a_run_begins_as_the_graph_that_it_is_given(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(aligned.comparator, "train", train)
     monkeypatch.setattr(aligned, "held", lambda each: [batch])
-    graph = card.WEIGHTS / "comparator-1.onnx"
+    graph = card.WEIGHTS / f"{desk.MODEL}.onnx"
     arguments = ["aligned", "--name", "x", "--runs", str(tmp_path), "--seed", "5", "--start", str(graph)]
     monkeypatch.setattr(sys, "argv", arguments)
     aligned.main()
     record = json.loads((tmp_path / "x" / "run.json").read_text())
     assert (record["seed"], record["start"]) == (5, hashlib.sha256(graph.read_bytes()).hexdigest())
-    asked = [runtime.load("comparator-1", 1).outputs(batch.given[k : k + 1], ("heat", "classes")) for k in range(3)]
+    asked = [runtime.load(desk.MODEL, 1).outputs(batch.given[k : k + 1], ("heat", "classes")) for k in range(3)]
     for told, *parts in zip(zip(*asked, strict=True), begun[False], begun[True], strict=True):
         for part, near in zip(parts, (1e-4, 5e-3), strict=True):  # a batch's own variance is that of all it holds
             np.testing.assert_allclose(np.concatenate(told), part, atol=near)
@@ -242,7 +242,7 @@ def test_a_graph_of_another_network_is_no_beginning() -> None:
     with pytest.raises(UsageError, match="is no graph of a comparator"):
         unfold.comparator(card.WEIGHTS / "embedder-1.onnx")
     with pytest.raises(UsageError, match="is no graph of an embedder"):
-        unfold.shipped(card.WEIGHTS / "comparator-1.onnx")
+        unfold.shipped(card.WEIGHTS / f"{desk.MODEL}.onnx")
 
 
 def test_a_graph_that_answers_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 from torch.utils.data import Dataset  # noqa: E402
 
 from twinscope.detect import embed as desk  # noqa: E402
+from twinscope.detect import heat  # noqa: E402
 from twinscope.errors import UsageError  # noqa: E402
 from twinscope.models.card import WEIGHTS  # noqa: E402
 from twinscope.train import comparator, drawn, loop, search, search_losses, stock, unfold  # noqa: E402
@@ -129,7 +130,7 @@ def test_it_begins_as_the_network_that_it_names() -> None:
     with pytest.raises(UsageError, match="weights of its own"):
         search.begin(search.Search("resnet50"), known, search.tensor(views))
     with pytest.raises(UsageError, match="no graph of an embedder"):
-        unfold.shipped(WEIGHTS / "comparator-1.onnx")
+        unfold.shipped(WEIGHTS / f"{heat.MODEL}.onnx")
 
 
 def test_search_does_not_see_the_buffer_layer() -> None:
