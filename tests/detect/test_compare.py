@@ -161,6 +161,34 @@ def test_an_edit_is_told_where_the_network_is_hot_and_says_that_one_was_edited()
     assert calm.heat_b[80, 60] > 0.9  # it is shown, and not told
 
 
+def test_a_plain_edit_is_told_even_where_the_whole_is_said_to_be_benign() -> None:
+    view, look = looked()
+    b = look.frame.b.copy()
+    b[60:100, 40:80] = 1 - b[60:100, 40:80]
+    b[110:, 90:] += 0.02
+    edited = look._replace(frame=look.frame._replace(b=b))
+    answer = answered((200, 160), (0.9, 0.05, 0.05), (40, 60, 80, 100), (90, 110, 130, 150))
+    result = compare.tell(view, view, STRAIGHT, edited, answer, SETTINGS.compare)
+    (edit,) = result.edits  # the other hot place differs by next to nothing
+    assert geometry.iou(edit.box_b, (40, 60, 80, 100)) > 0.85
+    assert result.verdict == "manipulated"
+    assert result.classes[1] > 0.9
+    noisy = look._replace(frame=look.frame._replace(b=b[::-1, ::-1].copy()))  # differs everywhere
+    assert compare.tell(view, view, STRAIGHT, noisy, answer, SETTINGS.compare).edits == ()
+
+
+def test_the_box_of_an_edit_is_as_tight_in_a_panel_that_is_turned() -> None:
+    view, look = looked()
+    answer = answered((200, 160), (0, 1, 0))
+    cv2.circle(answer.heat, (40, 50), 10, 1.0, -1)  # at half the size
+    turned = np.eye(3)
+    turned[:2] = cv2.getRotationMatrix2D((160.0, 200.0), 45, 1.0)
+    frame = look.frame._replace(to_frame_a=look.frame.to_frame_a @ turned)
+    result = compare.tell(view, view, STRAIGHT, look._replace(frame=frame), answer, SETTINGS.compare)
+    a, b = result.edits[0].box_a, result.edits[0].box_b
+    assert (a.x1 - a.x0, a.y1 - a.y0) == pytest.approx((b.x1 - b.x0, b.y1 - b.y0), rel=0.12)
+
+
 @pytest.mark.parametrize(
     ("box", "count"),
     [((40, 60, 80, 100), 1), ((100, 0, 140, 14), 0), ((100, 30, 140, 46), 0), ((60, 60, 64, 62), 0)],
@@ -201,6 +229,21 @@ def test_where_only_one_is_clipped_nothing_can_be_said_unless_it_is_plain() -> N
         view, view, STRAIGHT, clipped, answered((200, 160), (0, 1, 0), (40, 100, 100, 140)), SETTINGS.compare
     )
     assert plain.unsure_b[105:135, 45:95].mean() < 0.05
+
+
+def test_what_clipping_alone_explains_is_no_edit() -> None:
+    view, look = looked()
+    level = float(np.quantile(look.frame.a, 0.4))
+    b = np.where(look.frame.a < level, np.float32(0), look.frame.a)
+    clipped = look._replace(frame=look.frame._replace(b=b))
+    dark = cv2.erode((look.frame.a < level).astype(np.uint8), np.ones((3, 3), np.uint8))
+    heat = np.asarray(cv2.resize(dark.astype(np.float32), (80, 100), interpolation=cv2.INTER_AREA), np.float32)
+    answer = answered((200, 160), (0, 1, 0))
+    answer.heat[:100, :80] = heat
+    assert (heat > 0.5).sum() > 200
+    result = compare.tell(view, view, STRAIGHT, clipped, answer, SETTINGS.compare)
+    assert (result.edits, result.verdict) == ((), "benign")
+    assert result.unsure_b[dark > 0].mean() > 0.9
 
 
 def test_a_faint_letter_in_an_answer_is_taken_out_and_a_disc_is_not() -> None:

@@ -112,6 +112,28 @@ def test_the_same_content_in_other_tones_is_tone() -> None:
     assert edits.told(*region(38, 40, 82, 80), a, b, clean).kind == "tone"
 
 
+def test_the_rim_of_a_region_does_not_hide_that_only_its_tones_are_others() -> None:
+    a, clean = pair()
+    x, y = np.meshgrid(np.arange(300), np.arange(200))
+    inside = np.hypot((x - 60) / 24, (y - 60) / 20) < 1
+    b = np.where(inside, 0.35 * a, a + 0.0).astype(np.float32)
+    b[~inside & (np.hypot((x - 60) / 28, (y - 60) / 24) < 1)] = 0.9  # what a careless brush leaves
+    mask = np.hypot((x - 60) / 26, (y - 60) / 22) < 1
+    assert edits._alike(a, b, mask) < edits.SAME_TONE
+    assert edits.told(mask, Box(34, 38, 86, 82), a, b, clean).kind == "tone"
+
+
+def test_a_plain_region_differs_as_the_pictures_do_nowhere_else() -> None:
+    a, clean = pair()
+    b = a.copy()
+    b[40:80, 38:82] += 0.1
+    found = [region(38, 40, 82, 80), region(200, 120, 240, 160)]
+    assert edits.plain(found, a, b, clean) == found[:1]
+    worn = b + np.random.default_rng(1).normal(0, 0.05, b.shape).astype(np.float32)
+    assert edits.plain(found, a, worn, clean) == []
+    assert edits.plain([], a, b, clean) == []
+
+
 def test_other_content_as_plain_as_before_is_only_changed() -> None:
     a, clean = pair()
     b = a.copy()

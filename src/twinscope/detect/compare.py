@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from twinscope import geometry
-from twinscope.detect import edits, evidence, heat, tone
+from twinscope.detect import edits, evidence, heat, marks, tone
 from twinscope.detect.align import Alignment
 from twinscope.detect.evidence import Frame
 from twinscope.detect.features import Bools, Floats, View
@@ -74,8 +75,8 @@ def look(a: View, b: View, alignment: Alignment, shared: Frame, settings: Compar
 
     Both are decided on a frame of `LOOKED_PX` at most: what the network sees is not larger.
     """
-    if settings.letters:
-        shared = shared._replace(clean=shared.seen)
+    doubtful = shared.seen if settings.letters else marks.doubtful(shared, alignment.inverted)
+    shared = shared._replace(clean=shared.clean | doubtful)
     factor = min(1.0, LOOKED_PX / max(shared.seen.shape))
     small = shared if factor == 1 else evidence.shrunk(shared, factor, clean=0.99)
     lengths = {name: factor * getattr(settings, name) for name in ("smooth_px", "misfit_px", "local_px")}
@@ -112,15 +113,15 @@ def unmarked(seen: Look, answer: heat.Heat, settings: Compare) -> Look | None:
     hot = heat.at_size(answer, shared.clean) > 0.6 * settings.threshold
     joined = cv2.morphologyEx(hot.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
-    marks = np.zeros(hot.shape, np.uint8)
+    drawn = np.zeros(hot.shape, np.uint8)
     for k in range(1, count):
         x, y, w, h, area = (int(v) for v in stats[k])
         spot = np.asarray(labels == k, np.bool_)
-        if area >= settings.least_px and _is_mark(shared, spot, (x, y, w, h)):
-            marks[spot] = 1
-    if not marks.any():
+        if area >= settings.least_px and marks.is_mark(shared, spot, (x, y, w, h)):
+            drawn[spot] = 1
+    if not drawn.any():
         return None
-    clean = shared.clean & ~(cv2.dilate(marks, np.ones((9, 9), np.uint8)) > 0)
+    clean = shared.clean & ~(cv2.dilate(drawn, np.ones((9, 9), np.uint8)) > 0)
     chosen = shared._replace(clean=clean)
     return seen._replace(frame=chosen, marked=True, planes=heat.given(chosen.a, chosen.b, clean, seen.inverted))
 
@@ -140,21 +141,27 @@ def tell(
     """
     shared = seen.frame
     hot = heat.at_size(answer, shared.clean)
-    unsure = _unsure(shared, hot, settings)
+    pictures = shared.a, shared.b
+    if float(hot.max(initial=0)) > settings.threshold:
+        pictures = evidence.toned(*pictures, shared.clean, seen.inverted)
+    unsure = _unsure(shared, pictures, hot, settings)
     hot = np.where(unsure, np.float32(0), hot)
     edge = cv2.erode(shared.seen.astype(np.uint8), np.ones((7, 7), np.uint8), borderValue=0) > 0
     found = edits.regions(hot, edge & ~unsure, shared.seen, settings)
     share = sum(float(mask.sum()) for mask, _ in found) / max(1, int(shared.clean.sum()))
     throughout = share > settings.throughout or len(found) > settings.most
     manipulated = _manipulated(answer.classes)
-    if throughout or manipulated < 0.5:
+    if throughout:
         found = []
+    elif manipulated < 0.5:  # of the whole; what is plain in one place counts all the same
+        found = edits.plain(found, *pictures, shared.clean)
+        manipulated = max([manipulated, *(float(np.quantile(hot[mask], 0.9)) for mask, _ in found)])
     transform = np.linalg.inv(b.to_work) @ alignment.transform @ a.to_work
     transform /= transform[2, 2]
     region_a, region_b = regions(transform, a.size, b.size)
     to_a = np.asarray(np.linalg.inv(a.to_work) @ np.linalg.inv(shared.to_frame_a), np.float64)
     to_b = np.asarray(np.linalg.inv(b.to_work) @ np.linalg.inv(shared.to_frame_b), np.float64)
-    places = _edits(found, seen, (to_a, a.size), (to_b, b.size))
+    places = _edits(found, pictures, shared.clean, ((to_a, a.size), (to_b, b.size)))
     cropped = region_a.area < 0.97 * a.size[0] * a.size[1] or region_b.area < 0.97 * b.size[0] * b.size[1]
     steps = [
         *geometry.words(geometry.scaling(*published) @ transform, region_a, cropped),
@@ -183,36 +190,55 @@ def _manipulated(classes: Floats) -> float:
 Side = tuple[geometry.Transform, tuple[int, int]]
 
 
-def _edits(found: Sequence[tuple[Bools, Box]], seen: Look, a: Side, b: Side) -> tuple[Edit, ...]:
+def _edits(
+    found: Sequence[tuple[Bools, Box]], pictures: tuple[Floats, Floats], clean: Bools, sides: tuple[Side, Side]
+) -> tuple[Edit, ...]:
     """Return regions of the frame as edits in the panels' own pixels; a side: the frame's transform to it, its size."""
-    if not found:
-        return ()
-    shared = seen.frame
-    pictures = evidence.toned(shared.a, shared.b, shared.clean, seen.inverted)
-
-    def place(box: Box, side: Side) -> Box:
-        return geometry.clip(geometry.bounds(geometry.apply(side[0], geometry.corners(box))), side[1])
-
     out = []
     for mask, box in found:
-        one = edits.told(mask, box, *pictures, shared.clean)
-        source = {} if one.source is None else {f"source_{one.side}": place(one.source, a if one.side == "a" else b)}
-        out.append(Edit(box_a=place(box, a), box_b=place(box, b), kind=one.kind, **source))
+        one = edits.told(mask, box, *pictures, clean)
+        outline = _outline(mask)
+        boxes = [_place(outline, side) for side in sides]
+        source = {}
+        if one.source is not None:
+            away = np.array([one.source.x0 - box.x0, one.source.y0 - box.y0])
+            source = {f"source_{one.side}": _place(outline + away, sides["ab".index(one.side)])}
+        out.append(Edit(box_a=boxes[0], box_b=boxes[1], kind=one.kind, **source))
     return tuple(out)
 
 
+def _outline(mask: Bools) -> NDArray[np.float64]:
+    """Return the corners (N, 2) of the pixels along the border of a region, (x, y) in px."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    pixels = np.concatenate([contour.reshape(-1, 2) for contour in contours]).astype(np.float64)
+    return np.concatenate([pixels + corner for corner in ((0, 0), (1, 0), (1, 1), (0, 1))])
+
+
+def _place(points: NDArray[np.float64], side: Side) -> Box:
+    return geometry.clip(geometry.bounds(geometry.apply(side[0], points)), side[1])
+
+
+_THREE = np.ones((3, 3), np.uint8)
 CLIPPED = 1.5 / 255
 """How near to black or white a tone is clipped."""
 
 
-def _unsure(shared: Frame, hot: Floats, settings: Compare) -> Bools:
+EVEN = 0.06
+"""Difference of tones, once they are matched, below which clipped ground says nothing of an edit."""
+
+
+def _unsure(shared: Frame, pictures: tuple[Floats, Floats], hot: Floats, settings: Compare) -> Bools:
     """Return where nothing can be said: outside of what both show, under marks, and where one of them is clipped and
-    the other is not, unless the difference is plain.
+    the other is not, unless the difference is plain: in the heat-map, and in the tones of `pictures`, once matched.
     """
-    low = [cv2.erode((z < CLIPPED).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0 for z in (shared.a, shared.b)]
-    high = [cv2.erode((z > 1 - CLIPPED).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0 for z in (shared.a, shared.b)]
+    low = [cv2.erode((z < CLIPPED).astype(np.uint8), _THREE) > 0 for z in (shared.a, shared.b)]
+    high = [cv2.erode((z > 1 - CLIPPED).astype(np.uint8), _THREE) > 0 for z in (shared.a, shared.b)]
     one = (low[0] | high[0]) != (low[1] | high[1])
-    return np.asarray(~shared.clean | (one & (hot <= settings.threshold)), np.bool_)
+    if float(hot.max(initial=0)) <= settings.threshold:
+        return np.asarray(~shared.clean | one, np.bool_)
+    apart = cv2.GaussianBlur(np.abs(pictures[0] - pictures[1]), (0, 0), 1.5)
+    even = cv2.dilate((one & (apart < EVEN)).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    return np.asarray(~shared.clean | (one & (hot <= settings.threshold)) | even, np.bool_)
 
 
 def residual(shared: Frame, predicted: Floats, inverted: bool, settings: Compare) -> tuple[Floats, Bools]:
@@ -302,48 +328,6 @@ def mixtures(a: View, b: View, shared: Frame) -> list[Frame]:
 
 def _total(remains: Floats, disagreeing: Bools, shared: Frame) -> float:
     return float(remains[shared.clean & disagreeing].sum())
-
-
-INK = 0.06
-"""A mark is nearer to black or white than this ..."""
-STEP = 0.05
-"""... and further from what the other picture shows there ..."""
-STANDS = 0.04
-"""... and from what is around it, ..."""
-SHARE = 0.6
-"""... and its strokes explain more of the changed spot than this share."""
-SOLID = 0.7
-"""Share of its ink that lies in strokes of 20 px and more: specks of noise are no mark."""
-
-
-def _is_mark(shared: Frame, spot: Bools, box: tuple[int, int, int, int]) -> bool:
-    """Say whether a changed spot is a mark drawn on one of the pictures: thin strokes of white or of black."""
-    x, y, w, h = box
-    window = (slice(max(0, y - 8), y + h + 8), slice(max(0, x - 8), x + w + 8))
-    here = spot[window]
-    around = (cv2.dilate(here.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0) & ~here
-    for own, other in ((shared.a[window], shared.b[window]), (shared.b[window], shared.a[window])):
-        ground = float(np.median(own[around])) if around.any() else 0.5
-        white, black = (own > 1 - INK) & (other < own - STEP), (own < INK) & (other > own + STEP)
-        for ink, sign in ((white, 1), (black, -1)):
-            if not ink.any() or sign * (float(own[ink].mean()) - ground) < STANDS:
-                continue
-            if _strokes(ink, 3.0 + 0.03 * min(shared.seen.shape)):
-                near = cv2.dilate(ink.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-                if float(near[here].mean()) > SHARE:
-                    return True
-    return False
-
-
-def _strokes(ink: Bools, most: float) -> bool:
-    """Say whether ink is thin for its length, at most `most` px, and made of strokes rather than specks."""
-    thick = 2 * float(cv2.distanceTransform(ink.astype(np.uint8), cv2.DIST_L2, 3).max())
-    long = max(int(np.ptp(where)) + 1 for where in np.nonzero(ink))
-    if thick > min(most, 0.45 * long):
-        return False
-    _, _, stats, _ = cv2.connectedComponentsWithStats(ink.astype(np.uint8), connectivity=8)
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    return float(areas[areas >= 20].sum()) >= SOLID * float(ink.sum())
 
 
 def regions(transform: geometry.Transform, a: tuple[int, int], b: tuple[int, int]) -> tuple[Box, Box]:

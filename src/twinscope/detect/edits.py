@@ -28,6 +28,10 @@ HALVED_PX = 600
 """A region of so many px and more is searched for at half the size first."""
 LEAST_SIDE = 10
 """A smaller region (px of the frame) is not searched for elsewhere."""
+PLAIN = 3.0
+"""An edit is plain where two pictures differ so many times as much as elsewhere, whatever is said of the whole;"""
+LEAST_STEP = 2 / 255
+"""... elsewhere they differ by this at least."""
 DETAIL = 0.015
 """Spread of grey below which a region has nothing to be searched by."""
 
@@ -61,6 +65,20 @@ def regions(heat: Floats, allowed: Bools, seen: Bools, settings: Compare) -> lis
     return [(mask, box) for _, mask, box in found]
 
 
+def plain(found: list[tuple[Bools, Box]], a: Floats, b: Floats, clean: Bools) -> list[tuple[Bools, Box]]:
+    """Return the regions in which two pictures of the same tones (h, w) differ as they do nowhere else.
+
+    Their mean difference is `PLAIN` times what one pixel in a thousand elsewhere has.
+    """
+    apart = cv2.GaussianBlur(np.abs(a - b), (0, 0), 1.0)
+    hidden = np.zeros(clean.shape, np.uint8)
+    for mask, _ in found:
+        hidden |= mask.view(np.uint8)
+    elsewhere = apart[clean & (cv2.dilate(hidden, np.ones((9, 9), np.uint8)) == 0)]
+    usual = max(float(np.quantile(elsewhere, 0.999)) if elsewhere.size else 1.0, LEAST_STEP)
+    return [(mask, box) for mask, box in found if float(apart[mask].mean()) > PLAIN * usual]
+
+
 def told(mask: Bools, box: Box, a: Floats, b: Floats, clean: Bools) -> Region:
     """Return a region with its kind; a, b (h, w) float32 in [0, 1] are aligned and have the same tones.
 
@@ -70,7 +88,8 @@ def told(mask: Bools, box: Box, a: Floats, b: Floats, clean: Bools) -> Region:
     inside = mask & clean
     if not inside.any():
         return Region(mask, box, "changed")
-    if _alike(a, b, inside) >= SAME_TONE:
+    inner = _without_rim(mask) & clean  # in a small region the rim, where the tones change, speaks the loudest
+    if any(_alike(a, b, part) >= SAME_TONE for part in (inside, inner)):
         return Region(mask, box, "tone")
     for side, picture in (("b", b), ("a", a)):
         source = copied_from(picture, mask, box, clean)
@@ -86,6 +105,8 @@ def told(mask: Bools, box: Box, a: Floats, b: Floats, clean: Bools) -> Region:
 
 def _alike(a: Floats, b: Floats, inside: Bools) -> float:
     """Return the correlation of two contents over a region, 0 where one of them has none."""
+    if not inside.any():
+        return 0.0
     x, y = (cv2.GaussianBlur(z, (0, 0), 0.8)[inside] for z in (a, b))
     x, y = x - x.mean(), y - y.mean()
     if min(float(x.std()), float(y.std())) < DETAIL:

@@ -1,0 +1,103 @@
+"""What is drawn on one of two pictures, and what only passed for it: letters, bars and arrows, and bright cells."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+from tests.detect.scenes import byte, real, scene
+
+from twinscope.detect import align, compare, evidence, features, marks
+from twinscope.settings import Settings
+
+SETTINGS = Settings(threads=1)
+STRAIGHT = align.Alignment(np.eye(3), False, 0, np.zeros((0, 2)), np.zeros((0, 2)))
+SIZE = (240, 300)
+
+
+def ground() -> np.ndarray:
+    """Return dim cells, float32, with a bare place in the middle."""
+    out = 0.1 + 0.35 * real(scene(90, SIZE))
+    cv2.circle(out, (150, 120), 40, 0.12, -1)
+    return cv2.GaussianBlur(out, (0, 0), 1.0)
+
+
+def with_cell(dim: np.ndarray, axes: tuple[int, int] = (11, 8)) -> np.ndarray:
+    """Return the picture with a bright, soft cell in the bare place."""
+    spot = np.zeros_like(dim)
+    cv2.ellipse(spot, (150, 120), axes, 20, 0, 360, 1.0, -1)
+    return np.maximum(dim, cv2.GaussianBlur(spot, (0, 0), 1.6))
+
+
+def drawn(kind: str) -> np.ndarray:
+    out = byte(ground())
+    if kind == "letter":
+        cv2.putText(out, "B", (138, 132), cv2.FONT_HERSHEY_SIMPLEX, 1.0, 255, 3, cv2.LINE_AA)
+    elif kind == "bar":
+        cv2.rectangle(out, (120, 115), (180, 122), 255, -1)
+    else:
+        cv2.fillPoly(out, [np.array([(140, 108), (166, 120), (140, 132)])], 255, cv2.LINE_AA)
+    return real(out)
+
+
+def pair(a: np.ndarray, b: np.ndarray, core: float) -> tuple[list[features.View], evidence.Frame]:
+    """Return two views and their frame, in which as annotated counts where the brighter one is above `core`."""
+    views = [features.view(byte(x), SETTINGS.features) for x in (a, b)]
+    bright = max((v.tones[0] for v in views), key=lambda z: float(z.max()))
+    spot = np.zeros(bright.shape, np.uint8)
+    scale = bright.shape[1] / SIZE[1]
+    near = np.s_[int(75 * scale) : int(165 * scale), int(105 * scale) : int(195 * scale)]
+    spot[near] = bright[near] > core
+    known = cv2.dilate(spot, np.ones((5, 5), np.uint8)) > 0
+    views = [dataclasses.replace(v, annotated=known) for v in views]
+    return views, evidence.frame(*views, STRAIGHT)
+
+
+@pytest.mark.parametrize("core", [0.3, 0.97])
+def test_a_bright_cell_that_passed_for_a_mark_and_is_gone_is_an_edit(core: float) -> None:
+    whole, bare = with_cell(ground()), ground()
+    for one, other, kind in ((whole, bare, "erased"), (bare, whole, "added")):
+        views, shared = pair(one, other, core)
+        assert not shared.clean[shared.clean.shape[0] // 2, shared.clean.shape[1] // 2]
+        told = compare.compare(*views, STRAIGHT, shared, SETTINGS.compare)
+        assert (told.verdict, [edit.kind for edit in told.edits]) == ("manipulated", [kind])
+        assert "letters or marks drawn over" not in told.steps
+
+
+@pytest.mark.parametrize("kind", ["letter", "bar", "arrow"])
+def test_what_is_drawn_stays_a_mark(kind: str) -> None:
+    for one, other in ((drawn(kind), ground()), (ground(), drawn(kind))):
+        views, shared = pair(one, other, 0.6)
+        assert not marks.doubtful(shared, False).any()
+        told = compare.compare(*views, STRAIGHT, shared, SETTINGS.compare)
+        assert (told.verdict, told.edits) == ("benign", ())
+        assert "letters or marks drawn over" in told.steps
+
+
+def test_a_mark_that_both_show_is_no_doubt() -> None:
+    _, shared = pair(with_cell(ground()), with_cell(ground()), 0.3)
+    assert (~shared.clean & shared.seen).any()
+    assert not marks.doubtful(shared, False).any()
+
+
+def test_thin_or_even_and_sharp_ink_may_be_drawn() -> None:
+    height = np.zeros((60, 60), np.float32)
+    height[20:40, 5:55] = 1  # a bar
+    near = np.ones((60, 60), np.bool_)
+    assert marks.is_drawn(height, height > 0.5, near)
+    soft = cv2.GaussianBlur(height, (0, 0), 3.0)
+    assert not marks.is_drawn(soft, soft > 0.5, near)
+    rough = height * (0.75 + 0.25 * np.random.default_rng(0).standard_normal((60, 60)).astype(np.float32))
+    assert not marks.is_drawn(rough, height > 0.5, near)
+    line = np.zeros((60, 60), np.float32)
+    line[30:33, 5:55] = 1
+    line = cv2.GaussianBlur(line, (0, 0), 1.0)
+    assert marks.is_drawn(line, line > 0.5, near)  # too thin to say
+    disc = np.zeros((60, 60), np.float32)
+    cv2.circle(disc, (30, 30), 12, 1.0, -1)
+    assert not marks.is_drawn(disc, disc > 0.5, near)  # a cell may be as even and sharp as a dot
+    arrow = np.zeros((60, 60), np.float32)
+    cv2.fillPoly(arrow, [np.array([(10, 10), (50, 30), (10, 50)])], 1.0)
+    assert marks.is_drawn(arrow, arrow > 0.5, near)
