@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import partial
 
 import cv2
@@ -76,6 +78,30 @@ def test_geometric_moves_and_changes_nothing_else() -> None:
             aligned += 1
             assert np.abs(back - image)[inside].max() < 0.03
     assert aligned > 30
+
+
+@pytest.mark.parametrize("name", ["v01", "v02", "geometric"])
+def test_a_source_smaller_than_the_cut_stands_in_its_middle(name: str) -> None:
+    image = smooth(100, 100, seed=7)
+    for seed in (4, 10, 11):
+        out = getattr(m, name)(image, np.random.default_rng(seed))
+        assert out.image.shape == out.mask.shape == (128, 128)
+    plain = m.geometric(smooth(100, 300, seed=7), np.random.default_rng(0), deformed=False)
+    assert np.array_equal(plain.image[14:114], smooth(100, 300, seed=7)[:, 86:214])
+    assert not plain.image[:14].any()
+    assert np.array_equal(plain.transform, [[1, 0, -86], [0, 1, 14], [0, 0, 1]])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (2, 3), (3, 300), (300, 3)])
+@pytest.mark.parametrize("name", ["figure", "similarity", "perspective", "v02"])
+def test_the_smallest_pictures_come_out(name: str, shape: tuple[int, int]) -> None:
+    """In a process of its own, since OpenCV may not come back from a border that cannot be reflected."""
+    code = (
+        "import numpy as np; from twinscope import manipulate as m; image = np.full({shape}, 0.5, np.float32)\n"
+        "outs = [m.{name}(image, np.random.default_rng(seed)) for seed in range(20)]\n"
+        "assert all(out.image.shape[:2] == out.mask.shape and abs(np.linalg.det(out.transform)) > 0 for out in outs)"
+    )
+    subprocess.run([sys.executable, "-c", code.format(shape=shape, name=name)], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("shape", [(200, 200), (150, 260)])
@@ -179,6 +205,17 @@ def test_screenshots_and_letters_keep_their_place() -> None:
         out = m.panel_letter(image, np.random.default_rng(seed))
         assert np.array_equal(out.image[~out.mask], image[~out.mask])
         assert 0 < out.mask.mean() < 0.4
+
+
+@pytest.mark.parametrize("factor", [1.2, 1.35, 1.5])
+def test_a_screenshot_does_not_move_the_picture(factor: float) -> None:
+    x, y = np.meshgrid(np.arange(160), np.arange(120))
+    for ramp in (x, y):
+        image = (0.1 + ramp / 200).astype(np.float32)
+        for seed in range(6):
+            out = m.screenshot(image, np.random.default_rng(seed), factor)
+            moved_px = 200 * float((out.image - image)[20:-20, 20:-20].mean())
+            assert abs(moved_px) < 0.1
 
 
 def test_repeated_jpeg_loses_more_than_one() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pyarrow.parquet
 import pytest
 
 from twinscope import pixels
-from twinscope.detect import embed, vectors
+from twinscope.detect import embed, judge, vectors
 from twinscope.models import card, runtime
 
 Run = Callable[..., tuple[int, str, str]]
@@ -89,8 +90,8 @@ def test_what_is_no_network_of_ones_own_is_one_sentence(run: Run, folder: Path, 
 
     code, err = told(tmp_path / "none.onnx")
     assert (code, "is no metric.onnx" in err) == (2, True)
-    shutil.copy(card.WEIGHTS / "probability-2.onnx", own.with_name("other.onnx"))
-    shutil.copy(card.CARDS / "probability-2.json", own.with_name("other.json"))
+    shutil.copy(card.WEIGHTS / f"{judge.MODEL}.onnx", own.with_name("other.onnx"))
+    shutil.copy(card.CARDS / f"{judge.MODEL}.json", own.with_name("other.json"))
     code, err = told(own.with_name("other.onnx"))
     assert (code, "takes something else than pictures" in err) == (2, True)
     row = json.loads(own.with_suffix(".json").read_text())
@@ -134,6 +135,24 @@ def test_embed_goes_on_after_an_interruption(
     assert run("embed", str(folder), "-o", str(tmp_path / "v.parquet"))[0] == 0
 
 
+def test_what_an_ended_run_left_is_no_problem(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "v.parquet.new").write_text("")
+    assert run("embed", ".", "-o", "v.parquet")[0] == 0
+    (folder / "v.parquet").unlink()
+    for name in ("c.json", "c.out"):
+        (folder / f"{name}.part").write_text("")
+        assert [run("calibrate", ".", "-o", name)[0] for _ in range(2)] == [0, 0]
+        (folder / name).unlink()
+
+
+def test_calibrate_leaves_nothing_where_there_is_nothing(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bare").mkdir()
+    code, _, err = run("calibrate", str(tmp_path / "bare"), "-o", str(tmp_path / "c.json"))
+    assert (code, "holds no two pictures" in err) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["bare"]
+
+
 @pytest.fixture
 def pairs(folder: Path) -> Path:
     path = folder.with_name("pairs.csv")
@@ -170,9 +189,42 @@ def test_evaluate_tells_what_it_could_not_measure(run: Run, pairs: Path, tmp_pat
     assert code == 3
     assert "none.png: could not be read" in told
     assert "pairs.csv, line 3: refused: needs a, b" in told
+    assert told.startswith("0 of 2 pairs measured")
     assert "roc.svg" not in told
     assert (tmp_path / "ev" / "pairs.csv").read_text(encoding="utf-8-sig").splitlines()[1].endswith(",1,,,")
     assert json.loads((tmp_path / "ev" / "evaluation.json").read_text())["problems"][0]["status"] == "refused"
+
+
+def test_evaluate_goes_on_from_an_early_interruption(
+    run: Run, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "ev"
+    with monkeypatch.context() as patched:
+        patched.setattr(vectors, "embedded", ended)
+        assert run("evaluate", str(pairs), "-o", str(out))[0] == 130
+    (out / "cache").mkdir(parents=True, exist_ok=True)  # as an end without a word leaves it
+    assert run("evaluate", str(pairs), "-o", str(out))[0] == 0
+    (tmp_path / "other" / "cache").mkdir(parents=True)
+    (tmp_path / "other" / "cache" / "mine.txt").write_text("mine")
+    assert run("evaluate", str(pairs), "-o", str(tmp_path / "other"))[0] == 2
+
+
+@pytest.mark.parametrize("place", ["{0}/x", "/proc/x", "{0}/" + "x" * 300])
+def test_a_folder_that_cannot_be_made_is_one_sentence(place: str, run: Run, pairs: Path) -> None:
+    code, out, err = run("evaluate", str(pairs), "-o", place.format(pairs))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"twinscope: the folder {place.format(pairs)[:20]}")
+    assert err.endswith("; name another\n")
+
+
+def test_a_table_from_a_pipe_is_refused(run: Run, pairs: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    code, _, err = run("evaluate", str(tmp_path / "pipe"), "-o", str(tmp_path / "ev"))
+    assert (code, "no regular file; write the table into one first" in err) == (2, True)
+    assert not (tmp_path / "ev").exists()
 
 
 def test_evaluate_leaves_no_plot_of_an_earlier_run(run: Run, pairs: Path, tmp_path: Path) -> None:

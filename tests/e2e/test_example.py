@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jsonschema
 import pytest
 
+from twinscope.detect import embed, heat, judge
 from twinscope.types import Screening
 
 TWINSCOPE = str(Path(sys.executable).with_name("twinscope"))
@@ -110,7 +111,7 @@ def test_screening_json_keeps_its_contract(example: Done, root: Path) -> None:
         assert {finding.a, finding.b} <= ids
         assert (example.case / str(finding.heatmap_a)).is_file()
         assert (example.case / str(finding.heatmap_b)).is_file()
-    assert {"embedder-3", "probability-2"} <= screening.provenance.models.keys()
+    assert {embed.MODEL, heat.MODEL, judge.MODEL} <= screening.provenance.models.keys()
 
 
 def test_the_same_command_gives_the_same_findings(example: Done, tmp_path: Path) -> None:

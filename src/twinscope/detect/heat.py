@@ -13,7 +13,7 @@ from twinscope import models, types
 from twinscope.detect import evidence
 from twinscope.detect.features import Bools, Floats
 
-MODEL = "comparator-1"
+MODEL = "comparator-2"
 """The shipped comparator; see its card."""
 CLASSES = types.CLASSES
 """The classes in the order of the network's answer: the same picture, the same but edited in places, another one."""

@@ -17,7 +17,7 @@ from twinscope.detect.features import Floats, View
 from twinscope.pixels import Image
 from twinscope.settings import Settings
 
-MODEL = "probability-2"
+MODEL = "probability-3"
 """The calibrated model: a logistic regression on `signals`, fitted by `python -m twinscope.train.calibrate`."""
 
 SIGNALS = (

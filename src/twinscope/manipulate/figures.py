@@ -68,10 +68,10 @@ def figure_transform(
     if frame is None and turn % 90 != 0 and rng.random() < 0.6:  # the largest upright part without filled corners
         cos, sin = abs(np.cos(np.radians(turn))), abs(np.sin(np.radians(turn)))
         share = min(wide / (wide * cos + tall * sin), tall / (wide * sin + tall * cos))
-        wide, tall = max(8, int(wide * share)), max(8, int(tall * share))
+        wide, tall = (min(n, max(8, int(n * share))) for n in (wide, tall))
     part_w, part_h = wide, tall
     if rng.random() < 0.5:
-        part_w, part_h = (max(8, round(n * rng.uniform(0.55, 1))) for n in (wide, tall))
+        part_w, part_h = (min(n, max(8, round(n * rng.uniform(0.55, 1)))) for n in (wide, tall))
     left, top = int(rng.integers(0, wide - part_w + 1)), int(rng.integers(0, tall - part_h + 1))
     out = _moved((wide - 1) / 2 - left, (tall - 1) / 2 - top) @ out
     factor = float(np.exp(rng.uniform(np.log(0.5), np.log(1.5)))) if rng.random() < 0.4 else 1.0
@@ -138,7 +138,7 @@ def screenshot(image: Image, rng: Rng, factor: float | None = None) -> Manipulat
     """Show at another size (default factor U(.5, 1.6)), sharpen, quantise to 8 bit, and bring back to the size."""
     factor = rng.uniform(0.5, 1.6) if factor is None else factor
     height, width = image.shape[:2]
-    how = cv2.INTER_AREA if factor < 1 else (cv2.INTER_NEAREST, cv2.INTER_LINEAR)[int(rng.integers(2))]
+    how = cv2.INTER_AREA if factor < 1 else (cv2.INTER_NEAREST_EXACT, cv2.INTER_LINEAR)[int(rng.integers(2))]
     shown = cv2.resize(image, (max(2, round(width * factor)), max(2, round(height * factor))), interpolation=how)
     shown = sharpen(np.asarray(shown, np.float32), rng).image if rng.random() < 0.5 else shown
     shown = np.rint(np.clip(shown, 0, 1) * 255).astype(np.float32) / np.float32(255)

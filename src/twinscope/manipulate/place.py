@@ -17,14 +17,15 @@ def warp(
     """Warp by a 3x3 transform (source px -> result px), bicubic, smoothed first where it shrinks.
 
     `size` is (height, width) of the result, by default that of the image. `fill` is the value outside the source;
-    None continues the picture by reflection.
+    None continues the picture by reflection, where a side is 1 px by repeating it.
     """
     height, width = size or (image.shape[0], image.shape[1])
     shrink = _local_scale(transform, (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2)
     source: NDArray[Any] = image
     if shrink < 0.95:
         source = cv2.GaussianBlur(image, (0, 0), 0.45 * float(np.sqrt(1 / shrink**2 - 1)))
-    border = cv2.BORDER_REFLECT_101 if fill is None else cv2.BORDER_CONSTANT
+    outside = cv2.BORDER_REFLECT_101 if min(image.shape[:2]) > 1 else cv2.BORDER_REPLICATE  # 1 px cannot be reflected
+    border = outside if fill is None else cv2.BORDER_CONSTANT
     value = (fill or 0.0,) * 4
     flags = cv2.INTER_CUBIC
     out = cv2.warpPerspective(source, transform, (width, height), flags=flags, borderMode=border, borderValue=value)
@@ -145,7 +146,9 @@ def similarity(
 
 
 def corner_transform(shape: tuple[int, ...], shifts: NDArray[np.float64]) -> Transform:
-    """Return the transform that moves the corners (clockwise from top-left) by `shifts` (4x2 px)."""
+    """Return the transform that moves corners (clockwise from top-left) by `shifts` (4x2 px); a side of 1 has none."""
+    if min(shape[:2]) < 2:
+        return np.eye(3)
     bottom, right = shape[0] - 1.0, shape[1] - 1.0
     corners = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], np.float32)
     moved = (corners + shifts).astype(np.float32)

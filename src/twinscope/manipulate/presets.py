@@ -30,7 +30,8 @@ def v02(image: Image, rng: Rng, *, deformed: bool = True, cluttered: bool = True
     In this order, each with p .5 (one in ten pictures is only cropped): reflections, perspective (corners +-20 px),
     similarity (+-45 degrees, .5-1.5, +-20 px); crop and subtract the minimum; JPEG quality 10-49; gamma .5-2; erase or
     local contrast. Then clutter, which anchors have too: `deformed=False` gives the plain centre, cluttered. The three
-    geometric steps are one bicubic warp; outside the source lies 0. Lengths in px are for 256 and grow with the source.
+    geometric steps are one bicubic warp; outside the source lies 0. The +-20 px are for 256 and grow with the source;
+    the ramp of an erasure (10 px) and the text (16 px) do not.
     """
     return _deformed(image, rng, _V02, deformed, cluttered, size)
 
@@ -44,7 +45,7 @@ def geometric(image: Image, rng: Rng, *, deformed: bool = True, size: int = 128)
     """Apply the deformation of SN[G] (cicconet-2019): the geometric steps of `v02` alone; nothing is edited."""
     steps = bool(deformed and rng.random() < 0.9)
     if not steps:
-        return done(_cut(image, size), _centre_crop(image.shape[:2], size))
+        return _cut(image, size)
     return warp(image, v02_transform(image.shape[:2], rng, size), (size, size))
 
 
@@ -60,9 +61,8 @@ _V01, _V02 = _Version((0.75, 1.25), (0.75, 1.25), jpeg=False), _Version((0.5, 1.
 def _deformed(image: Image, rng: Rng, version: _Version, deformed: bool, cluttered: bool, size: int) -> Manipulated:
     steps = bool(deformed and rng.random() < 0.9)
     shape = image.shape[:2]
-    transform = v02_transform(shape, rng, size, version.factors) if steps else _centre_crop(shape, size)
-    out = warp(image, transform, (size, size)).image if steps else _cut(image, size)
-    out = out - out.min()
+    placed = warp(image, v02_transform(shape, rng, size, version.factors), (size, size)) if steps else _cut(image, size)
+    out = placed.image - placed.image.min()
     mask = np.zeros((size, size), np.bool_)
     if steps:
         if version.jpeg and rng.random() < 0.5:
@@ -79,7 +79,7 @@ def _deformed(image: Image, rng: Rng, version: _Version, deformed: bool, clutter
     if cluttered:
         out, _, drawn = clutter(out, rng)
         mask = mask | drawn
-    return done(out, transform, mask)
+    return done(out, placed.transform, mask)
 
 
 def v02_transform(
@@ -110,6 +110,10 @@ def _centre_crop(shape: tuple[int, ...], size: int) -> Transform:
     return np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]], np.float64)
 
 
-def _cut(image: Image, size: int) -> Image:
-    top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
-    return image[top : top + size, left : left + size]
+def _cut(image: Image, size: int) -> Manipulated:
+    """Return the `size` centre; 0 lies around a source that is smaller."""
+    centre = _centre_crop(image.shape, size)
+    left, top = (-centre[:2, 2]).astype(int)
+    if min(left, top) < 0:
+        return warp(image, centre, (size, size))
+    return done(image[top : top + size, left : left + size], centre)

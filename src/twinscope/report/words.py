@@ -126,8 +126,8 @@ def verdict(finding: Finding) -> tuple[str, str]:
     if finding.verdict == "benign":
         return (
             "No local change",
-            "After lining the two panels up and matching their tone, nothing is left that tells them apart but what is "
-            "listed under “From a to b”. Showing one picture twice can be right (a shared control, an overview and its "
+            "After lining the two panels up and matching their tone, nothing was found that tells them apart but what "
+            "is listed under “From a to b”. Showing one picture twice can be right (a shared control, an overview and its "
             "detail, two channels of one field); the captions should then say so.",
         )
     one = len(finding.changes) == 1
@@ -183,6 +183,8 @@ def cannot_tell(library: str = "") -> tuple[str, ...]:
         "not with other papers.",
         "Anything about graphs and diagrams: they are listed, but not compared as pictures.",
         "Anything about parts that could not be read. They are listed under Problems and were not screened.",
+        "That no place was edited. Two panels are looked at in grey and at 224 px of the longer side: what changed in "
+        "colour alone, in a few pixels or only a little in tone may go unseen.",
         "Certainty. A probability is an estimate; look at every pair before you act on it.",
     )
 

@@ -1,4 +1,4 @@
-"""The recipe of comparator-1: `python -m twinscope.train.aligned --name heat-1`. One seed, resumable.
+"""The recipe of comparator-2: `python -m twinscope.train.aligned --name heat-2`. One seed, resumable.
 
 Pairs of `changes` are aligned as the desk does it: by the homography nearest to the true flow, off by a little, so that
 what no homography follows stays, and shown to the network as `detect.heat.planes` shows them. The flow is known, so

@@ -1,7 +1,7 @@
 """Fit the calibrated probability of a finding: `python -m twinscope.train.calibrate`.
 
 Planted re-use of every kind, sets of look-alikes, and corrupted pairs are drawn from the training groups; the logistic
-regression is fitted on them, checked on the validation groups, and written as `probability-2.onnx` with its card. The
+regression is fitted on them, checked on the validation groups, and written as `probability-3.onnx` with its card. The
 rate of false findings a pair is measured on the validation groups, too. Needs scikit-learn and onnx, not torch.
 """
 

@@ -29,7 +29,7 @@ LIMITS = (
 
 def main() -> None:
     """Export from the command line."""
-    given = export.arguments(__doc__, "comparator-1")
+    given = export.arguments(__doc__, "comparator-2")
     saved = loop.load(given.run / "best.pt")
     if given.last:
         with (given.run / "curve.csv").open(newline="", encoding="utf-8") as file:

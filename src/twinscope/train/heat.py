@@ -1,4 +1,4 @@
-"""The network of comparator-1: two aligned pictures in, a heat-map of change at 1/2 resolution and three classes out.
+"""The network of comparator-2: two aligned pictures in, a heat-map of change at 1/2 resolution and three classes out.
 
 The desk aligns by keypoints, or by correlation, which leaves what no homography follows: some px of a smooth warp. So
 the network looks for each place of a in the surroundings of the same place in b, coarse to fine (a cost volume, as in
