@@ -23,17 +23,12 @@ SHARE = 0.6
 SOLID = 0.7
 """Share of its ink that lies in strokes of 20 px and more: specks of noise are no mark."""
 THICK_PX = 6.0
-"""Ink as thick as this, px of the frame, shows whether it is of one tone with a sharp edge; thinner ink does not."""
-SOFT = 2.2
-"""Width of a drawn thing's edge, px at most: what has between a fifth and four fifths of its height, by its outline."""
-UNEVEN = 0.12
-"""Spread of tones within a drawn thing, as a share of how far it stands out, at most."""
+"""Thinner ink, px of the frame, may always be drawn."""
 ROUND = (0.86, 0.64, 0.93)
 """A blob fills so much of its hull at least, and between so much and so much of the smallest box around it: a disc has
 .79, an arrowhead .5, a bar 1."""
 BEYOND = 0.3
 """Share of a place that differs which lies beyond the mask of a mark, from which on it is no mark that differs."""
-_THREE = np.ones((3, 3), np.uint8)
 
 
 def doubtful(shared: Frame, inverted: bool) -> Bools:
@@ -60,41 +55,27 @@ def doubtful(shared: Frame, inverted: bool) -> Bools:
         differs = np.isin(places, touched)
         beyond = differs & ~(cv2.dilate((labels == k).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0) & shared.clean
         near = (cv2.dilate(own.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0) & shared.seen[window]
-        height, ink = max(
-            (_standing(z[window], own, near & ~own) for z in (shared.a, shared.b)),
-            key=lambda one: float(np.abs(one[0]).max()),
-        )
-        if float(beyond.sum()) > BEYOND * float(differs.sum()) or (ink.any() and not is_drawn(height, ink, near)):
+        ink = max((_standing(z[window], own, near & ~own) for z in (shared.a, shared.b)), key=lambda one: one[0])[1]
+        if float(beyond.sum()) > BEYOND * float(differs.sum()) or not is_drawn(ink):
             out[window] |= own
     return out
 
 
-def _standing(picture: Floats, own: Bools, ring: Bools) -> tuple[Floats, Bools]:
-    """Return how far a picture stands out of what is around a place (to whichever side), and what does by half."""
+def _standing(picture: Floats, own: Bools, ring: Bools) -> tuple[float, Bools]:
+    """Return how far what is brightest or darkest in a place stands out of what is around it, and what does by half."""
     height = picture - float(np.median(picture[ring] if ring.any() else picture))
-    inside = height[own]
-    low, high = float(np.quantile(inside, 0.02)), float(np.quantile(inside, 0.98))
-    height = np.asarray(height if high >= -low else -height, np.float32)
-    most = max(high, -low)
-    return np.where(own, height, np.float32(0)), own & (height > 0.5 * most)
+    low, high = (float(np.quantile(height[own], share)) for share in (0.02, 0.98))
+    if high < -low:
+        height, high = -height, -low
+    return high, own & (height > 0.5 * high)
 
 
-def is_drawn(height: Floats, ink: Bools, near: Bools) -> bool:
-    """Say whether ink may be drawn: it is thin, or of one tone with a sharp edge and no blob.
-
-    height (h, w): how far the picture stands out; near: where its edge may lie.
+def is_drawn(ink: Bools) -> bool:
+    """Say whether ink may be drawn by its shape: it is thin, or no blob. How sharp and even it is tells nothing: what
+    comes out of a PDF is as soft as a cell.
     """
     padded = cv2.copyMakeBorder(ink.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
-    if 2 * float(cv2.distanceTransform(padded, cv2.DIST_L2, 5).max()) < THICK_PX:
-        return True
-    if _is_blob(ink):
-        return False
-    most = float(np.quantile(height[ink], 0.9))
-    outline = ink & ~(cv2.erode(ink.astype(np.uint8), _THREE) > 0)
-    edge = near & (height > 0.2 * most) & (height < 0.8 * most)
-    inside = cv2.erode(ink.astype(np.uint8), _THREE, iterations=2) > 0
-    even = not inside.any() or float(height[inside].std()) <= UNEVEN * most
-    return even and float(edge.sum()) <= SOFT * max(int(outline.sum()), 1)
+    return 2 * float(cv2.distanceTransform(padded, cv2.DIST_L2, 5).max()) < THICK_PX or not _is_blob(ink)
 
 
 def _is_blob(ink: Bools) -> bool:
@@ -104,11 +85,11 @@ def _is_blob(ink: Bools) -> bool:
     area = float((ink & (largest > 0)).sum())
     pixels = np.argwhere(largest)[:, ::-1].astype(np.float32)
     corners = np.concatenate([pixels + np.array(corner, np.float32) for corner in ((0, 0), (1, 0), (1, 1), (0, 1))])
-    sides = sorted(cv2.minAreaRect(corners)[1])
+    short, long = sorted(float(side) for side in cv2.minAreaRect(corners)[1])
     hull = float(cv2.contourArea(cv2.convexHull(corners)))
-    if area < SHARE * float(ink.sum()) or sides[1] > 3 * sides[0] or area < ROUND[0] * hull:
+    if area < SHARE * float(ink.sum()) or long > 3 * short or area < ROUND[0] * hull:
         return False
-    return ROUND[1] < area / (sides[0] * sides[1]) < ROUND[2]
+    return ROUND[1] < area / (short * long) < ROUND[2]
 
 
 def _largest(contours: Sequence[NDArray[np.int32]]) -> int:
@@ -133,7 +114,7 @@ def is_mark(shared: Frame, spot: Bools, box: tuple[int, int, int, int]) -> bool:
             if not _strokes(ink, 3.0 + 0.03 * min(shared.seen.shape)):
                 continue
             near = cv2.dilate(ink.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-            if float(near[here].mean()) > SHARE and is_drawn(np.float32(sign) * (own - np.float32(ground)), ink, near):
+            if float(near[here].mean()) > SHARE and is_drawn(ink):
                 return True
     return False
 
