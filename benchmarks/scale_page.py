@@ -59,7 +59,7 @@ def section(results: Numbers | None) -> Iterator[str]:
     )
     yield f"| commits | N / {BATCH:,} (`library.batch`) | {PANELS / BATCH:,.0f} |"
     money = (hours + sort) * CORE_HOUR
-    yield f"| money for computing | core hours x ${CORE_HOUR} | ${money:,.0f} |"
+    yield f"| money for computing | (core hours + those of the index) x ${CORE_HOUR} | ${money:,.0f} |"
     month = (size + index) / 1e9 * GB_MONTH
     yield f"| money for storage | GB x ${GB_MONTH} a month | ${month:,.0f} a month |"
     puts = PANELS / BATCH * 4 / 1000 * PUTS + size / 5e6 / 1000 * PUTS

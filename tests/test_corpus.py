@@ -27,6 +27,7 @@ from twinscope.detect.judge import Judged
 from twinscope.errors import UsageError
 from twinscope.ingest import files
 from twinscope.library import parts, store
+from twinscope.library.table import acknowledge
 from twinscope.report import html, terminal
 from twinscope.settings import Settings, Shelf
 from twinscope.types import Searched
@@ -298,7 +299,7 @@ def test_the_commands_as_a_newcomer_uses_them(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("library", "export", "--library", place, "-o", str(tmp_path / "all.parquet"))
     assert (code, (tmp_path / "all.parquet").is_file(), "6 vectors" in out) == (0, True, True)
     code, out, _ = run("library", "reembed", "--library", place, "--json")
-    assert (code, json.loads(out)) == (0, {"library": place, "panels": 0})
+    assert (code, json.loads(out)) == (0, {"library": place, "panels": 0, "mended": []})
     data = next((tmp_path / "library").glob("panels.lance/data/*"))
     data.write_bytes(data.read_bytes()[:-1] + b"?")
     code, out, _ = run("library", "verify", "--library", place)
@@ -494,7 +495,7 @@ def test_a_row_without_a_title_is_a_document_without_one(tmp_path: Path) -> None
     assert [one["title"] for one in store.documents(store.open_library(uri))] == [""]
     with store.writing(uri) as opened:  # as an older version wrote it
         opened.table.update(values={"title": None})
-        store._acknowledge(opened)
+        acknowledge(opened)
     new = written(tmp_path / "new", b=np.ascontiguousarray(scene(1)[:, ::-1]))
     told = screen.screen([new], tmp_path / "case", SETTINGS, library=uri)
     assert [panel.earlier.title for panel in told.panels if panel.earlier] == [""]

@@ -18,7 +18,7 @@ from twinscope import ingest, pixels, screen
 from twinscope import manipulate as m
 from twinscope.detect import candidates, features
 from twinscope.errors import UsageError
-from twinscope.settings import Settings
+from twinscope.settings import Settings, load
 from twinscope.types import Correction, Screening
 
 SETTINGS = Settings()
@@ -182,6 +182,11 @@ def test_a_box_that_is_drawn_over_a_panel_is_no_re_use_of_it(ending: str, tmp_pa
     found = screen.screen([file], tmp_path / "case", SETTINGS, corrections=[drawn])
     assert len(found.panels) == 2
     assert found.findings == ()
+
+
+def test_a_screening_tells_its_threshold() -> None:
+    settings = load(flags={"compare": {"threshold": 0.9}})
+    assert [screen.provenance(one).threshold for one in (settings, SETTINGS)] == [0.9, 0.5]
 
 
 def test_a_name_that_is_no_text_stops_no_screening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

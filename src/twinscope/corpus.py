@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from twinscope import ingest, pixels
@@ -31,7 +32,7 @@ from twinscope.library import cluster, parts, store
 from twinscope.library import titles as table
 from twinscope.pixels import Image
 from twinscope.settings import Settings
-from twinscope.types import Box, Earlier, Origin, Panel, Problem, Progress, Searched
+from twinscope.types import Box, Panel, Problem, Progress
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -41,6 +42,7 @@ class Added(NamedTuple):
     """What became of documents: how many are new and how many were there, panels and vectors written, problems.
 
     `again` took the place of what was read of them only in part, `empty` have no picture panel that could be kept.
+    `titled` are titles that the table gives to documents that were there, as (document, title).
     """
 
     documents: int
@@ -51,6 +53,7 @@ class Added(NamedTuple):
     mended: tuple[str, ...]
     again: int = 0
     empty: int = 0
+    titled: tuple[tuple[str, str], ...] = ()
 
 
 class Hit(NamedTuple):
@@ -74,24 +77,50 @@ def add(
     progress: Progress | None = None,
     titles: Path | None = None,
     address: str | None = None,
+    heard: Callable[[tuple[str, ...]], None] | None = None,
 ) -> Added:
     """Add documents, pictures and folders to a library, some hundred panels at a time; each such part is safe at once.
 
     A document that is there, by the hash of its bytes, is read again only where it was read in part. titles: a CSV file
-    with the columns file and title. address: of a cluster whose cores share the work, see `library.cluster`; its
-    machines must see the documents under the same paths. What cannot be read is a problem, never an exception. Raises
-    UsageError, LibraryError.
+    with the columns file and title; those of documents that are there change nothing, and where they are others they
+    are returned. address: of a cluster whose cores share the work, see `library.cluster`; its machines must see the
+    documents under the same paths. heard: hears what was mended, before anything is read; with an address, at the end.
+    What cannot be read is a problem, never an exception. Raises UsageError, LibraryError.
     """
-    tell = progress or (lambda stage, done, total: None)
+    tell, hear = progress or (lambda stage, done, total: None), heard or (lambda told: None)
     named = {} if titles is None else table.read(titles)
     sources, skipped = files.expand(paths)
-    problems = tuple(Problem(path=one.path, reason=one.reason) for one in skipped)
     tell("library", 0, len(sources))
-    if address is not None:
-        return _added_by_many(sources, uri, settings, tell, named, address, problems)
+    if address is None:
+        added = _added_here(sources, uri, settings, tell, named, hear)
+    else:
+        added = _added_by_many(sources, uri, settings, tell, named, address)
+        hear(added.mended)
+    problems = tuple(Problem(path=one.path, reason=one.reason) for one in skipped)
+    return added._replace(problems=problems + added.problems, titled=_unused(uri, added.titled))
+
+
+def _unused(uri: str, titled: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Return those titles of documents (document, title) in whose place the library has others, or none."""
+    given = dict(titled)
+    held = {one["document"]: one["title"] or "" for one in store.documents(store.open_library(uri))} if given else {}
+    return tuple((name, title) for name, title in given.items() if held.get(name, title) != title)
+
+
+def _added_here(
+    sources: Sequence[files.Source],
+    uri: str,
+    settings: Settings,
+    tell: Progress,
+    titles: dict[str, str],
+    hear: Callable[[tuple[str, ...]], None],
+) -> Added:
+    """Add documents by this process and its readers. What others add meanwhile is not told as added here."""
     with store.writing(uri) as library:
-        left, mended = store.in_part(library, embed.MODEL), library.told
+        left, mended, version = store.in_part(library, embed.MODEL), library.told, library.table.version
         known = store.held(library, embed.MODEL) - left.keys()
+    hear(mended)
+    late: Counter[str] = Counter()  # documents that others have added since, with their panels
 
     def claim(names: Sequence[str]) -> dict[str, int]:
         free = {name: left.get(name, 0) for name in names if name not in known}
@@ -99,13 +128,20 @@ def add(
         return free
 
     def write(rows: pa.Table) -> int:
+        nonlocal version
         with store.writing(uri) as library:
+            if library.table.version != version:
+                there = store.held(library, embed.MODEL) - left.keys()
+                whole = rows.filter(pc.equal(rows["crop"], 0))["document"].to_pylist()
+                late.update(name for name in whole if name in there)
             count = store.add(library, rows, left)
             store.refresh(library, settings.library)
+            version = library.table.version
         return count
 
-    added = take_in(sources, claim, write, settings, named, lambda done: tell("library", done, len(sources)))
-    return added._replace(problems=problems + added.problems, mended=mended)
+    added = take_in(sources, claim, write, settings, titles, lambda done: tell("library", done, len(sources)))
+    return added._replace(documents=added.documents - len(late), known=added.known + len(late),
+                          panels=added.panels - late.total(), mended=mended)  # fmt: skip
 
 
 def _added_by_many(
@@ -115,7 +151,6 @@ def _added_by_many(
     tell: Progress,
     titles: dict[str, str],
     address: str,
-    problems: tuple[Problem, ...],
 ) -> Added:
     """Add documents with the cores of a cluster, each of which takes in a group of files after the other."""
     size = max(1, min(settings.library.batch, len(sources) // GROUPS))
@@ -129,11 +164,12 @@ def _added_by_many(
 
     outcome = cluster.run(items, work, uri, embed.MODEL, settings.library, address, heard)
     shares: list[Added] = [outcome.results[number] for number in sorted(outcome.results)]
-    problems += tuple(problem for part in shares for problem in part.problems)
+    problems = tuple(problem for part in shares for problem in part.problems)
     if outcome.stopped:
         problems += (Problem(path=uri, reason=outcome.stopped),)
     counts = {name: sum(getattr(part, name) for part in shares) for name in COUNTED}
-    return Added(problems=problems, mended=outcome.mended, **counts)
+    titled = tuple(one for part in shares for one in part.titled)
+    return Added(problems=problems, mended=outcome.mended, titled=titled, **counts)
 
 
 COUNTED = ("documents", "known", "panels", "vectors", "again", "empty")
@@ -158,6 +194,7 @@ def take_in(
     """
     counts = dict.fromkeys(COUNTED, 0)
     problems: list[Problem] = []
+    titled: list[tuple[str, str]] = []
     waiting: list[pa.Table] = []
     groups = [sources[start : start + AT_ONCE] for start in range(0, len(sources), AT_ONCE)]
     with ThreadPoolExecutor(1) as pool, Workers() as workers:  # on the way out workers are ended before it is waited
@@ -166,6 +203,7 @@ def take_in(
             for name in ("documents", "known", "again", "empty"):
                 counts[name] += getattr(part, name)
             problems += part.problems
+            titled += [(name, title) for name, path in part.there if (title := _title(path, titles))]
             rows = _rows(part, settings, titles)
             counts["panels"] += sum(row["crop"] == 0 for row in rows)
             waiting.append(pa.Table.from_pylist(rows, schema=store.SCHEMA))
@@ -175,7 +213,7 @@ def take_in(
                 waiting.clear()
             if tell is not None:
                 tell(min((number + 1) * AT_ONCE, len(sources)))
-    return Added(problems=tuple(problems), mended=(), **counts)
+    return Added(problems=tuple(problems), mended=(), titled=tuple(titled), **counts)
 
 
 def _one_ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
@@ -191,7 +229,8 @@ def _one_ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable
 
 class _Part(NamedTuple):
     """What some files gave: how many documents are new and how many were known, picture panels with their pixels, what
-    figures are called, what could not be read, and why documents were read only in part. The rest is as in `Added`.
+    figures are called, what could not be read, why documents were read only in part, and of which documents (sha256,
+    path) nothing was taken because they are there. The rest is as in `Added`.
     """
 
     documents: int
@@ -202,6 +241,7 @@ class _Part(NamedTuple):
     partial: Mapping[str, str] = MappingProxyType({})
     again: int = 0
     empty: int = 0
+    there: Sequence[tuple[str, str]] = ()
 
 
 def _read(sources: Sequence[files.Source], claim: cluster.Claim, settings: Settings, workers: Workers) -> _Part:
@@ -210,8 +250,9 @@ def _read(sources: Sequence[files.Source], claim: cluster.Claim, settings: Setti
     free, first = claim(names), dict(zip(reversed(names), reversed(sources), strict=True))
     chosen = [first[name] for name in dict.fromkeys(names) if name in free]
     known = len(sources) - len(chosen)
+    there = [(name, source.path) for name, source in zip(names, sources, strict=True) if name not in free]
     if not chosen:
-        return _Part(0, known, [], {}, ())
+        return _Part(0, known, [], {}, (), there=there)
     images: dict[tuple[str, str], Image] = {}
 
     def found(panel: Panel, image: Image) -> None:
@@ -244,12 +285,18 @@ def _read(sources: Sequence[files.Source], claim: cluster.Claim, settings: Setti
         partial=partial,
         again=len(fresh - same) - len(new),
         empty=sum(not count[name] for name in new),
+        there=there + [(one.sha256, one.path) for one in documents if one.sha256 not in fresh],
     )
 
 
 def _name(panel: Panel) -> str:
     """Return the id of a panel within its document."""
     return panel.id.partition("-")[2]
+
+
+def _title(path: str, titles: Mapping[str, str]) -> str:
+    """Return the title that a table gives to a document, by the name or the path of its file; "" where it has none."""
+    return titles.get(Path(path).name) or titles.get(path, "")
 
 
 def _sha256(file: Path) -> str:
@@ -273,7 +320,7 @@ def _rows(part: _Part, settings: Settings, titles: dict[str, str]) -> list[dict[
         name = panel.source.path
         rows.append({
             "document": panel.source.sha256, "panel": _name(panel), "crop": k, "box_px": list(box),
-            "model": embed.MODEL, "vector": point, "title": titles.get(Path(name).name) or titles.get(name, ""),
+            "model": embed.MODEL, "vector": point, "title": _title(name, titles),
             "file": name, "page": panel.source.page, "figure": part.figures[panel.figure], "label": panel.label,
             "caption": panel.caption, "kind": panel.kind, "height": panel.size[0], "width": panel.size[1],
             "picture": pixels.jpeg(pixels.thumbnail(image, shelf.picture_px), shelf.quality) if k == 0 else None,
@@ -301,15 +348,6 @@ def nearest(
     for (n, number, _), hits in zip(cut, found, strict=True):
         out[n] += [(number, hit) for hit in hits]
     return [parts.shortlist(hits, k, shelf) for hits in out]
-
-
-def searched(library: store.Library) -> tuple[Searched, tuple[Problem, ...]]:
-    """Return what a search looks through, and the problem that it leaves panels out, where it does."""
-    count, left = store.panels(library, embed.MODEL)
-    reason = (f"its panels with vectors of another network were not searched ({left} of {count + left}); "
-              f"run `twinscope library reembed --library {library.uri}`")  # fmt: skip
-    looked = Searched(library=library.uri, version=library.table.version, panels=count)
-    return looked, (Problem(path=library.uri, reason=reason),) if left else ()
 
 
 class Nearby(NamedTuple):
@@ -405,56 +443,6 @@ def _measure(
         (one, judge.measure(views[0], views[one.b], one, shared.settings))
         for one in candidates.of_panel(0, ready, shared.settings)
     ]
-
-
-class Queries(NamedTuple):
-    """What is looked for: panels by name with their pixels, and what could not be read."""
-
-    panels: list[tuple[str, Image]]
-    problems: tuple[Problem, ...]
-
-
-def queries(path: Path, case: Path, settings: Settings, progress: Progress | None = None) -> Queries:
-    """Return the panels of a paper that are compared, or a picture as a whole; `case` is a folder to work in."""
-    whole = path.suffix.lower() in files.EXTENSIONS and files.EXTENSIONS[path.suffix.lower()] in files.PICTURES
-    if whole:
-        settings = settings.model_copy(update={"ingest": settings.ingest.model_copy(update={"split": False})})
-    reading = ingest.read([path], case, settings, progress)
-    panels = [panel for panel in reading.panels if whole or candidates.is_compared(panel, settings)]
-    place = {panel.id: "" if panel.source.page is None else f", page {panel.source.page}" for panel in panels}
-    named = [f"{panel.source.path}{place[panel.id]}{', ' + panel.label if panel.label else ''}" for panel in panels]
-    pictures = [pixels.read_png(case / "panels" / f"{panel.id}.png") for panel in panels]
-    return Queries(list(zip(named, pictures, strict=True)), reading.problems)
-
-
-def panel(row: dict[str, Any], image: Image, name: str, uri: str) -> Panel:
-    """Return the record of a panel of a library, whose pixels are its kept picture."""
-    return Panel(
-        id=name,
-        figure=f"{name}-f1",
-        kind=row["kind"],
-        size=(image.shape[0], image.shape[1]),
-        label=row["label"],
-        caption=row["caption"],
-        source=Origin(path=row["file"], sha256=row["document"], page=row["page"]),
-        earlier=Earlier(
-            library=uri,
-            title=row["title"] or "",
-            figure=row["figure"],
-            panel=row["panel"],
-            size=(row["height"], row["width"]),
-        ),
-    )
-
-
-def told(hit: Hit, settings: Settings) -> dict[str, Any]:
-    """Return a hit as a line of a result: the earlier panel, and how near and how probably the same source it is."""
-    row: dict[str, Any] = {**hit.row, "distance": round(hit.distance, 4),
-                           "probability": min(round(hit.probability, 4), settings.findings.most)}  # fmt: skip
-    row.pop("crop")
-    if hit.judged is not None:
-        row["inverted"] = hit.judged.alignment.inverted
-    return row
 
 
 def reembed(uri: str, settings: Settings, progress: Progress | None = None) -> int:

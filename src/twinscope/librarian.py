@@ -6,10 +6,13 @@ They are part of the command line in `cli.py`; nothing heavy is imported at the 
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +29,9 @@ from twinscope.console import (
     settings_of,
 )
 from twinscope.errors import UsageError
+
+if TYPE_CHECKING:
+    from twinscope.library.store import Library
 
 library_app = typer.Typer(
     no_args_is_help=True,
@@ -52,7 +58,8 @@ def add(
     ],
     library: LibraryOption,
     titles: Annotated[
-        Path | None, typer.Option("--titles", metavar="CSV", help="A file with the columns file and title.")
+        Path | None,
+        typer.Option("--titles", metavar="CSV", help="A file with the columns file and title, for what is new."),
     ] = None,
     cluster: Annotated[
         str | None,
@@ -74,23 +81,28 @@ def add(
     began = time.monotonic()
     chosen = settings_of(settings, set_, threads)
     check_inputs([*paths, *([titles] if titles else [])])
+    if re.match(r"(?i)(?!file:)[a-z][a-z0-9+.-]*:(?!//)", library):
+        raise UsageError(f"{library} lacks the two slashes of an object store; write s3://BUCKET/PATH, or ./{library} "
+                         f"for a folder of that name")  # fmt: skip
     with interruptible(library), progress_bars() as progress:
         from twinscope import corpus
 
-        added = corpus.add(paths, library, chosen, progress, titles, cluster)
+        added = corpus.add(paths, library, chosen, progress, titles, cluster, _mended)
     told = {"library": library, **added._asdict(), "seconds": round(time.monotonic() - began, 3)}
     told["problems"] = [one.model_dump(mode="json") for one in added.problems]
-    told["mended"] = list(added.mended)
+    told["titled"] = [{"document": document, "title": title} for document, title in added.titled]
     if json_:
         typer.echo(json.dumps(told, indent=2))
     else:
         from twinscope.report.words import visible
 
-        _mended(added.mended)
         counts = {"were there already": added.known, "are read better than before, when they were read in part":
                   added.again, "hold no picture panel, so that nothing of them is kept": added.empty}  # fmt: skip
         more = "".join(f"; {count} {what}" for what, count in counts.items() if count)
         typer.echo(visible(f"{added.documents} documents added to {library}, with {added.panels} panels{more}"))
+        if added.titled:
+            say(f"{len(added.titled)} titles of documents that were there already were not changed; to change one, "
+                f"remove its document and add it again with --titles")  # fmt: skip
         _problems(told["problems"])
     if added.problems:
         raise typer.Exit(EXIT_PROBLEMS)
@@ -118,32 +130,33 @@ def search(
     if path.is_dir():
         raise UsageError(f"{path} is a folder; `search` takes a picture or a paper")
     with interruptible(library), progress_bars() as progress:
-        from twinscope import corpus
-        from twinscope.library import store
+        from twinscope import corpus, earlier
 
-        opened = store.open_library(library)
+        opened = _opened(library)
         with tempfile.TemporaryDirectory(prefix="twinscope-") as room:
-            read = corpus.queries(path, Path(room), chosen, progress)
+            read = earlier.queries(path, Path(room), chosen, progress)
         found = corpus.search([image for _, image in read.panels], opened, chosen, progress)
     rows = [
-        {"panel": name, "hits": [corpus.told(hit, chosen) for hit in hits[:top]]}
+        {"panel": name, "hits": [earlier.told(hit, chosen) for hit in hits[:top]]}
         for (name, _), hits in zip(read.panels, found, strict=True)
     ]
-    problems = [one.model_dump(mode="json") for one in (*read.problems, *corpus.searched(opened)[1])]
+    problems = [one.model_dump(mode="json") for one in (*read.problems, *earlier.searched(opened)[1])]
+    mended = [one.model_dump(mode="json") for one in earlier.mended(opened)]
     if json_:
-        typer.echo(json.dumps({"library": library, "panels": rows, "problems": problems}, indent=2))
+        told = {"library": library, "panels": rows, "problems": problems + mended, "mended": opened.told}
+        typer.echo(json.dumps(told, indent=2))
     else:
-        _mended(opened.told)
         typer.echo("\n".join(_hits(rows)) or f"there is no picture panel in {path}")
         _problems(problems)
-    if problems:
+    if problems or mended:
         raise typer.Exit(EXIT_PROBLEMS)
 
 
 @library_app.command("remove")
 def remove(
     documents: Annotated[
-        list[str], typer.Argument(metavar="DOCUMENT", help="A file name, or the first 8 or more digits of its hash.")
+        list[str],
+        typer.Argument(metavar="DOCUMENT", help="A file, its name, or the first 8 or more digits of its hash."),
     ],
     library: LibraryOption,
     json_: JsonOption = False,
@@ -156,18 +169,18 @@ def remove(
     with interruptible(library):
         from twinscope.library import store
 
-        store.open_library(library)  # a library must be there
-        with store.writing(library) as opened:
+        with _changing(library) as opened:
             chosen = _chosen(store.documents(opened), documents)
             rows = store.remove(opened, [one["document"] for one in chosen])
     if json_:
-        typer.echo(json.dumps({"library": library, "removed": chosen, "vectors": rows}, indent=2))
+        told = {"library": library, "removed": chosen, "vectors": rows, "mended": opened.told}
+        typer.echo(json.dumps(told, indent=2))
     else:
         from twinscope.report.words import visible
 
-        _mended(opened.told)
         for one in chosen:
-            typer.echo(visible(f"removed {one['file']} ({one['document'][:12]}), {one['panels']} panels"))
+            same = f"; {one['same_bytes_as']} has the same bytes" if "same_bytes_as" in one else ""
+            typer.echo(visible(f"removed {one['file']} ({one['document'][:12]}), {one['panels']} panels{same}"))
 
 
 @library_app.command("info")
@@ -180,13 +193,12 @@ def info(
     from twinscope.library import store
     from twinscope.report.words import visible
 
-    opened = store.open_library(library)
+    opened = _opened(library)
     told = store.info(opened)
     listed = store.documents(opened) if documents else []
     if json_:
         typer.echo(json.dumps({**told, **({"list": listed} if documents else {})}, indent=2))
         return
-    _mended(opened.told)
     typer.echo(f"{library}: {told['documents']} documents, {told['panels']} panels, {told['vectors']} vectors")
     for name, count in told["models"].items():
         typer.echo(f"  {count} vectors of {name}")
@@ -204,14 +216,16 @@ def info(
 def verify(library: LibraryOption, json_: JsonOption = False) -> None:
     """Check a library: every file against its hash, every row against the others.
 
-    Exit code 3 where something is wrong. Bring a damaged library back from a copy.
+    Exit code 3 where something is wrong, or had to be mended first. Bring a damaged library back from a copy.
     """
     from twinscope.library import store
 
     with interruptible(library):
-        wrong = store.verify(store.open_library(library))
+        opened = _opened(library)
+        wrong = store.verify(opened)
     if json_:
-        typer.echo(json.dumps({"library": library, "whole": not wrong, "wrong": wrong}, indent=2))
+        told = {"library": library, "whole": not wrong, "wrong": wrong, "mended": opened.told}
+        typer.echo(json.dumps(told, indent=2))
     else:
         typer.echo("\n".join(wrong) if wrong else f"{library} is whole")
     if wrong:
@@ -233,16 +247,15 @@ def compact(
     chosen = settings_of(settings, set_, None)
     from twinscope.library import store
 
-    store.open_library(library)
-    with interruptible(library), store.writing(library) as opened:
+    with interruptible(library), _changing(library) as opened:
         before = store.info(opened)["bytes"]
         store.compact(opened, 3600 * keep_hours)
         store.refresh(opened, chosen.library)
         after = store.info(opened)["bytes"]
     if json_:
-        typer.echo(json.dumps({"library": library, "bytes_before": before, "bytes": after}, indent=2))
+        told = {"library": library, "bytes_before": before, "bytes": after, "mended": opened.told}
+        typer.echo(json.dumps(told, indent=2))
     else:
-        _mended(opened.told)
         sizes = "" if after is None else f": {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now"
         typer.echo(f"{library} is tidied{sizes}")
 
@@ -259,8 +272,10 @@ def export(
     with interruptible(output):
         from twinscope.library import store
 
-        rows = store.export(store.open_library(library), output)
-    typer.echo(json.dumps({"output": str(output), "vectors": rows}) if json_ else f"{output}: {rows} vectors")
+        opened = _opened(library)
+        rows = store.export(opened, output)
+    told = {"output": str(output), "vectors": rows, "mended": opened.told}
+    typer.echo(json.dumps(told) if json_ else f"{output}: {rows} vectors")
 
 
 @library_app.command("reembed")
@@ -279,9 +294,33 @@ def reembed(
     with interruptible(library), progress_bars() as progress:
         from twinscope import corpus
 
+        opened = _opened(library)
         count = corpus.reembed(library, chosen, progress)
-    told = {"library": library, "panels": count}
+    told = {"library": library, "panels": count, "mended": opened.told}
     typer.echo(json.dumps(told) if json_ else f"{count} panels of {library} have new vectors")
+
+
+# --- opening ----------------------------------------------------------------------------------------------------
+
+
+def _opened(library: str) -> Library:
+    """Open a library for reading, and say at once what was mended: no later opening says it."""
+    from twinscope.library import store
+
+    opened = store.open_library(library)
+    _mended(opened.told)
+    return opened
+
+
+@contextmanager
+def _changing(library: str) -> Iterator[Library]:
+    """Open a library that must be there for a change, and say at once what was mended."""
+    from twinscope.library import store
+
+    told = _opened(library).told
+    with store.writing(library) as opened:
+        _mended(opened.told)
+        yield opened._replace(told=(*told, *opened.told))
 
 
 # --- printing ---------------------------------------------------------------------------------------------------
@@ -296,6 +335,7 @@ def _hits(rows: list[dict[str, Any]]) -> list[str]:
         for hit in row["hits"]:
             page = "" if hit["page"] is None else f", page {hit['page']}"
             place = f"{_name(hit)}{page}, {hit['figure'] or 'panel'} {hit['label'] or hit['panel'].rpartition('-')[2]}"
+            place += f" [{hit['document'][:12]}]"
             out.append(f"  {100 * hit['probability']:5.1f} %  distance {hit['distance']:.2f}  {visible(place)}")
     return out
 
@@ -317,14 +357,34 @@ def _problems(problems: list[dict[str, Any]]) -> None:
 
 
 def _chosen(held: list[dict[str, Any]], wanted: list[str]) -> list[dict[str, Any]]:
-    """Return the documents that are meant by names or hashes. Raises UsageError where one is none or more than one."""
-    out = []
+    """Return the documents that are meant by files, names or hashes.
+
+    A file stands for the document of its bytes, which is told as `same_bytes_as` where its name is another. Raises
+    UsageError where one is none or more than one.
+    """
+    out: dict[str, dict[str, Any]] = {}
     for text in wanted:
-        found = [one for one in held if text in (one["file"], Path(one["file"]).name, one["title"])
+        if not text.strip():
+            raise UsageError("an empty name is no document's; `twinscope library info --documents` lists them all")
+        named = [one for one in held if text in (one["file"], Path(one["file"]).name, one["title"])
                  or (len(text) >= 8 and one["document"].startswith(text.lower()))]  # fmt: skip
+        sha256 = _sha256(Path(text))
+        same = [one for one in held if one["document"] == sha256]
+        found = same if same and (not named or same[0] in named) else named + same
         if len(found) != 1:
             several = ", ".join(one["document"][:12] for one in found[:5])
             why = f"stands for {len(found)} documents ({several}); name one by its hash" if found else "is not there"
             raise UsageError(f"{text} {why}; `twinscope library info --documents` lists them all")
-        out += [one for one in found if one not in out]
-    return out
+        out.setdefault(found[0]["document"], found[0] if named else {**found[0], "same_bytes_as": text})
+    return list(out.values())
+
+
+def _sha256(path: Path) -> str:
+    """Return the hash of a file as hex, "" where none can be read there."""
+    from twinscope.errors import BrokenError
+    from twinscope.ingest import files
+
+    try:
+        return files.sha256(path) if path.is_file() else ""
+    except (BrokenError, OSError):
+        return ""

@@ -63,8 +63,7 @@ def screen(
     tell = progress or (lambda stage, done, total: None)
     if whole:
         settings = settings.model_copy(update={"ingest": settings.ingest.model_copy(update={"split": False})})
-    if library is not None:
-        _check_library(library)
+    told = _mended(library) if library is not None else ()
     with threadpool_limits(1, "blas"), _Prepare(settings) as prepare:
         cv2.setNumThreads(1)
 
@@ -82,9 +81,9 @@ def screen(
             judged = _second_look(chosen, views, case, settings)
         shared = _Found(chosen, views, distances, case, settings, len(chosen) * (len(chosen) - 1) // 2)
         looked: Searched | None = None
-        unsearched: tuple[Problem, ...] = ()
+        missed: tuple[Problem, ...] = ()
         if library is not None:
-            shared, judged, (looked, unsearched) = _look_back(shared, judged, library, tell)
+            shared, judged, looked, missed = _look_back(shared, judged, library, told, tell)
         findings = _findings(shared, judged, tell)
     screening = Screening(
         inputs=reading.inputs,
@@ -92,7 +91,7 @@ def screen(
         figures=reading.figures,
         panels=(*reading.panels, *(panel for panel in shared.panels if panel.earlier)),
         findings=findings,
-        problems=(*reading.problems, *unsearched),
+        problems=(*reading.problems, *missed),
         seconds=round(time.monotonic() - start, 3),
         provenance=provenance(settings).model_copy(update={"library": looked}),
     )
@@ -111,7 +110,12 @@ def provenance(settings: Settings) -> Provenance:
     typed = ["twinscope", *sys.argv[1:]] if sys.argv and sys.argv[0].endswith("twinscope") else []
     command = files.shown(shlex.join(typed))
     return Provenance(
-        twinscope=__version__, models=used, settings_sha256=settings.sha256(), seed=settings.seed, command=command
+        twinscope=__version__,
+        models=used,
+        settings_sha256=settings.sha256(),
+        seed=settings.seed,
+        command=command,
+        threshold=settings.compare.threshold,
     )
 
 
@@ -261,26 +265,30 @@ class _Found(NamedTuple):
     pairs: int
 
 
-def _check_library(library: str) -> None:
-    """Open a library before a document is read, for what is wrong with it would be told only minutes later."""
+def _mended(library: str) -> tuple[str, ...]:
+    """Return what had to be mended of a library, which no later opening tells.
+
+    It is opened before a document is read, for what is wrong with it would be told only minutes later.
+    """
     from twinscope.library import store  # it loads LanceDB, which a screening without a library has no need of
 
-    store.open_library(library)
+    return store.open_library(library).told
 
 
 def _look_back(
-    shared: _Found, judged: list[Judged], library: str, tell: Progress
-) -> tuple[_Found, list[Judged], tuple[Searched, tuple[Problem, ...]]]:
-    """Look for the panels in a library; return all with the earlier panels that were found, with their pairs, and what
-    was searched (see `corpus.searched`).
+    shared: _Found, judged: list[Judged], library: str, told: tuple[str, ...], tell: Progress
+) -> tuple[_Found, list[Judged], Searched, tuple[Problem, ...]]:
+    """Look for the panels in a library; return all with the earlier panels that were found, with their pairs, what was
+    searched, and what was not, or is missing from it. told: what was mended of it before.
     """
-    from twinscope import corpus  # both load LanceDB, which a screening without a library has no need of
+    from twinscope import corpus, earlier  # they load LanceDB, which a screening without a library has no need of
     from twinscope.library import store
 
     settings, count = shared.settings, len(shared.panels)
     images = [pixels.read_png(shared.case / "panels" / f"{panel.id}.png") for panel in shared.panels]
     own = {panel.source.sha256 for panel in shared.panels}
     opened = store.open_library(library)
+    opened = opened._replace(told=(*told, *opened.told))
     near = corpus.nearby(images, opened, settings.library.screened, settings, own)
     views = [features.view(image, settings.features) for image in near.images]
     found = [
@@ -292,7 +300,7 @@ def _look_back(
     wanted = sorted({one.b for one in found})
     numbers = {number: count + k for k, number in enumerate(wanted)}
     panels = [
-        corpus.panel(near.rows[number], near.images[number], f"e{k}", library) for k, number in enumerate(wanted, 1)
+        earlier.panel(near.rows[number], near.images[number], f"e{k}", library) for k, number in enumerate(wanted, 1)
     ]
     for panel, number in zip(panels, wanted, strict=True):
         pixels.write_png(shared.case / "panels" / f"{panel.id}.png", near.images[number])
@@ -309,7 +317,8 @@ def _look_back(
         distances=distances,
         pairs=shared.pairs + sum(map(len, near.pairs)),
     )
-    return both, [*judged, *more], corpus.searched(opened)
+    looked, unsearched = earlier.searched(opened)
+    return both, [*judged, *more], looked, (*earlier.mended(opened), *unsearched)
 
 
 def _findings(shared: _Found, judged: Sequence[Judged], tell: Progress) -> tuple[Finding, ...]:

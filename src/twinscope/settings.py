@@ -178,7 +178,9 @@ class Shelf(_Stage):
     exact: int = Field(100_000, ge=256, description="vectors from which on an index is used")
     lists: int = Field(1024, ge=1, description="lists of the index (IVF)")
     probed: int = Field(64, ge=1, description="lists that are looked through for a query")
-    bytes_a_vector: int = Field(16, ge=1, le=128, description="of the product quantisation, 8 bits each")
+    bytes_a_vector: Literal[1, 2, 4, 8, 16, 32, 64, 128] = Field(
+        16, description="of the product quantisation, 8 bits each: 1, 2, 4, 8, 16, 32, 64 or 128"
+    )
     refined: int = Field(8, ge=1, description="so many times the wanted vectors are measured exactly")
     unindexed: float = Field(0.1, gt=0, lt=1, description="share of vectors outside the index that has it refreshed")
     stalled_s: float = Field(1800.0, gt=0, description="a run on a cluster ends if nothing gets further for so long, s")

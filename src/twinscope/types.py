@@ -253,6 +253,9 @@ class Provenance(Record):
     seed: int = 0
     command: str = ""
     library: Searched | None = None
+    threshold: float | None = Field(
+        default=None, gt=0, lt=1, description="compare.threshold: the probability above which a place counts as edited"
+    )
     schema_version: str = SCHEMA_VERSION
 
 

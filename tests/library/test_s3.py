@@ -25,7 +25,7 @@ from tests.test_corpus import written
 from twinscope import corpus
 from twinscope.detect import embed
 from twinscope.errors import LibraryError, UsageError
-from twinscope.library import place, store
+from twinscope.library import place, several, store
 from twinscope.settings import Settings, Shelf
 
 Run = Callable[..., tuple[int, str, str]]
@@ -194,7 +194,7 @@ def test_of_two_who_add_the_same_document_the_first_keeps_it(bucket: str) -> Non
     uri = f"{bucket}/library"
     put(uri, "before")
     with store.writing(uri) as slow, store.writing(uri) as quick:
-        assert store._held(slow, ["same"]) == store._held(quick, ["same"]) == []  # both find that it is not there
+        assert several.held(slow, ["same"]) == several.held(quick, ["same"]) == []  # both find that it is not there
         assert store.append(quick, rows("same")) == 6
         assert store.append(slow, pa.concat_tables([rows("same"), rows("other")])) == 6
     assert names(uri) == ["before", "other", "same"]
@@ -269,3 +269,100 @@ def test_what_was_read_in_part_is_replaced_on_an_object_store_too(bucket: str) -
         assert store.add(library, pa.concat_tables([rows("one"), rows("two")]), {"one"}) == 12
     opened = store.open_library(uri)
     assert (store.in_part(opened, "m-1"), store.verify(opened), opened.table.count_rows()) == ({}, [], 12)
+
+
+# ---------------------------------------------------------------------------------------------------- others between
+
+
+def test_one_of_many_that_were_added_at_once_goes_out_of_the_store(bucket: str) -> None:
+    for removed in ("d07", "d29"):
+        uri = f"{bucket}/{removed}"
+        with store.writing(uri) as opened:
+            store.add(opened, pa.concat_tables([rows(f"d{k:02d}") for k in range(30)]))
+            assert store.remove(opened, [removed]) == 6
+            store.compact(opened)
+        left = [data for key, data in objects(uri).items() if key.startswith(removed)]
+        assert not any(f"picture {removed} 1".encode() in data for data in left)
+        assert any(b"picture d11 1" in data for data in left)
+        assert names(uri) == [f"d{k:02d}" for k in range(30) if f"d{k:02d}" != removed]
+
+
+def test_two_who_bring_an_older_library_up_to_date_both_go_on(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"{bucket}/library"
+    put(uri, "one")
+    with store.writing(uri) as library:
+        library.table.drop_columns(["partial"])
+        kind = type(library.table)
+    add_columns = kind.add_columns
+
+    def late(table: object, columns: dict[str, str]) -> object:
+        monkeypatch.setattr(kind, "add_columns", add_columns)
+        put(uri, "two")
+        return add_columns(table, columns)
+
+    monkeypatch.setattr(kind, "add_columns", late)
+    put(uri, "three")
+    assert names(uri) == ["one", "three", "two"]
+
+
+@pytest.mark.parametrize("keep_s", [0.0, 3600.0])
+def test_a_document_stands_there_once_though_another_tidies_meanwhile(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, keep_s: float
+) -> None:
+    uri = f"{bucket}/library"
+    put(uri, "before")
+    with store.writing(uri) as slow, store.writing(uri) as quick:
+        assert store.append(quick, rows("same")) == 6
+        kind = type(slow.table)
+        add = kind.add
+
+        def tidied(table: object, given: pa.Table) -> None:
+            monkeypatch.setattr(kind, "add", add)
+            add(table, given)
+            with store.writing(uri) as third:
+                store.compact(third, keep_s)
+
+        monkeypatch.setattr(kind, "add", tidied)
+        assert store.append(slow, rows("same")) == 0
+        assert store.remove(quick, ["before"]) == 6  # of its own, though others were there
+    opened = store.open_library(uri)
+    assert (names(uri), store.verify(opened), opened.table.count_rows()) == (["same"], [], 6)
+
+
+def test_what_is_renewed_stands_there_once_though_another_tidies_meanwhile(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"{bucket}/library"
+    put(uri, "one", "two")
+    better = rows("one", panels=2, crops=3)
+    at = better.schema.get_field_index("vector")
+    other = better.set_column(at, store.SCHEMA.field("vector"), rows("new", panels=2, crops=3)["vector"])
+    for given in (other, better):
+        with store.writing(uri) as slow:
+            kind = type(slow.table)
+            delete = kind.delete
+
+            def tidied(table: object, where: str, kind: type = kind, delete: Callable[..., object] = delete) -> object:
+                monkeypatch.setattr(kind, "delete", delete)
+                with store.writing(uri) as third:
+                    store.compact(third, 3600)
+                return delete(table, where)
+
+            monkeypatch.setattr(kind, "delete", tidied)
+            assert store.renew(slow, given) == 6
+        opened = store.open_library(uri)
+        assert (names(uri), store.verify(opened), opened.table.count_rows()) == (["one", "two"], [], 12)
+        (hits,) = store.nearest(opened, vector(given, 4)[None], 1, "m-1", Shelf())
+        assert (hits[0].key, hits[0].distance) == (("one", "p1-f1-1"), 0.0)
+
+
+def test_two_who_take_theirs_out_at_once_leave_one(bucket: str) -> None:
+    uri = f"{bucket}/library"
+    put(uri, "one")
+    with store.writing(uri) as opened:
+        opened.table.add(pa.concat_tables([rows("same"), rows("same")]))
+        assert several.settled(opened, rows("same")) == 6
+        opened.table.delete("document = 'same'")
+        assert several.settled(opened, rows("same")) == 0
+    assert names(uri) == ["one", "same"]
+    assert store.verify(store.open_library(uri)) == []

@@ -75,6 +75,17 @@ def test_panels_of_another_network_are_said_to_be_left_out(tmp_path: Path) -> No
     assert "its panels with vectors of another network were not searched (1 of 2)" in shown
 
 
+def test_a_library_that_had_to_be_mended_is_said(tmp_path: Path) -> None:
+    uri = library(tmp_path, older=False)
+    pixels.write_png(tmp_path / "three.png", scene(3))
+    corpus.add([tmp_path / "three.png"], uri, SETTINGS)
+    data = max(Path(uri).glob("panels.lance/data/*"), key=lambda path: path.stat().st_mtime_ns)
+    data.write_bytes(data.read_bytes()[:-1])
+    shown = page(tmp_path, uri)
+    assert "The library: it was mended when it was opened: panels.lance/data/" in shown
+    assert "one.png" in shown
+
+
 def test_a_hit_is_named_by_its_page_figure_and_panel(tmp_path: Path) -> None:
     uri = library(tmp_path, older=False)
     page(tmp_path, uri)

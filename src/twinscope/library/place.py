@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import lancedb
 
 from twinscope.errors import LibraryError, UsageError
 from twinscope.library import ledger
+from twinscope.library.columns import SCHEMA
 from twinscope.library.ledger import is_local
 
 CORES = os.cpu_count() or 1
@@ -20,12 +23,14 @@ FIRST = {"connect_timeout": "5s", "timeout": "5s", "client_max_retries": "0"}
 """How long an object store may take to say its first word; Lance asks six times, so half a minute in all."""
 THEN = {"connect_timeout": "5s", "timeout": "60s", "client_max_retries": "3", "client_retry_timeout": "60"}
 """How long one request may take from then on, and how often it is made again."""
+LATER = "partial"
+"""The column that older libraries lack."""
 
 
 def connected(uri: str) -> tuple[Any, list[str]]:
     """Return LanceDB's connection to a place and the names of the tables there. Raises LibraryError."""
     if is_local(uri):
-        db = lancedb.connect(uri)
+        db = lancedb.connect(Path(uri).absolute())  # as text it may be taken for an address
         return db, db.list_tables().tables
     with spoken(uri):
         names: list[str] = lancedb.connect(uri, storage_options=FIRST).list_tables().tables
@@ -33,24 +38,39 @@ def connected(uri: str) -> tuple[Any, list[str]]:
 
 
 @contextmanager
-def spoken(uri: str) -> Iterator[None]:
-    """Turn what LanceDB, the disk and the object store raise into one sentence."""
+def spoken(uri: str, reads: bool = False, version: int | None = None) -> Iterator[None]:
+    """Turn what LanceDB, the disk and the object store raise into one sentence.
+
+    reads: nothing but the library is at work, so that a ValueError is no fault of the caller's. version: that of the
+    table that is read, where others may change it meanwhile.
+    """
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
         text = str(error)
-        if isinstance(error, ValueError) and (is_local(uri) or "lance" not in text.lower()):
+        if isinstance(error, ValueError) and not reads and (is_local(uri) or "lance" not in text.lower()):
             raise  # a fault of the caller's
-        raise LibraryError(_local(uri, text) if is_local(uri) else _remote(uri, text)) from error
+        raise LibraryError(_local(uri, error, reads, version) if is_local(uri) else _remote(uri, text)) from error
 
 
-def _local(uri: str, text: str) -> str:
+def _local(uri: str, error: Exception, reads: bool, version: int | None) -> str:
+    text = str(error)
+    number = getattr(error, "errno", None) or int((re.findall(r"\(os error (\d+)\)", text) or ["0"])[0])
+    what = (re.sub(r"^lance error: |, /[^ ]*\.rs:\d+:\d+", "", text).splitlines() or [type(error).__name__])[0][:200]
     if "No space left on device" in text or "Disk quota exceeded" in text:
         return (
             f"the disk of {uri} is full: the change was not made and the library is as it was; free space and run "
             f"the same command again"
         )
-    return f"{uri} cannot be read or written ({text.splitlines()[0][:200]})"
+    if number in ledger.FORBIDDEN:
+        return f"{uri} is not yours to read or to write ({what}); ask its owner for the right to"
+    lost = "lance error" in text or reads
+    if not lost or number not in (0, errno.ENOENT):
+        return f"{uri} cannot be read or written ({what})"
+    known = ledger.versions(Path(uri)) if version is not None else []
+    if known and known[-1].number != version:
+        return f"{uri} was tidied while it was read; run the same command again"
+    return f"{uri} is damaged; run `twinscope library verify` and bring it back from a copy ({what})"
 
 
 def _remote(uri: str, text: str) -> str:
@@ -69,12 +89,35 @@ def _remote(uri: str, text: str) -> str:
 
 
 def check_folder(folder: Path, table: str) -> None:
-    """Raise UsageError where a library would be made of a file, or in a folder that holds something else."""
+    """Raise UsageError where a library would be made of a file, or in a folder that holds something else.
+
+    A table of ours without a ledger is what is left of a library; one of others may have the same name.
+    """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder for the library")
-    ours = (ledger.LEDGER, ledger.LOCK, f"{table}.lance")
-    if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in ours):
+    if not folder.is_dir() or (folder / ledger.LEDGER).exists() or not any(folder.iterdir()):
+        return
+    names: list[str] = []
+    if (folder / f"{table}.lance").exists():
+        with suppress(OSError, RuntimeError, ValueError):  # it was being made
+            names = lancedb.connect(folder.absolute()).open_table(table).schema.names
+    if not is_ours(names) if names else not (folder / ledger.LOCK).exists():
         raise UsageError(f"{folder} holds files that are not of a library; name a new or empty folder")
+
+
+def is_ours(names: Sequence[str]) -> bool:
+    """Say whether the columns of a table are those of a library."""
+    return set(SCHEMA.names) - {LATER} <= set(names)
+
+
+def make(folder: Path) -> None:
+    """Make the folder of a library, with those that it lies in, and have them all on the disk when this returns."""
+    finished = (folder / ledger.LEDGER).exists()
+    new = [one for one in (folder, *folder.parents) if not one.exists() or (one == folder and not finished)]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in new:
+        with suppress(PermissionError):  # a folder may be passed through that may not be read
+            ledger.sync(one.parent)
 
 
 def size(folder: Path) -> int:

@@ -11,11 +11,10 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,13 +23,18 @@ import pyarrow.parquet as pq
 from lancedb.index import IvfPq
 from numpy.typing import NDArray
 
-from twinscope.library import columns, ledger
+from twinscope.errors import LibraryError
+from twinscope.library import columns, fragments, ledger, several
 from twinscope.library.columns import among, quoted
 from twinscope.library.ledger import is_local
-from twinscope.library.place import CORES, check_folder, connected, size, spoken
+from twinscope.library.place import CORES, size, spoken
+from twinscope.library.table import TABLE, acknowledge, query, said, speaking
+from twinscope.library.table import Library as Library
+from twinscope.library.table import open_library as open_library
+from twinscope.library.table import writing as writing
 from twinscope.settings import Shelf
 
-TABLE = "panels"
+T = TypeVar("T")
 SCHEMA, DIMENSIONS, TOLD = columns.SCHEMA, columns.DIMENSIONS, columns.TOLD
 Points = NDArray[np.float32]
 INDEX = "vector_idx"
@@ -54,48 +58,7 @@ class Hit(NamedTuple):
         return self.row["document"], self.row["panel"]
 
 
-class Library(NamedTuple):
-    """An open library: its place, the table at its last acknowledged version, and what was mended at opening."""
-
-    uri: str
-    table: Any
-    told: tuple[str, ...] = ()
-
-
-def open_library(uri: str) -> Library:
-    """Open a library for reading, at its last acknowledged version. Raises UsageError where there is none."""
-    if not is_local(uri):
-        return Library(uri, _existing(uri))
-    ledger.check(uri)
-    folder = Path(uri)
-    with spoken(uri):
-        with ledger.locked(folder, wait=False) as alone:
-            told = ledger.mend(folder, TABLE) if alone else []  # while somebody writes there is nothing to mend
-        known = ledger.versions(folder)
-        if not known:  # it was never finished
-            raise ledger.absent(uri)
-        last, table = known[-1].number, _existing(uri)
-        if table.version != last:
-            table.checkout(last)
-    return Library(uri, table, tuple(told))
-
-
-@contextmanager
-def writing(uri: str) -> Iterator[Library]:
-    """Open a library for a change, and make it if there is none; alone on a local disk: other writers wait."""
-    if not is_local(uri):
-        with spoken(uri):
-            yield Library(uri, _made(uri))
-        return
-    folder = Path(uri)
-    check_folder(folder, TABLE)
-    with spoken(uri):
-        folder.mkdir(parents=True, exist_ok=True)
-        with ledger.locked(folder):
-            told = ledger.mend(folder, TABLE)
-            yield Library(uri, _made(uri), tuple(told))
-
-
+@said
 def add(library: Library, rows: pa.Table, again: Collection[str] = ()) -> int:
     """Add rows (columns of SCHEMA) of documents that the library does not hold under their model; return how many.
 
@@ -113,17 +76,20 @@ def parted(rows: pa.Table, again: Collection[str]) -> tuple[pa.Table, pa.Table]:
     return rows.filter(pc.invert(those)), rows.filter(those)
 
 
+@said
 def renew(library: Library, rows: pa.Table) -> int:
     """Put rows in the place of all rows of their documents, acknowledged as one change; return how many are new."""
     names = rows["document"].unique().to_pylist()
-    old = [row["_rowid"] for row in _held(library, names)]
-    library.table.add(rows.cast(SCHEMA))
-    if old:
-        library.table.delete(f"{among(names)} AND _rowid IN ({', '.join(map(str, old))})")
-    _acknowledge(library)
+    old = [row["_rowid"] for row in several.held(library, names)]
+    rows = rows.cast(SCHEMA)
+    library.table.add(rows)
+    if several.dropped(library, names, old) < len(old):
+        several.settled(library, rows, True)
+    acknowledge(library)
     return len(rows)
 
 
+@said
 def append(library: Library, rows: pa.Table) -> int:
     """Add rows of documents of which the caller knows that the library does not hold them; return how many are new.
 
@@ -132,56 +98,63 @@ def append(library: Library, rows: pa.Table) -> int:
     """
     before = library.table.version
     library.table.add(rows.cast(SCHEMA))
-    _acknowledge(library)
+    acknowledge(library)
     alone = library.table.version == before + 1
-    return len(rows) - (0 if alone or is_local(library.uri) else _withdrawn(library, rows))
+    return len(rows) - (0 if alone or is_local(library.uri) else several.withdrawn(library, rows))
 
 
+@said
 def panels(library: Library, model: str) -> tuple[int, int]:
     """Return how many panels have vectors of a model, and how many of documents without any are not found."""
     table = library.table
     count = int(table.count_rows(f"crop = 0 AND model = {quoted(model)}"))
     if not _is_mixed(table, table.version, model):
         return count, 0
-    rows = _rows(library, ["document", "panel"], f"crop = 0 AND model != {quoted(model)}").to_arrow().to_pylist()
+    rows = query(library, ["document", "panel"], f"crop = 0 AND model != {quoted(model)}").to_arrow().to_pylist()
     known = held(library, model)
     return count, len({(row["document"], row["panel"]) for row in rows if row["document"] not in known})
 
 
+@said
 def documents(library: Library, model: str | None = None) -> list[dict[str, Any]]:
     """Return the documents of a library by file: document, title, file, and how many panels each has."""
     told: dict[str, dict[str, Any]] = {}
     panels: dict[str, set[str]] = {}
     where = "crop = 0" if model is None else f"crop = 0 AND model = {quoted(model)}"
-    for row in _rows(library, ["document", "panel", "title", "file"], where).to_arrow().to_pylist():
+    for row in query(library, ["document", "panel", "title", "file"], where).to_arrow().to_pylist():
         told.setdefault(row["document"], {key: row[key] for key in ("document", "title", "file")})
         panels.setdefault(row["document"], set()).add(row["panel"])
     out = [one | {"panels": len(panels[key])} for key, one in told.items()]
     return sorted(out, key=lambda one: (one["file"], one["document"]))
 
 
+@said
 def held(library: Library, model: str) -> set[str]:
     """Return the hashes of the documents that have vectors of a model."""
     where = f"crop = 0 AND model = {quoted(model)}"
-    batches = _rows(library, ["document"], where).to_batches()
+    batches = query(library, ["document"], where).to_batches()
     return {name for batch in batches for name in pc.unique(batch["document"]).to_pylist()}
 
 
+@said
 def in_part(library: Library, model: str) -> Counter[str]:
     """Return the hashes of the documents that were read only in part, and how many panels the library has of each."""
     if "partial" not in library.table.schema.names:
         return Counter()
     where = f"crop = 0 AND model = {quoted(model)} AND partial IS NOT NULL"
-    return Counter(_rows(library, ["document"], where).to_arrow()["document"].to_pylist())
+    return Counter(query(library, ["document"], where).to_arrow()["document"].to_pylist())
 
 
+@said
 def remove(library: Library, wanted: Sequence[str]) -> int:
     """Remove documents by their sha256; return how many rows went. The bytes are gone after `compact`."""
-    before = library.table.count_rows()
-    if wanted:
-        library.table.delete(among(wanted))
-        _acknowledge(library)
-    return int(before - library.table.count_rows())
+    if not wanted:
+        return 0
+    if not is_local(library.uri):
+        library.table.checkout_latest()  # another may have tidied this version away
+    gone = library.table.delete(among(wanted)).num_deleted_rows
+    acknowledge(library)
+    return int(gone)
 
 
 def nearest(library: Library, points: Points, k: int, model: str, settings: Shelf) -> list[list[Hit]]:
@@ -192,6 +165,7 @@ def nearest(library: Library, points: Points, k: int, model: str, settings: Shel
     return [best(hits, k) for hits in near(library, points, k, model, settings)]
 
 
+@said
 def near(
     library: Library, points: Points, k: int, model: str, settings: Shelf, without: Collection[str] = ()
 ) -> list[list[Hit]]:
@@ -287,17 +261,19 @@ def _taken(library: Library, ids: NDArray[np.int64], columns: list[str]) -> dict
     return out
 
 
+@said
 def pictures(library: Library, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
     """Return the kept pictures (JPEG) of panels by (document, panel)."""
     wanted = set(keys)
     if not wanted:
         return {}
     where = f"crop = 0 AND {among(sorted({document for document, _ in wanted}))}"
-    rows = _rows(library, ["document", "panel", "picture"], where)
+    rows = query(library, ["document", "panel", "picture"], where)
     found = {(row["document"], row["panel"]): row["picture"] for row in rows.to_arrow().to_pylist()}
     return {key: found[key] for key in wanted if key in found}
 
 
+@said
 def refresh(library: Library, settings: Shelf, build: Callable[[Library, Shelf], None] | None = None) -> bool:
     """Build the index of a large library, or bring new rows into it; return whether anything was done.
 
@@ -314,7 +290,7 @@ def refresh(library: Library, settings: Shelf, build: Callable[[Library, Shelf],
         library.table.optimize(cleanup_older_than=KEPT)
     else:
         return False
-    _acknowledge(library)
+    acknowledge(library)
     return True
 
 
@@ -324,6 +300,7 @@ def _build(library: Library, settings: Shelf) -> None:
     library.table.create_index("vector", config=config, name=INDEX)
 
 
+@said
 def compact(library: Library, keep_s: float = 0.0) -> None:
     """Join small files and drop removed rows, then delete what only versions older than `keep_s` seconds need.
 
@@ -332,22 +309,31 @@ def compact(library: Library, keep_s: float = 0.0) -> None:
     older = timedelta(seconds=max(0.001, keep_s))
     if not is_local(library.uri):
         library.table.optimize(cleanup_older_than=older, delete_unverified=False)
+        if fragments.purge(library.table):
+            library.table.optimize(cleanup_older_than=older, delete_unverified=False)
         return
+    folder = Path(library.uri)
+    fragments.purge(library.table, folder / f"{TABLE}.lance")
     library.table.optimize(cleanup_older_than=KEPT)
-    _acknowledge(library)
-    ledger.tidying(Path(library.uri))
+    acknowledge(library)
+    ledger.tidying(folder)
     library.table.tags.create(SAFE, library.table.version)  # optimising may make one more, and must not delete this one
     library.table.optimize(cleanup_older_than=older, delete_unverified=True)
     library.table.tags.delete(SAFE)
-    _acknowledge(library)
-    ledger.shorten(Path(library.uri))
-    shutil.rmtree(Path(library.uri) / ledger.ASIDE, ignore_errors=True)
+    acknowledge(library)
+    ledger.shorten(folder)
+    shutil.rmtree(folder / ledger.ASIDE, ignore_errors=True)
 
 
 def info(library: Library) -> dict[str, Any]:
     """Return what a library holds: documents, panels, vectors by model, its index, and bytes on the disk."""
+    return {**_steady(library, _counted), "mended": list(library.told)}
+
+
+@said
+def _counted(library: Library) -> dict[str, Any]:
     table = library.table
-    rows = _rows(library, ["document", "model", "crop"]).to_arrow()
+    rows = query(library, ["document", "model", "crop"]).to_arrow()
     models = rows["model"].to_pylist()
     whole = [crop == 0 for crop in rows["crop"].to_pylist()]
     counts = {name: models.count(name) for name in sorted(set(models))}
@@ -362,20 +348,26 @@ def info(library: Library) -> dict[str, Any]:
         "partial": len({document for name in counts for document in in_part(library, name)}),
         "index": None if index is None else {"name": index, "unindexed": table.index_stats(index).num_unindexed_rows},
         "bytes": size(Path(library.uri)) if is_local(library.uri) else None,
-        "mended": list(library.told),
     }
 
 
 def verify(library: Library) -> list[str]:
-    """Return what is wrong with a library, a sentence each: damaged files, rows twice or without a sound vector."""
+    """Return what is wrong with a library, a sentence each: damaged files, rows twice or without a sound vector.
+
+    What was mended when it was opened comes first: what it was mended from is no longer to be seen.
+    """
+    wrong = [f"it was mended when it was opened: {line}" for line in library.told]
+    lost = ledger.damaged(Path(library.uri), library.alone) if is_local(library.uri) else []
+    if lost:
+        return wrong + [f"{name} is absent or not what it was when it was written" for name in lost]
+    return wrong + _steady(library, _unsound)
+
+
+@said
+def _unsound(library: Library) -> list[str]:
     wrong = []
-    if is_local(library.uri):
-        wrong += [f"{name} is absent or not what it was when it was written" for name in
-                  ledger.damaged(Path(library.uri))]  # fmt: skip
-    if wrong:
-        return wrong
     seen: set[tuple[Any, ...]] = set()
-    for batch in _rows(library, ["document", "panel", "crop", "model", "vector"]).to_batches():
+    for batch in query(library, ["document", "panel", "crop", "model", "vector"]).to_batches():
         for row in zip(*(batch[name].to_pylist() for name in ("document", "panel", "crop", "model")), strict=True):
             if row in seen:
                 wrong.append(f"panel {row[1]} of document {row[0][:12]} stands there twice (crop {row[2]}, {row[3]})")
@@ -385,14 +377,26 @@ def verify(library: Library) -> list[str]:
     return wrong
 
 
+def _steady(library: Library, look: Callable[[Library], T]) -> T:
+    """Return what a look at a library gives; the second look is under its lock: another may have tidied meanwhile."""
+    try:
+        return look(library)
+    except LibraryError:
+        if library.alone or not is_local(library.uri):
+            raise
+    with ledger.locked(Path(library.uri), reads=True):
+        return look(open_library(library.uri))
+
+
+@said
 def export(library: Library, output: Path) -> int:
     """Write all rows to a Parquet file, batch by batch; return how many there are."""
     part, count = output.with_name(output.name + ".part"), 0
     schema = pa.schema([field for field in SCHEMA if field.name in library.table.schema.names])
     try:
         with spoken(str(output)), pq.ParquetWriter(part, schema, compression="zstd") as writer:
-            for batch in _rows(library, schema.names).to_batches():
-                writer.write_batch(batch.cast(schema))
+            for batch in _batches(library, schema):
+                writer.write_batch(batch)
                 count += batch.num_rows
         part.replace(output)
     finally:
@@ -400,14 +404,22 @@ def export(library: Library, output: Path) -> int:
     return count
 
 
+def _batches(library: Library, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    with speaking(library):
+        for batch in query(library, schema.names).to_batches():
+            yield batch.cast(schema)
+
+
+@said
 def of_other_models(library: Library, model: str) -> list[dict[str, Any]]:
     """Return the rows of whole panels that have a vector of another model, one of each panel, without its picture."""
     where = f"crop = 0 AND model != {quoted(model)}"
     names = [name for name in SCHEMA.names if name not in ("vector", "picture")]
-    rows = _rows(library, names, where).to_arrow().to_pylist()
+    rows = query(library, names, where).to_arrow().to_pylist()
     return list({(row["document"], row["panel"]): row for row in rows}.values())
 
 
+@said
 def replace(library: Library, rows: pa.Table, model: str) -> None:
     """Put rows of a model in the place of all rows of their documents; the two changes are acknowledged as one.
 
@@ -418,74 +430,18 @@ def replace(library: Library, rows: pa.Table, model: str) -> None:
     if len(fresh):
         library.table.add(fresh)
     library.table.delete(f"{among(names)} AND model != {quoted(model)}")
-    _acknowledge(library)
+    acknowledge(library)
 
 
-# ---------------------------------------------------------------------------------------------------- the table
-
-
-def _existing(uri: str) -> Any:
-    db, names = connected(uri)
-    if TABLE not in names:
-        raise ledger.absent(uri)
-    return db.open_table(TABLE)
-
-
-def _made(uri: str) -> Any:
-    db, names = connected(uri)
-    if TABLE in names:
-        table = db.open_table(TABLE)
-        if "partial" not in table.schema.names:
-            table.add_columns({"partial": "CAST(NULL AS STRING)"})
-            _acknowledge(Library(uri, table))
-        return table
-    table = db.create_table(TABLE, schema=SCHEMA, exist_ok=not is_local(uri))  # another may make it at the same time
-    _acknowledge(Library(uri, table))
-    return table
-
-
-def _acknowledge(library: Library) -> None:
-    if is_local(library.uri):
-        ledger.acknowledge(Path(library.uri), int(library.table.version))
+# ---------------------------------------------------------------------------------------------------- the rows
 
 
 def _fresh(library: Library, rows: pa.Table) -> pa.Table:
     """Return the rows of documents that the library does not hold under their model."""
     rows = rows.cast(SCHEMA)
-    known = {(row["document"], row["model"]) for row in _held(library, rows["document"].unique().to_pylist())}
+    known = {(row["document"], row["model"]) for row in several.held(library, rows["document"].unique().to_pylist())}
     keys = zip(rows["document"].to_pylist(), rows["model"].to_pylist(), strict=True)
     return rows.filter(pa.array([key not in known for key in keys], pa.bool_()))
-
-
-def _withdrawn(library: Library, rows: pa.Table) -> int:
-    """Take out again what was just added of documents that others had added before; return how many rows went."""
-    before = _existing(library.uri)
-    before.checkout(library.table.version - 1)
-    names = rows["document"].unique().to_pylist()
-    models = set(rows["model"].unique().to_pylist())
-    theirs = [row for row in _held(Library(library.uri, before), names) if row["model"] in models]
-    twice = {row["document"] for row in theirs}
-    if not twice:
-        return 0
-    first = {row["_rowid"] for row in theirs}
-    now = [row for row in _held(library, sorted(twice)) if row["model"] in models]
-    ours = [row["_rowid"] for row in now if row["_rowid"] not in first]
-    library.table.delete(f"{among(sorted(twice))} AND _rowid IN ({', '.join(map(str, ours))})")
-    return len(ours)
-
-
-def _held(library: Library, names: Sequence[str]) -> list[dict[str, Any]]:
-    where = among(names)
-    if not names or not library.table.count_rows():
-        return []
-    rows: list[dict[str, Any]] = _rows(library, ["document", "model"], where).with_row_id(True).to_arrow().to_pylist()
-    return rows
-
-
-def _rows(library: Library, columns: Sequence[str], where: str | None = None) -> Any:
-    """Return LanceDB's query for columns of all rows that a condition holds for; without a limit it gives ten."""
-    query = library.table.search().select(list(columns)).limit(library.table.count_rows() + 1)
-    return query if where is None else query.where(where)
 
 
 def _index(library: Library) -> str | None:

@@ -176,7 +176,7 @@ def _report(case: Path, screening: Screening, tell: Progress) -> None:
 
 def _library(case: Path, asked: Asked, tell: Progress) -> int:
     """Look for a panel of a case in the library; keep what is told of the hits, and their pictures."""
-    from twinscope import corpus, pixels
+    from twinscope import corpus, earlier, pixels
     from twinscope.library import store
 
     screening = Screening.model_validate_json((case / "screening.json").read_bytes())
@@ -192,9 +192,9 @@ def _library(case: Path, asked: Asked, tell: Progress) -> int:
     for number, (hit, key) in enumerate(zip(hits, keys, strict=True), 1):
         picture = f"library/{file.stem}-{number}.jpg"
         (case / picture).write_bytes(kept[key])
-        rows.append({**corpus.told(hit, asked.settings), "picture": picture})
+        rows.append({**earlier.told(hit, asked.settings), "picture": picture})
     half = file.with_suffix(".part")
-    problems = [one.reason for one in corpus.searched(library)[1]]
+    problems = [one.reason for one in (*earlier.mended(library), *earlier.searched(library)[1])]
     half.write_text(json.dumps({"hits": rows, "problems": problems}, indent=1, default=str) + "\n", encoding="utf-8")
     half.replace(file)
     return len(rows)
