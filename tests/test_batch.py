@@ -127,6 +127,25 @@ def test_every_pair_is_told_and_what_cannot_be_read_stops_nothing(
     assert pipeline == [("a.png", "b.png"), ("a.png", "c.png"), ("torn.png", "b.png")]
 
 
+@pytest.mark.parametrize(
+    ("name", "why"), [("b\0.png", "embedded null byte"), ("x" * 5000 + ".png", "File name too long")]
+)
+def test_a_name_that_no_file_can_have_fails_its_own_row(
+    name: str, why: str, run: Run, folder: Path, tmp_path: Path, pipeline: list[tuple[str, str]]
+) -> None:
+    case = tmp_path / "case"
+    file = table(folder / "pairs.csv", f"a,b\na.png,{name}\n{name},a.png\na.png,c.png\n")
+    code, _, err = run("compare", "--batch", str(file), "-o", str(case))
+    assert (code, err) == (3, "")
+    told = rows(case / "pairs.csv")
+    assert [row["status"] for row in told] == ["failed", "failed", "ok"]
+    assert [row["reason"] for row in told[:2]] == [
+        f"line {place} cannot be opened ({why}); correct its name in the table" for place in ("2: b", "3: a")
+    ]
+    assert pipeline == [("a.png", "c.png")]
+    assert why in (case / "index.html").read_text(encoding="utf-8")
+
+
 def test_json_prints_the_rows_and_the_gate_stops(
     run: Run, folder: Path, tmp_path: Path, pipeline: list[tuple[str, str]]
 ) -> None:
@@ -181,6 +200,8 @@ def test_an_interruption_keeps_what_is_done(folder: Path, tmp_path: Path, pipeli
         (b"a;b\nx.png;y.png\n", "has no column a; its first line must name a and b, with a comma"),
         (b"a,c\nx.png,y.png\n", "has no column b"),
         (b"a,b\n\n,\n", "holds no pair"),
+        (b"a,b,a\nx.png,y.png,z.png\n", "has more than one column a; its first line must name a and b once each"),
+        (b"a,b, B\nx.png,y.png,z.png\n", "has more than one column b"),
         (b"a,b\n\xe9.png,y.png\n", "cannot be read as a CSV file in UTF-8"),
         (b'a,b\n"x.png,y.png\n', "cannot be read as a CSV file in UTF-8"),
     ],

@@ -217,6 +217,8 @@ def test_settings_come_from_defaults_then_toml_then_flags(
         (["compare", "-o", "case", "--batch", "PAPER"], "has no column a"),
         (["compare", "PAPER", ".", "-o", "case"], ". is a folder"),
         (["compare", "PAPER", "none.png", "-o", "case"], "none.png does not exist"),
+        (["compare", "PAPER", "x" * 5000, "-o", "case"], "cannot be opened (File name too long)"),
+        (["compare", "-o", "case", "--batch", "x" * 5000], "does not exist"),
         (["screen", "x\x1b[2J\u202e.pdf", "-o", "case"], "x⟨U+001B⟩[2J⟨U+202E⟩.pdf does not exist"),
         (["models", "verify", "nobody"], "no model nobody"),
     ],

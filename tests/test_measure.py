@@ -115,7 +115,7 @@ def test_bad_lines_and_pictures_are_told_and_the_rest_is_measured(points: dict[s
     points |= {"a": 0.0, "b": 0.5, "c": 3.0}
     lines = ["a,b,1", "a,b,maybe", ",b,1", "a", "a,torn,1", "a,c,0", "b,a,0"]
     found = evaluated(table(tmp_path, "\ufeffA, B ,Same", *lines))
-    assert found.told["pairs"] == {"given": 4, "measured": 3, "same": 1, "different": 2}
+    assert found.told["pairs"] == {"given": 7, "measured": 3, "same": 1, "different": 2}
     assert [trouble.path for trouble in found.troubles] == [
         "pairs.csv, line 3", "pairs.csv, line 4", "pairs.csv, line 5", "line 8", f"{tmp_path.as_posix()}/torn",
     ]  # fmt: skip
@@ -153,10 +153,18 @@ def test_pictures_are_drawn_with_their_group_or_else_their_class() -> None:
     assert measure._picture_units(usable, units, classes, grouped=False).tolist() == [0, 0, 1]
 
 
-def test_pairs_of_one_kind_have_no_metric(points: dict[str, float], tmp_path: Path) -> None:
-    points |= {"a": 0.0, "b": 0.5}
-    numbers = evaluated(table(tmp_path, "a,b,same", "a,b,1")).told["metrics"]
-    assert set(numbers.values()) == {None}
+@pytest.mark.parametrize(("same", "name"), [(1, "same_within_border"), (0, "different_within_border")])
+def test_pairs_of_one_kind_have_their_share_alone(
+    same: int, name: str, points: dict[str, float], tmp_path: Path
+) -> None:
+    points |= {"a": 0.0, "b": 0.5, "c": 3.0, "d": 3.5}
+    numbers = evaluated(table(tmp_path, "a,b,same", *(f"{pair},{same}" for pair in ("a,b", "a,c", "c,d")))).told[
+        "metrics"
+    ]
+    number = numbers.pop(name)
+    assert number["value"] == pytest.approx(2 / 3, rel=1e-5)
+    assert number["low"] < 2 / 3 < number["high"]
+    assert {number for key, number in numbers.items() if not key.startswith("ir")} == {None}
     assert set(evaluated(table(tmp_path, "a,b,same", "x,y,1", "x,z,0")).told["metrics"].values()) == {None}
 
 
@@ -166,6 +174,8 @@ def test_pairs_of_one_kind_have_no_metric(points: dict[str, float], tmp_path: Pa
         (b"", "no column a"),
         (b"a,b\nx,y\n", "no column same"),
         (b"a,b,same\n", "no pair"),
+        (b"a,b,same,A\nx,y,1,z\n", "more than one column a; its first line must name each once"),
+        (b"a,b,same,label,label\nx,y,1,p,q\n", "more than one column label"),
         (b"a,b,same\nx,y,2\n", "no pair"),
         (b"\xff\xfe\x00a", "cannot be read as a CSV file"),
         (b'a,b,same\n"x,y,1\n', "cannot be read as a CSV file"),
@@ -178,6 +188,15 @@ def test_what_is_no_table_is_one_sentence(content: bytes, word: str, tmp_path: P
         measure.read_pairs(tmp_path / "pairs.csv")
 
 
+@pytest.mark.parametrize("name", ["b\0.png", "x" * 5000 + ".png"])
+def test_a_name_that_no_file_can_have_is_a_trouble_of_its_own(name: str, tmp_path: Path) -> None:
+    for k in range(2):
+        pixels.write_png(tmp_path / f"{k}.png", np.random.default_rng(k).integers(0, 256, (64, 64), np.uint8))
+    found = evaluated(table(tmp_path, "a,b,same", f"0.png,{name},1", "0.png,1.png,0"))
+    assert [trouble.path for trouble in found.troubles] == [f"{tmp_path.as_posix()}/{name}"]
+    assert found.told["pairs"]["measured"] == 1
+
+
 def test_pictures_are_looked_for_beside_the_table(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     (tmp_path / "sub").mkdir()
@@ -185,6 +204,24 @@ def test_pictures_are_looked_for_beside_the_table(tmp_path: Path) -> None:
         pixels.write_png(tmp_path / name, image)
     path = table(tmp_path, "a,b,same", f"sub/a.png,{tmp_path / 'b.png'},1")
     assert evaluated(path).distances.tolist() == [pytest.approx(0.0, abs=1e-5)]
+
+
+@pytest.mark.parametrize("other", ["sub/../a.png", "link.png", "copy.png"])
+def test_one_picture_under_two_names_is_one(other: str, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for k, name in enumerate(("a.png", "b.png", "c.png", "d.png")):
+        image = np.random.default_rng(k // 2).integers(0, 256, (64, 64), np.uint8)
+        pixels.write_png(tmp_path / name, (image // (1 + k % 2)).astype(np.uint8))
+    (tmp_path / "link.png").symlink_to("a.png")
+    (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
+    lines = ["a.png,b.png,1", "c.png,d.png,1", f"{other},c.png,0"]
+    found = evaluated(table(tmp_path, "a,b,same", *lines))
+    assert (found.told["pictures"], found.troubles) == (4, ())
+    assert found.told["metrics"]["ir_at_1"]["value"] == 1.0
+    found = evaluated(table(tmp_path, "a,b,same", *lines, f"a.png,{other},0"))
+    assert [trouble.reason for trouble in found.troubles] == [
+        f"says that a.png and {other} differ, where they are one picture"
+    ]
 
 
 # --- calibrate --------------------------------------------------------------------------------------------------

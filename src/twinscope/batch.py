@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,9 +37,9 @@ class Pair(NamedTuple):
 
 def read(file: Path) -> list[Pair]:
     """Return the pairs of a CSV file (UTF-8) with the columns a and b. Raises UsageError where it is none or empty."""
-    if file.is_dir():
+    if os.path.isdir(file):  # unlike Path.is_dir it raises nothing for a name that is too long
         raise UsageError(f"{file} is a folder; --batch takes a CSV file with the columns a and b")
-    if not file.exists():
+    if not os.path.exists(file):
         raise UsageError(f"{file} does not exist; --batch takes a CSV file with the columns a and b")
     pairs: list[Pair] = []
     try:
@@ -49,6 +50,11 @@ def read(file: Path) -> list[Pair]:
             if missing:
                 raise UsageError(
                     f"{file} has no column {missing[0]}; its first line must name a and b, with a comma between them"
+                )
+            twice = [name for name in "ab" if columns.count(name) > 1]
+            if twice:
+                raise UsageError(
+                    f"{file} has more than one column {twice[0]}; its first line must name a and b once each"
                 )
             reader.fieldnames = columns
             for row in reader:
@@ -112,7 +118,7 @@ def _told(pair: Pair, paths: tuple[Path, Path], folder: Path, settings: Settings
         return {"status": "failed", "reason": f"line {pair.line} names no {'b' if pair.a else 'a'}"}
     try:
         key = _key(paths, settings)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL byte
         return {"status": "failed", "reason": _unreadable(pair, paths, error)}
     done = _finished(folder, key)
     if done is not None:
@@ -157,7 +163,10 @@ def _of(finding: Finding) -> dict[str, Any]:
 
 
 def _key(paths: tuple[Path, Path], settings: Settings) -> str:
-    """Return the hash of both files, their paths, the settings and the models. Raises OSError for what is no file."""
+    """Return the hash of both files, their paths, the settings and the models.
+
+    Raises OSError for what is no file, ValueError for a name that no file can have.
+    """
     made_by = screen.provenance(settings.model_copy(update={"threads": 1}))  # whose number changes no result
     digest = hashlib.sha256(made_by.model_dump_json(exclude={"command"}).encode())
     for path in paths:
@@ -166,14 +175,21 @@ def _key(paths: tuple[Path, Path], settings: Settings) -> str:
     return digest.hexdigest()
 
 
-def _unreadable(pair: Pair, paths: tuple[Path, Path], error: OSError) -> str:
-    """Return in words why a file of a pair cannot be opened."""
-    for name, path in zip((pair.a, pair.b), paths, strict=True):
-        if path.is_dir():
-            return f"{name} is a folder, not a picture"
-        if not path.exists():
+def _unreadable(pair: Pair, paths: tuple[Path, Path], error: OSError | ValueError) -> str:
+    """Return in words why a file of a pair cannot be opened; a name that no file can have is told by its line."""
+    for side, name, path in zip("ab", (pair.a, pair.b), paths, strict=True):
+        try:
+            if stat.S_ISDIR(path.stat().st_mode):
+                return f"{name} is a folder, not a picture"
+        except (FileNotFoundError, NotADirectoryError):
             return f"{name} does not exist"
-    return f"it cannot be opened ({error.strerror or error})"
+        except (OSError, ValueError) as wrong:
+            return f"line {pair.line}: {side} cannot be opened ({_why(wrong)}); correct its name in the table"
+    return f"it cannot be opened ({_why(error)})"
+
+
+def _why(error: OSError | ValueError) -> str:
+    return str(error.strerror or error) if isinstance(error, OSError) else str(error)
 
 
 def _finished(folder: Path, key: str) -> dict[str, Any] | None:

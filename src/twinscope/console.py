@@ -92,10 +92,14 @@ def settings_of(path: Path | None, pairs: list[str] | None, threads: int | None)
 
 
 def check_inputs(paths: list[Path]) -> None:
-    """Raise UsageError for a path that is not there."""
+    """Raise UsageError for a path that is not there, or that cannot be looked at."""
     for path in paths:
-        if not path.exists():
-            raise UsageError(f"{path} does not exist")
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UsageError(f"{path} does not exist") from error
+        except OSError as error:
+            raise UsageError(f"{path} cannot be opened ({error.strerror}); name another") from error
 
 
 def _value(text: str) -> Any:

@@ -33,6 +33,8 @@ RATES = (1e-1, 1e-2, 1e-3, 1e-4)
 """False-positive rates that are told, where there are enough pairs to say."""
 ROUNDS = 1000
 """Rounds of the bootstrap."""
+COLUMNS = ("a", "b", "same", "group", "label", "class")
+"""What is read of a table of pairs."""
 SAYS = {"1": True, "true": True, "0": False, "false": False}
 
 
@@ -77,10 +79,12 @@ def evaluate(
     names = {name: files.shown(table.parent / name) for pair in pairs for name in (pair.a, pair.b)}
     sources = list({path: Source(table.parent / name, path) for name, path in names.items()}.values())
     found = vectors.embedded(sources, kept, settings, progress, model)
-    place = {path: number for number, path in enumerate(found.paths)}
+    number = _numbered(found.sha256)  # one picture under two names, or in two files, is one
+    place = dict(zip(found.paths, number.tolist(), strict=True))
+    unique = found.points[np.unique(number, return_index=True)[1]]
     ends = np.array([[place.get(names[pair.a], -1), place.get(names[pair.b], -1)] for pair in pairs]).reshape(-1, 2)
     read = np.asarray((ends >= 0).all(1))
-    points = found.points.astype(np.float64)
+    points = unique.astype(np.float64)
     distances = np.full(len(pairs), np.nan)
     distances[read] = np.linalg.norm(points[ends[read, 0]] - points[ends[read, 1]], axis=1)
     usable = [(pair, int(a), int(b)) for pair, (a, b), good in zip(pairs, ends, read, strict=True) if good]
@@ -89,11 +93,11 @@ def evaluate(
     same = np.array([pair.same for pair, _, _ in usable], np.bool_)
     units = _numbered(pair.group or ("line", pair.line) for pair, _, _ in usable)
     numbers = _numbers(same, distances[read], units, settings.seed, tell)
-    numbers |= _retrieval(found.points, classes, _picture_units(usable, units, classes, grouped), settings.seed)
-    alike = int(same.sum())
+    numbers |= _retrieval(unique, classes, _picture_units(usable, units, classes, grouped), settings.seed)
+    alike, refused = int(same.sum()), sum(trouble.status == "refused" for trouble in troubles)
     told = _head(model) | {
         "csv_sha256": hashlib.sha256(table.read_bytes()).hexdigest(),
-        "pairs": {"given": len(pairs), "measured": len(same), "same": alike, "different": len(same) - alike},
+        "pairs": {"given": len(pairs) + refused, "measured": len(same), "same": alike, "different": len(same) - alike},
         "pictures": len(points),
         "groups": int(units.max() + 1) if grouped and len(units) else None,
         "border": BORDER,
@@ -111,7 +115,7 @@ def _head(model: str) -> dict[str, Any]:
 def read_pairs(table: Path) -> tuple[list[Pair], list[Trouble]]:
     """Return the pairs of a CSV file (UTF-8) and the lines that are none.
 
-    Raises UsageError where it cannot be read, lacks a column (a, b, same) or holds no pair.
+    Raises UsageError where it cannot be read, lacks a column (a, b, same), has one twice or holds no pair.
     """
     pairs, troubles = [], []
     try:
@@ -121,6 +125,9 @@ def read_pairs(table: Path) -> tuple[list[Pair], list[Trouble]]:
             missing = [name for name in ("a", "b", "same") if name not in columns]
             if missing:
                 raise UsageError(f"{table} has no column {missing[0]}; its first line must name a, b and same")
+            twice = [name for name in COLUMNS if columns.count(name) > 1]
+            if twice:
+                raise UsageError(f"{table} has more than one column {twice[0]}; its first line must name each once")
             reader.fieldnames = columns
             for row in reader:
                 cells = {key: str(value or "").strip() for key, value in row.items() if key is not None}
@@ -165,7 +172,8 @@ def _classes(usable: Sequence[tuple[Pair, int, int]], pictures: int) -> tuple[ND
     troubles = []
     for pair, a, b in usable:
         if not pair.same and root(a) == root(b):
-            reason = f"says that {pair.a} and {pair.b} differ, where other lines make them the same"
+            why = "they are one picture" if a == b else "other lines make them the same"
+            reason = f"says that {pair.a} and {pair.b} differ, where {why}"
             troubles.append(Trouble(f"line {pair.line}", "doubtful", reason))
     labels: dict[object, str] = {}
     for pair, a, _ in usable:
@@ -195,16 +203,16 @@ def _numbers(
 ) -> dict[str, Number | None]:
     """Return the metrics of pairs with their intervals."""
     asked: dict[str, Metric | None] = {
-        "accuracy": partial(metrics.accuracy, border=BORDER),
-        "best_accuracy": lambda s, d: metrics.best_border(s, d)[1],
-        "best_border": lambda s, d: metrics.best_border(s, d)[0],
-        "auc": metrics.auc,
-        "same_within_border": lambda s, d: float(np.mean(s <= BORDER)),
-        "different_within_border": lambda s, d: float(np.mean(d <= BORDER)),
+        "accuracy": _of_both(partial(metrics.accuracy, border=BORDER)),
+        "best_accuracy": _of_both(lambda s, d: metrics.best_border(s, d)[1]),
+        "best_border": _of_both(lambda s, d: metrics.best_border(s, d)[0]),
+        "auc": _of_both(metrics.auc),
+        "same_within_border": lambda s, d: _within(s),
+        "different_within_border": lambda s, d: _within(d),
     }
     for rate in RATES:
         enough = int((~same).sum()) >= round(1 / rate)
-        asked[f"tpr_at_fpr_{rate_name(rate)}"] = partial(_tpr, rate=rate) if enough else None
+        asked[f"tpr_at_fpr_{rate_name(rate)}"] = _of_both(partial(_tpr, rate=rate)) if enough else None
     out: dict[str, Number | None] = {}
     for name, metric in asked.items():
         out[name] = None if metric is None else _over_pairs(metric, same, distances, units, seed)
@@ -221,23 +229,33 @@ def _tpr(same: Distances, different: Distances, rate: float) -> float:
     return metrics.tpr_at_fpr(same, different, rate)[0]
 
 
+def _of_both(metric: Metric) -> Metric:
+    """Return a metric that is NaN where there is no same or no different pair."""
+    return lambda same, different: metric(same, different) if len(same) and len(different) else math.nan
+
+
+def _within(distances: Distances) -> float:
+    """Return the share within the border, NaN of nothing."""
+    return float(np.mean(distances <= BORDER)) if len(distances) else math.nan
+
+
 def _over_pairs(
     metric: Metric, same: NDArray[np.bool_], distances: Distances, units: NDArray[np.int64], seed: int
 ) -> Number | None:
-    """Return a metric of pairs and its interval over units; None where there is no same or no different pair."""
+    """Return a metric of pairs and its interval over units; None where there is no pair of a kind that it needs."""
     order = np.argsort(distances, kind="stable")  # sorted once, as the metrics sort again at every round
     same, distances, units = same[order], distances[order], units[order]
     near, far = distances[same], distances[~same]
-    if not (len(near) and len(far)):
+    value = metric(near, far)
+    if math.isnan(value):
         return None
     count = int(units.max()) + 1
 
     def drawn(indices: NDArray[np.int64]) -> float:
         times = np.bincount(indices, minlength=count)[units]
-        s, d = np.repeat(near, times[same]), np.repeat(far, times[~same])
-        return metric(s, d) if len(s) and len(d) else math.nan
+        return metric(np.repeat(near, times[same]), np.repeat(far, times[~same]))
 
-    return _number(metric(near, far), count, drawn, seed)
+    return _number(value, count, drawn, seed)
 
 
 def _number(value: float, units: int, drawn: Callable[[NDArray[np.int64]], float], seed: int) -> Number:
@@ -323,6 +341,7 @@ def calibrate(
     panels: Sequence[int],
     progress: Progress | None = None,
     model: str = embed.MODEL,
+    without: Sequence[Path] = (),
 ) -> tuple[dict[str, Any], list[Trouble]]:
     """Return which distances a user's own clean pictures keep, and what could not be read.
 
@@ -330,10 +349,11 @@ def calibrate(
     each false-alarm rate the border (a distance; `distance < border` lets at most that share of pairs in), the share of
     pairs within the border 1, the false candidates to expect among the pairs of a manuscript of N panels (for each N of
     `panels`), and the nearest pairs. 95 % intervals from a bootstrap over sub-folders (over pictures where there are
-    none), as pairs that share a picture are not independent. None where too few pairs are there to say.
+    none), as pairs that share a picture are not independent. None where too few pairs are there to say. without: files
+    of `folder` that are left out without a word.
     Raises UsageError where there are not two pictures to compare.
     """
-    sources, troubles = vectors.listed([folder])
+    sources, troubles = vectors.listed([folder], without)
     drawn = sorted(np.random.default_rng(settings.seed).permutation(len(sources))[:MOST].tolist())
     found = vectors.embedded([sources[k] for k in drawn], kept, settings, progress, model)
     groups = [vectors.group(Path(path).relative_to(files.shown(folder))) for path in found.paths]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -70,7 +71,8 @@ def embed(
     with interruptible(part), progress_bars() as progress:
         from twinscope.detect import vectors
 
-        sources, left_out = vectors.listed(paths, without=(output, part))
+        half = output.with_name(output.name + ".new")  # of a writing that was ended
+        sources, left_out = vectors.listed(paths, without=(output, part, half))
         if not (sources or left_out):
             raise UsageError(f"there is no picture in {', '.join(map(str, paths))}")
         found = vectors.embedded(sources, part, chosen, progress, network)
@@ -103,14 +105,14 @@ def evaluate(
     began = time.monotonic()
     chosen = settings_of(settings, set_, threads)
     check_inputs([pairs])
+    if not pairs.is_file():  # it is read more than once
+        raise UsageError(f"{pairs} cannot be read as a CSV file, being no regular file; write the table into one first")
     network = _network(model)
-    _check_folder(output)
-    with interruptible(output), progress_bars() as progress:
+    _check_folder(output, "cache/vectors.jsonl", "an evaluation")
+    with interruptible(output), progress_bars() as progress, _made(output / "cache"):
         from twinscope import measure
         from twinscope.report import measured
 
-        measure.read_pairs(pairs)  # a wrong table is told before a folder is made
-        (output / "cache").mkdir(parents=True, exist_ok=True)
         found = measure.evaluate(pairs, output / "cache" / "vectors.jsonl", chosen, progress, network)
         told = found.told | {"seconds": round(time.monotonic() - began, 3)}
         problems = {"problems": [trouble._asdict() for trouble in found.troubles]}
@@ -156,7 +158,13 @@ def calibrate(
         from twinscope import measure
         from twinscope.report import measured
 
-        told, troubles = measure.calibrate(folder, part, chosen, panels or (20, 60, 200), progress, network)
+        try:
+            told, troubles = measure.calibrate(
+                folder, part, chosen, panels or (20, 60, 200), progress, network, without=(output, part)
+            )
+        finally:
+            if part.exists() and not part.stat().st_size:
+                part.unlink()
         told["seconds"] = round(time.monotonic() - began, 3)
         problems = {"problems": [trouble._asdict() for trouble in troubles]}
         output.write_text(json.dumps(told | problems, indent=1) + "\n", encoding="utf-8")
@@ -202,7 +210,7 @@ def train_metric(
     options = {"epochs": epochs, "patience": patience, "batch": batch, "rate": rate, "seed": seed, "preset": preset}
     chosen = settings_of(None, None, threads)
     _check_training(training, validation, output)
-    with interruptible(output), progress_bars() as progress:
+    with interruptible(output), progress_bars() as progress, _made(output):
         from twinscope.report import curves, measured
         from twinscope.settings import Training
         from twinscope.train import metric
@@ -262,18 +270,41 @@ def _check_training(training: Path, validation: Path, run: Path) -> None:
             raise UsageError(f"{run} lies in {folder}; name a folder for the run that is outside of the pictures")
     if training.resolve() == validation.resolve():
         raise UsageError(f"{training} is both; what is trained on cannot validate, so name two folders")
-    if run.exists() and not run.is_dir():
-        raise UsageError(f"{run} is a file; name a folder")
-    if run.is_dir() and any(run.iterdir()) and not (run / "run.json").exists():
-        raise UsageError(f"{run} holds files that are not of a training; name a new or empty folder")
+    _check_folder(run, "run.json", "a training")
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder that holds something else, so that nobody's files are overwritten."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "cache" / "vectors.jsonl").exists():
-        raise UsageError(f"{folder} holds files that are not of an evaluation; name a new or empty folder")
+def _check_folder(folder: Path, ours: str, what: str) -> None:
+    """Refuse a folder that holds something else, so that nobody's files are overwritten; `ours` says that it is ours.
+
+    An empty folder `cache` is what an early interruption leaves.
+    """
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file; name a folder")
+        held = any(path != folder / "cache" for path in folder.rglob("*"))
+        if held and not (folder / ours).exists():
+            raise UsageError(f"{folder} holds files that are not of {what}; name a new or empty folder")
+    except OSError as error:
+        raise UsageError(f"the folder {folder} cannot be used ({error.strerror}); name another") from error
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder for what is done in it; where nothing is written there, it is taken away again.
+
+    Raises UsageError where it cannot be made.
+    """
+    try:
+        absent = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the folder {folder} cannot be made ({error.strerror}); name another") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it is not empty
+            for path in absent:
+                path.rmdir()
 
 
 def _network(own: Path | None) -> str:

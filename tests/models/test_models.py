@@ -64,9 +64,16 @@ def test_an_unknown_model_is_told_with_the_known_ones() -> None:
 
 
 def test_a_broken_card_is_told(copied: Path) -> None:
-    (copied / "embedder-0.json").write_text('{"id": "embedder-0"}')
-    with pytest.raises(ModelError, match="cannot read the card"):
-        models.cards()
+    for held, why in (
+        (b'{"id": "embedder-0"}', r"file: Field required"),
+        (b"xx", "Invalid JSON"),
+        (b"\xff", "it is no text"),
+    ):
+        (copied / "embedder-0.json").write_bytes(held)
+        with pytest.raises(
+            ModelError, match=rf"cannot read the card .*embedder-0\.json \({why}.*; copy network and card"
+        ):
+            models.cards()
 
 
 def test_verify_notices_another_answer(copied: Path) -> None:

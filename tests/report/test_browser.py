@@ -12,8 +12,10 @@ import numpy as np
 import pypdfium2
 import pytest
 
-from twinscope.report import html
+from twinscope import geometry
+from twinscope.report import html, overlay
 from twinscope.types import (
+    Edit,
     Figure,
     Finding,
     InputFile,
@@ -676,6 +678,28 @@ def test_outlines_follow_the_threshold_and_the_ground(edited: Path, visit: Calla
     page.wait_for_timeout(200)
     strip = dict(page.evaluate(length.replace("finding-1", "finding-2")))
     assert strip["light"] > strip["dark"]  # a band on light ground
+
+
+@pytest.mark.parametrize("name", ["turned", "bent"])
+def test_the_other_place_of_a_looks_as_it_does_in_b(
+    name: str, edited_case: tuple[Path, Screening], tmp_path: Path, visit: Callable[..., Visit]
+) -> None:
+    """b is a copy of a, moved, so that what is drawn of a must look like b there."""
+    folder, screening = edited_case
+    found = next(one for one in screening.findings if one.id == name)
+    back = np.linalg.inv(overlay.corner_transform(found.transform))
+    place = geometry.bounds(overlay.project(back, geometry.corners((250, 160, 300, 230))))
+    edit = Edit(box_a=place, box_b=(60, 80, 120, 130), kind="cloned", source_a=place)
+    alone = screening.model_copy(update={"findings": (found.model_copy(update={"edits": (edit,)}),)})
+    (tmp_path / "report.html").write_text(html.render(alone, folder), encoding="utf-8")
+    page = visit(tmp_path / "report.html", device_scale_factor=1).page
+    seen = shot(page, ".pieces svg >> nth=-1").mean(axis=2).astype(np.float32)
+    x, y, width, height = map(float, page.get_attribute(".pieces svg >> nth=-1", "viewBox").split())
+    b = cv2.imread(str(folder / "panels" / f"{found.b}.png"), cv2.IMREAD_GRAYSCALE)
+    there = b[round(y) : round(y + height), round(x) : round(x + width)].astype(np.float32)
+    there = cv2.resize(there, seen.shape[::-1], interpolation=cv2.INTER_AREA)
+    seen, there = (cv2.GaussianBlur(image, (0, 0), 3) for image in (seen, there))
+    assert np.corrcoef(seen.ravel(), there.ravel())[0, 1] > 0.85
 
 
 @pytest.mark.parametrize("width", [360, 1280])

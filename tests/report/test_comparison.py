@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from twinscope import pixels
-from twinscope.report import comparison
+from twinscope.report import comparison, edits, printed
 from twinscope.types import Classes, Edit, Finding, Origin, Panel, Provenance, Screening
 
 SHA = "0" * 64
@@ -119,6 +119,33 @@ def test_pictures_go_by_their_names(case: Path) -> None:
     ]
     without = comparison._lines(list(shown.panels), screening(found=True, heatmap=False).findings[0], called)
     assert not any(line.startswith("right") for line in without)
+
+
+def test_outlines_begin_at_the_threshold_of_the_screening(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for side, size in (("a", (120, 200)), ("b", (200, 120))):
+        heat = np.zeros(size, np.uint8)
+        heat[40:80, 60:100] = 178  # .7
+        pixels.write_png(case / "heatmaps" / f"f1-{side}.png", heat)
+    shown = screening(found=True)
+    edit = Edit(box_a=(60, 40, 100, 80), box_b=(60, 40, 100, 80), kind="erased")
+    finding = shown.findings[0].model_copy(update={"edits": (edit,), "heatmap_a": "heatmaps/f1-a.png"})
+    scale, outlined, levels = 480 / 200, {}, []
+    outlines = edits.outlines
+
+    def heard(heat: pixels.Image, size: tuple[int, int], level: float = edits.LEVEL) -> list[edits.Points]:
+        levels.append(level)
+        return outlines(heat, size, level)
+
+    monkeypatch.setattr(edits, "outlines", heard)
+    for threshold in (None, 0.6, 0.9):
+        made_by = shown.provenance.model_copy(update={"threshold": threshold})
+        told = shown.model_copy(update={"findings": (finding,), "provenance": made_by})
+        a = pixels.read_png(comparison.write(told, case))[16:300, 16:496]
+        edge = a[round(60 * scale), round(100 * scale) - 6 : round(100 * scale) + 6]
+        outlined[threshold] = bool((edge == comparison.YELLOW).all(axis=1).any())
+        printed.render(told, case, "A title")
+    assert outlined == {None: True, 0.6: True, 0.9: False}
+    assert levels == [0.5] * 4 + [0.6] * 4 + [0.9] * 4  # a and b, in the picture and on paper
 
 
 def test_no_line_holds_a_sign_that_the_font_lacks(case: Path) -> None:

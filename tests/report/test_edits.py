@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from twinscope.report import edits
-from twinscope.types import Box, Edit, Finding
+from twinscope.types import Box, Edit, Finding, Screening
 
 IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
@@ -70,14 +70,63 @@ def test_a_view_holds_its_box_with_a_margin_and_lies_in_the_panel(box: tuple[flo
 
 def test_both_places_of_a_clone_are_seen_at_one_scale() -> None:
     edit = Edit(box_a=(0, 0, 10, 10), box_b=(100, 100, 120, 130), kind="cloned", source_b=(300, 250, 320, 280))
-    (one,) = edits.shown(finding(edits=(edit,)), (400, 400))
+    (one,) = edits.shown(finding(edits=(edit,)), (400, 400), (400, 400))
     assert one.source_view is not None
     assert (one.view.width, one.view.height) == (one.source_view.width, one.source_view.height)
     assert one.source_view.x0 <= 300 <= 320 <= one.source_view.x1
 
 
+def test_the_other_place_of_a_is_seen_in_the_frame_of_b() -> None:
+    """b is a turned clockwise; a is 400 wide and 300 high, so that a pixel (x, y) comes to (299 - y, x)."""
+    turned = ((0.0, -1.0, 299.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
+    edit = Edit(box_a=(350, 20, 370, 50), box_b=(250, 350, 280, 370), kind="cloned", source_a=(40, 100, 60, 130))
+    (one,) = edits.shown(finding(edits=(edit,), transform=turned), (400, 300), (300, 400))
+    assert one.source == pytest.approx((170, 40, 200, 60))
+    assert one.view == edits.view(one.box_b, (400, 300))
+    assert (one.source_a, one.source_b) == ((40, 100, 60, 130), None)
+    assert one.source_view is not None
+    assert (one.view.width, one.view.height) == (one.source_view.width, one.source_view.height)
+    assert one.source_view.x0 <= 170 <= 200 <= one.source_view.x1
+    assert one.source_view.y0 <= 40 <= 60 <= one.source_view.y1
+
+
+def test_the_other_place_of_a_is_seen_where_b_does_not_reach() -> None:
+    """b is the right half of a; the other place lies in the left half, well inside of a."""
+    crop = ((1.0, 0.0, -200.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    edit = Edit(box_a=(300, 100, 320, 120), box_b=(100, 100, 120, 120), kind="cloned", source_a=(60, 200, 80, 220))
+    (one,) = edits.shown(finding(edits=(edit,), transform=crop), (300, 200), (300, 400))
+    assert one.source == (-140, 200, -120, 220)
+    assert one.source_view is not None
+    middle = (one.source_view.x0 + one.source_view.x1, one.source_view.y0 + one.source_view.y1)
+    assert middle == pytest.approx((-260, 420))
+    assert (one.view.width, one.view.height) == (one.source_view.width, one.source_view.height)
+    edge = edit.model_copy(update={"source_a": (0, 0, 20, 20)})
+    (one,) = edits.shown(finding(edits=(edge,), transform=crop), (300, 200), (300, 400))
+    assert one.source_view is not None
+    assert one.source_view[:2] == (-200, 0)  # as a ends there
+
+
+def test_another_place_beyond_the_horizon_has_no_view() -> None:
+    bent = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (-0.02, 0.0, 1.0))  # nothing of a comes from beyond x = 50
+    edit = Edit(box_a=(10, 10, 20, 20), box_b=(12, 12, 30, 30), kind="cloned", source_a=(60, 10, 70, 20))
+    (one,) = edits.shown(finding(edits=(edit,), transform=bent), (60, 90), (60, 90))
+    assert (one.source, one.source_view) == (None, None)
+    seen = edit.model_copy(update={"source_a": (30, 10, 40, 20)})
+    (one,) = edits.shown(finding(edits=(seen,), transform=bent), (60, 90), (60, 90))
+    assert one.source is not None
+    assert np.isfinite(one.source_view).all()
+
+
+def test_the_level_is_that_of_the_screening_as_the_slider_can_have_it() -> None:
+    made_by = {"twinscope": "0", "settings_sha256": "0"}  # as it was before it told the threshold
+    for told, level in (({}, 0.5), ({"threshold": 0.9}, 0.9), ({"threshold": 0.123}, 0.12), ({"threshold": 1e-4}, 0.01),
+                        ({"threshold": 0.9999}, 0.99)):  # fmt: skip
+        screening = Screening.model_validate({"inputs": (), "seconds": 1, "provenance": made_by | told})
+        assert edits.level(screening) == level
+
+
 def test_old_findings_show_their_changes_without_a_kind() -> None:
-    one, two = edits.shown(finding(changes=((1, 2, 9, 8), (40, 30, 50, 50))), (60, 90))
+    one, two = edits.shown(finding(changes=((1, 2, 9, 8), (40, 30, 50, 50))), (60, 90), (60, 90))
     assert (one.kind, one.box_a, one.box_b, two.number) == (None, None, (1, 2, 9, 8), 2)
 
 

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from twinscope.report import html
-from twinscope.types import Finding, InputFile, Origin, Panel, Problem, Provenance, Screening
+from twinscope import geometry
+from twinscope.report import html, overlay
+from twinscope.types import Edit, Finding, InputFile, Origin, Panel, Problem, Provenance, Screening
 
 MADE_BY = Provenance(twinscope="0.1.0", settings_sha256="0" * 64)
 IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
@@ -337,6 +338,66 @@ def test_the_pieces_of_an_edit_have_one_view(edited: str) -> None:
     for number in "123":
         here = {view for view, one, label in views if one == number and "other place" not in label}
         assert len(here) == 1
+
+
+def test_a_clone_in_a_is_shown_as_one_in_b_is(edited: str, edited_case: tuple[Path, Screening]) -> None:
+    folder, screening = edited_case
+    found = next(one for one in screening.findings if one.id == "turned")
+    back = np.linalg.inv(overlay.corner_transform(found.transform))
+    place = geometry.bounds(overlay.project(back, geometry.corners((20, 220, 80, 300))))
+    changed = tuple(
+        one.model_copy(update={"source_a": place, "source_b": None}) if one.kind == "cloned" else one
+        for one in found.edits
+    )
+    findings = [
+        one if one.id != "turned" else found.model_copy(update={"edits": changed}) for one in screening.findings
+    ]
+    shown = card(html.render(screening.model_copy(update={"findings": tuple(findings)}), folder), 1)
+    assert "2 Panel a shows the content of another place of a (outlined in the last picture)." in plain(shown)
+    both = [re.findall(r'viewBox="([^"]*)"[^>]*aria-label="Edit 2, enlarged: ([^"]*)"', text)
+            for text in (shown, card(edited, 1))]  # fmt: skip
+    assert [view for view, _ in both[0]] == [view for view, _ in both[1]]
+    assert both[0][-1][1] == "the other place of a, moved into the frame of b"
+    dashed = [re.findall(r'<rect class="over dash source" ([^>]*)/>', text) for text in (shown, card(edited, 1))]
+    beside = 'x="20" y="220" width="60" height="80"'
+    assert [rects.count(beside) for rects in dashed] == [
+        3,
+        4,
+    ]  # in a, b and the heat-map; then over b, in its own frame
+    assert dashed[0][3:] == ['x="180" y="280" width="80" height="60"']  # over a, in its own frame
+
+
+def test_the_other_place_of_a_is_cut_out_where_perspective_leaves_it_outside_of_b(
+    edited_case: tuple[Path, Screening],
+) -> None:
+    folder, screening = edited_case
+    bent = next(one for one in screening.findings if one.id == "bent")
+    aside = np.array([[1, 0, -200], [0, 1, 0], [0, 0, 1.0]]) @ np.array(bent.transform)
+    edit = Edit(box_a=(300, 100, 330, 130), box_b=(80, 110, 110, 140), kind="cloned", source_a=(40, 100, 70, 130))
+    found = bent.model_copy(update={"transform": geometry.as_matrix(aside), "edits": (edit,)})
+    text = html.render(screening.model_copy(update={"findings": (found,)}), folder)
+    piece = text.partition("enlarged: the other place of a")[2].partition("</svg>")[0]
+    cut = re.search(r'<g><use href="#(px\d+)" x="(-[\d.]+)"', piece)
+    assert cut is not None
+    assert re.search(rf'<image id="{cut[1]}"', text)
+
+
+def test_the_threshold_begins_where_the_screening_had_it(edited: str, edited_case: tuple[Path, Screening]) -> None:
+    folder, screening = edited_case
+    made_by = screening.provenance.model_copy(update={"threshold": 0.9})
+    shown = html.render(screening.model_copy(update={"provenance": made_by}), folder)
+    area = {}
+    for text, level in ((shown, 0.9), (edited, 0.5)):
+        first = card(text, 1)
+        assert f'class="level" min="1" max="99" value="{level * 100:g}"' in first
+        assert f'class="level-number">{level:.2f}<' in first
+        assert f"Shown is what reaches {level:.2f}." in plain(first)
+        assert f'class="below" width="{level * 100:g}"' in first
+        assert f'slope="255" intercept="{0.5 - 255 * level:g}"' in first
+        lines = re.findall(r"M([^Z]*)Z", "".join(re.findall(r'class="trace" data-ground="[a-z]*" d="([^"]*)"', first)))
+        points = [np.array([point.split(",") for point in line.split()], np.float32) for line in lines]
+        area[level] = sum(cv2.contourArea(one) for one in points)
+    assert 0 < area[0.9] < 0.9 * area[0.5]
 
 
 def test_three_probabilities_stand_beside_the_calibrated_one(edited: str, text: str) -> None:

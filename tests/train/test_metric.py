@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -271,6 +272,25 @@ def test_wrong_use_is_one_sentence_and_exit_2(arguments: list[str], sentence: st
     assert sentence in err
     assert err.count("\n") == 1
     assert sorted(place.rglob("*")) == before
+
+
+@pytest.mark.parametrize("output", ["notes.txt/run", "/proc/run", "x" * 300])
+def test_a_run_that_cannot_be_made_is_told_before_pictures_are_read(
+    output: str, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "read", lambda *_: pytest.fail("pictures are read"))
+    (place / "notes.txt").write_text("mine")
+    code, out, err = run("train", "metric", "training", "--validation", "validation", "-o", output)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"twinscope: the folder {output} cannot be ")
+    assert err.endswith("; name another\n")
+
+
+def test_a_folder_whose_name_is_no_text_is_read(place: Path) -> None:
+    (place / "training").rename(place / os.fsdecode(b"tr\xfc"))
+    own = folders.read(Path(os.fsdecode(b"tr\xfc")), MOST, lambda done, total: None)
+    assert own.names[0] == "tr%FC/p00.png"
+    assert own.groups() == 7  # two of the eight are of one sub-folder
 
 
 def test_a_training_that_diverges_is_one_sentence(run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

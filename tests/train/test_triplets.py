@@ -263,6 +263,42 @@ def test_the_recipe_runs_and_goes_on(faithful: bool, tmp_path: Path, monkeypatch
     assert found.cross[0, 1, 0] == pytest.approx(float(metric(network.alpha.detach(), x, y)), abs=1e-5)
 
 
+def torn(patch: pytest.MonkeyPatch, name: str, turn: int) -> None:
+    """Make the `turn`-th writing of a checkpoint of this name an interruption."""
+    written, save = [], loop.save
+
+    def call(path: Path, content: dict[str, object]) -> None:
+        written.append(path.name)
+        if written.count(name) == turn and path.name == name:
+            raise KeyboardInterrupt
+        save(path, content)
+
+    patch.setattr(loop, "save", call)
+
+
+@pytest.mark.parametrize(("name", "turn"), [("last.pt", 1), ("last.pt", 2), ("best.pt", 1)])
+def test_a_look_that_was_torn_is_taken_again(
+    name: str, turn: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = triplets.Plan(steps=turn, batch=4, every=1, fixed=5, bf16=False)
+    with monkeypatch.context() as patch:
+        torn(patch, name, turn)
+        with pytest.raises(KeyboardInterrupt):
+            triplets.train(pictures(4), pictures(4), plan, tmp_path)
+    assert triplets.train(pictures(4), pictures(4), plan, tmp_path).exists()
+    rows = (tmp_path / "curve.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", *(str(k + 1) for k in range(turn))]
+
+
+def test_a_run_whose_minutes_are_over_is_finished(tmp_path: Path) -> None:
+    plan = triplets.Plan(minutes=1e-6, batch=4, every=1, fixed=5, bf16=False)
+    triplets.train(pictures(4), pictures(4), plan, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert before["curve.csv"].count(b"\n") == 2
+    triplets.train(pictures(4), pictures(4), plan, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_runs_of_the_protocol() -> None:
     cross = np.full((8, 8, 3), 2.0, np.float32)
     for k in range(8):

@@ -40,7 +40,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A desk's folder with a drawn case of four findings, as `twinscope screen` leaves one."""
     folder = tmp_path_factory.mktemp("cases")
     screening = with_edits(folder / "drawn", build(folder / "drawn"))
-    (folder / "drawn" / "screening.json").write_text(screening.model_dump_json())
+    made_by = screening.provenance.model_copy(update={"threshold": 0.6})
+    (folder / "drawn" / "screening.json").write_text(
+        screening.model_copy(update={"provenance": made_by}).model_dump_json()
+    )
     return folder
 
 
@@ -199,6 +202,7 @@ def test_the_slider_and_the_threshold_move_by_arrows(page: Any, desk: Served) ->
     assert float(page.get_attribute(".slide-handle line", "x1")) > float(before)
     page.keyboard.press("h")
     level = page.locator("#mode-range + output").inner_text()
+    assert level == "0.60"
     page.keyboard.press("ArrowLeft")
     assert float(page.locator("#mode-range + output").inner_text()) == pytest.approx(float(level) - 0.01)
 

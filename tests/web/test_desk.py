@@ -330,6 +330,17 @@ def test_a_finding_has_the_same_number_on_every_page_and_on_paper(desk: FastAPI)
     assert [one.finding for one in seen.findings] == groups.ordered(seen.screening)
 
 
+def test_the_threshold_of_a_finding_is_that_of_its_screening(desk: FastAPI) -> None:
+    file = desk.state.folder / "drawn" / "screening.json"
+    told = json.loads(file.read_text())
+    client = enter(desk)
+    (key, *_) = client.get("/cases/drawn/export.json").json()["keys"].values()
+    assert 'data-level="0.5"' in client.get(f"/cases/drawn/findings/{key}").text
+    told["provenance"]["threshold"] = 0.9
+    file.write_text(json.dumps(told))
+    assert 'data-level="0.9"' in client.get(f"/cases/drawn/findings/{key}").text
+
+
 def test_thumbnails_are_small_pictures(desk: FastAPI) -> None:
     client = enter(desk)
     name = client.get("/cases/drawn/export.json").json()["screening"]["panels"][0]["id"]

@@ -54,9 +54,15 @@ def read(path: Path) -> Card:
     """Return the card in a JSON file. Raises ModelError where it is missing or does not hold a card."""
     try:
         return Card.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError) as error:
+    except OSError as error:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
         raise ModelError(f"cannot read the card of model {path.stem}; models here: {known}") from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        why = "it is no text"
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            why = ": ".join([".".join(str(part) for part in first["loc"]), str(first["msg"])]).removeprefix(": ")
+        raise ModelError(f"cannot read the card {path} ({why}); copy network and card again") from error
 
 
 def write(card: Card, path: Path) -> None:

@@ -32,7 +32,7 @@ def write(screening: Screening, case: Path) -> Path:
 
     Left a, in the middle b, right the heat-map of what differs, in b's frame. What is shared is outlined (green), with
     a tick on the edge that is the top one in a; what is changed is boxed (orange, dashed) and numbered, and outlined
-    where the heat-map reaches `edits.LEVEL`: yellow on dark ground, dark on light ground. Returns the path. The panels'
+    where the heat-map reaches `edits.level`: yellow on dark ground, dark on light ground. Returns the path. The panels'
     PNG files must be in `case`.
     """
     panels = {panel.id: panel for panel in screening.panels}
@@ -40,14 +40,18 @@ def write(screening: Screening, case: Path) -> Path:
     ids = [finding.a, finding.b] if finding else list(panels)[:2]
     shown = [panels[name] for name in ids if name in panels]
     path = case / NAME
-    sheet(cells(shown, finding, case), _lines(shown, finding, panel_names(screening))).save(path)
+    drawn = cells(shown, finding, case, edits.level(screening))
+    sheet(drawn, _lines(shown, finding, panel_names(screening))).save(path)
     return path
 
 
-def cells(shown: Sequence[Panel], finding: Finding | None, case: Path) -> list[Image.Image]:
-    """Return the panels of a finding with its marks, and its heat-map; each with its longest side `CELL_PX`."""
+def cells(shown: Sequence[Panel], finding: Finding | None, case: Path, level: float) -> list[Image.Image]:
+    """Return the panels of a finding with its marks, and its heat-map; each with its longest side `CELL_PX`.
+
+    level: a place is outlined where the heat-map reaches it.
+    """
     marks = _marks(finding) if finding else ()
-    out = [_panel_cell(panel, finding, marks[i : i + 1], case, "ab"[i]) for i, panel in enumerate(shown)]
+    out = [_panel_cell(panel, finding, marks[i : i + 1], case, "ab"[i], level) for i, panel in enumerate(shown)]
     if finding and finding.heatmap_b:
         out.append(_heatmap_cell(finding.heatmap_b, case))
     return out
@@ -59,13 +63,15 @@ def _marks(finding: Finding) -> tuple[overlay.Mark, ...]:
 
 
 def _panel_cell(
-    panel: Panel, finding: Finding | None, marks: tuple[overlay.Mark, ...], case: Path, side: str
+    panel: Panel, finding: Finding | None, marks: tuple[overlay.Mark, ...], case: Path, side: str, level: float
 ) -> Image.Image:
     image = pixels.read_png(case / "panels" / f"{panel.id}.png")
     cell, scale = fit(image)
     draw = ImageDraw.Draw(cell)
     if finding and finding.edits:
-        _draw_outlines(draw, cell, image, finding.heatmap_a if side == "a" else finding.heatmap_b, case)
+        heat = pictures.load(case, finding.heatmap_a if side == "a" else finding.heatmap_b)
+        if heat is not None:
+            _draw_outlines(draw, cell, image, heat, level)
     for mark in marks:
         outline = [tuple(point) for point in np.clip(mark.outline * scale, 1, np.array(cell.size) - 2)]
         draw.line([*outline, outline[0]], fill=SHARED, width=3)
@@ -82,14 +88,11 @@ def _panel_cell(
 
 
 def _draw_outlines(
-    draw: ImageDraw.ImageDraw, cell: Image.Image, image: pixels.Image, relative: str | None, case: Path
+    draw: ImageDraw.ImageDraw, cell: Image.Image, image: pixels.Image, heat: pixels.Image, level: float
 ) -> None:
-    """Draw where a heat-map reaches `edits.LEVEL`; each outline in yellow or dark, by the ground beneath it."""
-    heat = pictures.load(case, relative)
-    if heat is None:
-        return
+    """Draw where a heat-map reaches a level; each outline in yellow or dark, by the ground beneath it."""
     size = (cell.height, cell.width)
-    grounds = edits.by_ground(image, size, edits.outlines(pictures.grey(heat), size))
+    grounds = edits.by_ground(image, size, edits.outlines(pictures.grey(heat), size, level))
     for (casing, colour), lines in zip(((DARK, YELLOW), (WHITE, DARK)), grounds, strict=True):
         strokes: tuple[tuple[int, tuple[int, int, int]], ...] = ((4, casing), (2, colour))
         for width, paint in strokes:

@@ -12,13 +12,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from twinscope import geometry
 from twinscope.pixels import Image
 from twinscope.report import overlay
 from twinscope.settings import Compare
-from twinscope.types import Box, Edit, EditKind, Finding
+from twinscope.types import Box, Edit, EditKind, Finding, Screening
 
 LEVEL = Compare().threshold
-"""A place is shown as edited from this probability on; the report's slider begins here."""
+"""A place is shown as edited from this probability on, where a screening does not say with which it was made."""
 MOST = 12
 """Edits of a finding that are enlarged; all of them are outlined."""
 TRACED_PX = (320, 160, 80, 40, 20)
@@ -33,35 +34,59 @@ Points = NDArray[np.float64]
 
 
 class Shown(NamedTuple):
-    """An edit as it is shown: its boxes (a's is unknown in old findings), its kind, the view around it in b's frame."""
+    """An edit as it is shown: its boxes (a's is unknown in old findings), its kind, the view around it in b's frame.
+
+    `source` is the other place of a clone in b's frame; it may lie beyond b where it is a that repeats itself.
+    """
 
     number: int
     kind: EditKind | None
     box_a: Box | None
     box_b: Box
-    source_b: Box | None
     view: Box
-    source_view: Box | None
     source_a: Box | None = None
+    source_b: Box | None = None
+    source: Box | None = None
+    source_view: Box | None = None
 
 
-def shown(finding: Finding, size: tuple[int, int]) -> list[Shown]:
+def level(screening: Screening) -> float:
+    """Return the probability from which on a place is shown as edited: that of the screening, to the per cent."""
+    told = screening.provenance.threshold
+    return LEVEL if told is None else min(max(round(told, 2), 0.01), 0.99)  # as the slider has it
+
+
+def shown(finding: Finding, size: tuple[int, int], size_a: tuple[int, int]) -> list[Shown]:
     """Return the edits of a finding for a panel b of `size`; plain changes, of no kind, where it has no edits."""
     if not finding.edits:
         boxes = [Box(*box) for box in finding.changes]
-        return [Shown(i, None, None, box, None, view(box, size), None) for i, box in enumerate(boxes, 1)]
-    return [_shown(number, edit, size) for number, edit in enumerate(finding.edits, 1)]
+        return [Shown(i, None, None, box, view(box, size)) for i, box in enumerate(boxes, 1)]
+    transform = overlay.corner_transform(finding.transform)
+    return [_shown(number, edit, size, size_a, transform) for number, edit in enumerate(finding.edits, 1)]
 
 
-def _shown(number: int, edit: Edit, size: tuple[int, int]) -> Shown:
-    box, source = Box(*edit.box_b), None if edit.source_b is None else Box(*edit.source_b)
-    around = view(box, size)
+def _shown(number: int, edit: Edit, size: tuple[int, int], size_a: tuple[int, int], transform: overlay.Square) -> Shown:
+    box, whole = Box(*edit.box_b), Box(0, 0, size[1], size[0])
+    places = (None if place is None else Box(*place) for place in (edit.source_a, edit.source_b))
+    one = Shown(number, edit.kind, Box(*edit.box_a), box, view(box, size), *places)
+    source, frame = one.source_b, whole
+    if source is None and one.source_a is not None:
+        source, frame = _moved(one.source_a, transform, whole, Box(0, 0, size_a[1], size_a[0]))
     if source is None:
-        own = None if edit.source_a is None else Box(*edit.source_a)
-        return Shown(number, edit.kind, Box(*edit.box_a), box, None, around, None, own)
-    wide, high = max(around.width, source.width), max(around.height, source.height)  # both places at one scale
-    both = [_fitted((one.x0 + one.x1) / 2, (one.y0 + one.y1) / 2, wide, high, size) for one in (box, source)]
-    return Shown(number, edit.kind, Box(*edit.box_a), box, source, both[0], both[1])
+        return one
+    wide, high = max(one.view.width, source.width), max(one.view.height, source.height)  # both places at one scale
+    wide, high = min(wide, whole.width), min(high, whole.height)
+    both = _fitted(box, wide, high, whole), _fitted(source, wide, high, frame)
+    return one._replace(view=both[0], source=source, source_view=both[1])
+
+
+def _moved(source: Box, transform: overlay.Square, whole: Box, whole_a: Box) -> tuple[Box | None, Box]:
+    """Return a place of a in b's frame, None where it has none there, and what holds all of b and a in that frame."""
+    moved, panel = (overlay.project(transform, geometry.corners(box)) for box in (source, whole_a))
+    if not np.isfinite(moved).all():
+        return None, whole
+    points = np.concatenate([geometry.corners(whole), moved, panel])
+    return geometry.bounds(moved), geometry.bounds(points[np.isfinite(points).all(axis=1)])
 
 
 def view(box: Box, size: tuple[int, int]) -> Box:
@@ -69,14 +94,14 @@ def view(box: Box, size: tuple[int, int]) -> Box:
     margin = max(8.0, 0.4 * max(box.width, box.height))
     wide, high = box.width + 2 * margin, box.height + 2 * margin
     wide, high = max(wide, high / 1.6), max(high, wide / 1.6)
-    return _fitted((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2, wide, high, size)
+    return _fitted(box, wide, high, Box(0, 0, size[1], size[0]))
 
 
-def _fitted(x: float, y: float, wide: float, high: float, size: tuple[int, int]) -> Box:
-    """Return a box of a size around a point, moved and cut so that it lies in a panel."""
-    wide, high = min(wide, size[1]), min(high, size[0])
-    x0 = min(max(0.0, x - wide / 2), size[1] - wide)
-    y0 = min(max(0.0, y - high / 2), size[0] - high)
+def _fitted(box: Box, wide: float, high: float, frame: Box) -> Box:
+    """Return a box of a size around the middle of another, moved and cut so that it lies in a frame."""
+    wide, high = min(wide, frame.width), min(high, frame.height)
+    x0 = min(max(frame.x0, (box.x0 + box.x1 - wide) / 2), frame.x1 - wide)
+    y0 = min(max(frame.y0, (box.y0 + box.y1 - high) / 2), frame.y1 - high)
     return Box(x0, y0, x0 + wide, y0 + high)
 
 

@@ -161,7 +161,7 @@ def equip(made: jinja2.Environment) -> None:
         file_name=words.file_name, document=words.document, n=_coordinate, points=_points, sig="{:.7g}".format
     )
     made.globals.update(STATUS=words.STATUS, KINDS=words.KINDS, caveat=why.CAVEAT, said=words.edit)
-    made.globals.update(MOST=edits.MOST, LEVEL=edits.LEVEL, colours=pictures.tables(), legend=pictures.legend())
+    made.globals.update(MOST=edits.MOST, colours=pictures.tables(), legend=pictures.legend())
 
 
 def one(screening: Screening, case: Path, finding: Finding, link: Link) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -213,6 +213,7 @@ def _findings(screening: Screening, names: dict[str, str], pool: _Pool) -> list[
     within = words.panel_names(screening, across=False)
     many = len({panel.source.path for panel in screening.panels}) > 1
     pages = {(page.sha256, page.page): page for page in screening.pages}
+    level = edits.level(screening)
     out = []
     for number, finding in enumerate(ordered(screening), 1):
         files = _files((finding.a, finding.b), panels)
@@ -220,7 +221,7 @@ def _findings(screening: Screening, names: dict[str, str], pool: _Pool) -> list[
         sides = {side: _side(side, finding, panels, figures, called, pool) for side in ("a", "b")}
         _place(sides, pages, pool)
         title, explanation = words.verdict(finding)
-        picture = _registered(finding, sides, pool)
+        picture = _registered(finding, sides, pool, level)
         out.append(
             {
                 "number": number,
@@ -234,6 +235,7 @@ def _findings(screening: Screening, names: dict[str, str], pool: _Pool) -> list[
                 "expectation": words.expectation(finding.expected_false),
                 "classes": words.classes(finding.classes),
                 "picture": picture,
+                "level": level,
                 "edits": _edits(finding, sides, pool),
             }
         )
@@ -300,7 +302,7 @@ def _side(
     }
 
 
-def _registered(finding: Finding, sides: dict[str, dict[str, Any]], pool: _Pool) -> dict[str, Any]:
+def _registered(finding: Finding, sides: dict[str, dict[str, Any]], pool: _Pool, level: float) -> dict[str, Any]:
     """Return the pictures of a finding in the frame of b, the marks in both panels and the view to start with."""
     transform = overlay.corner_transform(finding.transform)
     a, b = sides["a"], sides["b"]
@@ -316,7 +318,7 @@ def _registered(finding: Finding, sides: dict[str, dict[str, Any]], pool: _Pool)
         "clip": None if matrix is not None else _clip(transform, a["size"], b["size"]),
         "marks": {"a": _mark(mark_a, a["size"]), "b": _mark(mark_b, b["size"])},
         "heatmap": pool.heatmap(finding.heatmap_b, b["size"]),
-        "over": {side: _over(side, finding, sides[side], mark, pool) for side, mark in (("a", mark_a), ("b", mark_b))},
+        "over": {"a": _over("a", finding, a, mark_a, pool, level), "b": _over("b", finding, b, mark_b, pool, level)},
         "zoom": _zoom(outline, b["size"]),
         "whole": outline.area > 0.9 * b["size"][0] * b["size"][1],
         "still": bool(np.allclose(transform, np.eye(3), atol=1e-3)),
@@ -325,7 +327,9 @@ def _registered(finding: Finding, sides: dict[str, dict[str, Any]], pool: _Pool)
     }
 
 
-def _over(side: str, finding: Finding, told: dict[str, Any], mark: overlay.Mark, pool: _Pool) -> dict[str, Any] | None:
+def _over(
+    side: str, finding: Finding, told: dict[str, Any], mark: overlay.Mark, pool: _Pool, level: float
+) -> dict[str, Any] | None:
     """Return what lies over a panel in its own frame: its heat-map, outlines on each ground, where nothing is said."""
     relative, mask = (finding.heatmap_a, finding.unsure_a) if side == "a" else (finding.heatmap_b, finding.unsure_b)
     size = told["size"]
@@ -333,7 +337,7 @@ def _over(side: str, finding: Finding, told: dict[str, Any], mark: overlay.Mark,
     image = None if heat is None else pictures.load(pool.case, _stored(told["id"]))
     if heat is None or image is None:
         return None
-    dark, light = edits.by_ground(image, size, edits.outlines(pictures.grey(heat), size))
+    dark, light = edits.by_ground(image, size, edits.outlines(pictures.grey(heat), size, level))
     blind = pictures.load(pool.case, mask) if mask else None
     if blind is not None:
         unknown = edits.unsure(pictures.grey(blind), size)
@@ -349,26 +353,29 @@ def _over(side: str, finding: Finding, told: dict[str, Any], mark: overlay.Mark,
 
 
 def _edits(finding: Finding, sides: dict[str, dict[str, Any]], pool: _Pool) -> list[dict[str, Any]]:
-    """Return every edit with what its enlargement shows of a, b and the other place of b, all in the frame of b."""
+    """Return every edit with what its enlargement shows of a, b and the other place of a clone, in the frame of b."""
     transform = overlay.corner_transform(finding.transform)
-    shown = edits.shown(finding, sides["b"]["size"])
+    shown = edits.shown(finding, sides["b"]["size"], sides["a"]["size"])
+    of_a = [one.source is not None and one.source_b is None for one in shown]
     rough = {side: told for side, told in sides.items() if shown and _stored(told["id"]) not in pool.exact}
-    if shown and max(sides["b"]["size"]) > pictures.LONG_SIDE and overlay.affine(transform, sides["a"]["size"]) is None:
-        rough["a"] = sides["a"]  # a was redrawn in the frame of b, and reduced
+    lacking = max(sides["b"]["size"]) > pictures.LONG_SIDE or any(of_a)  # reduced, or cut off where b ends
+    if shown and lacking and overlay.affine(transform, sides["a"]["size"]) is None:
+        rough["a"] = sides["a"]  # a was redrawn in the frame of b
     images = {side: pictures.load(pool.case, _stored(told["id"])) for side, told in rough.items()}
     out = []
-    for one in shown:
+    for one, repeats in zip(shown, of_a, strict=True):
         views = {"a": one.view, "b": one.view, "source": one.source_view}
+        from_a = ("a", "source") if repeats else ("a",)
         cuts: dict[str, str | None] = dict.fromkeys(views)
         for part, view in views.items() if one.number <= edits.MOST else ():
-            image = images.get("a" if part == "a" else "b")
+            image = images.get("a" if part in from_a else "b")
             if image is not None and view is not None:
-                piece = edits.cut(image, transform if part == "a" else np.eye(3), view)
+                piece = edits.cut(image, transform if part in from_a else np.eye(3), view)
                 key = f"edit {finding.id} {one.number} {part}"
                 cuts[part] = pool.add(key, pictures.uri(piece, pool.shares["crops"]), (view.height, view.width))
         marks = {"edit": edits.corner_marks(one.box_b, one.view)}
-        if one.source_b is not None and one.source_view is not None:
-            marks["source"] = edits.corner_marks(one.source_b, one.source_view)
+        if one.source is not None and one.source_view is not None:
+            marks["source"] = edits.corner_marks(one.source, one.source_view)
         out.append({**one._asdict(), "cuts": cuts, "marks": marks})
     return out
 

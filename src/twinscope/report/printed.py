@@ -21,7 +21,7 @@ from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table
 from reportlab.platypus import Image as Picture
 
-from twinscope.report import comparison, groups, words
+from twinscope.report import comparison, edits, groups, words
 from twinscope.report.said import Decided, Said
 from twinscope.types import Finding, Panel, Screening
 
@@ -56,11 +56,12 @@ def render(screening: Screening, case: Path, title: str, decided: Decided | None
     panels = {panel.id: panel for panel in screening.panels}
     names = words.panel_names(screening)
     story = _head(screening, title, decided)
-    ordered = groups.ordered(screening)
+    ordered, level = groups.ordered(screening), edits.level(screening)
     for number, finding in enumerate(ordered, 1):
         said = decided.said.get(finding.id, ()) if decided else None
         shown = [panels[name] for name in (finding.a, finding.b) if name in panels]
-        story += _finding(f"{number} of {len(ordered)}", finding, shown, names, case, said)
+        pictures = _pictures(finding, shown, case, level)
+        story += _finding(f"{number} of {len(ordered)}", finding, shown, names, pictures, said)
     story += _end(screening, decided)
     out = io.BytesIO()
     paper = SimpleDocTemplate(
@@ -135,7 +136,12 @@ def _table(rows: list[list[Any]], shares: Sequence[float]) -> Table:
 
 
 def _finding(
-    number: str, finding: Finding, shown: list[Panel], names: dict[str, str], case: Path, said: tuple[Said, ...] | None
+    number: str,
+    finding: Finding,
+    shown: list[Panel],
+    names: dict[str, str],
+    pictures: Table | None,
+    said: tuple[Said, ...] | None,
 ) -> list[Flowable]:
     """Return a finding: its names, its pictures, the decision, the steps, and where the panels stand."""
     a, b = (names.get(name, name) for name in (finding.a, finding.b))
@@ -149,7 +155,6 @@ def _finding(
     ]
     if said is not None:
         top += _said(said)
-    pictures = _pictures(finding, shown, case)
     if pictures is not None:
         top += [Spacer(0, 4), pictures]
     rest: list[Flowable] = [
@@ -175,13 +180,13 @@ def _said(said: tuple[Said, ...]) -> list[Flowable]:
     return [Spacer(0, 4), *out, Spacer(0, 4)]
 
 
-def _pictures(finding: Finding, shown: list[Panel], case: Path) -> Table | None:
+def _pictures(finding: Finding, shown: list[Panel], case: Path, level: float) -> Table | None:
     """Return the panels with what they share outlined, and the heat-map, in one row; None where none is stored."""
     there = [panel for panel in shown if (case / "panels" / f"{panel.id}.png").is_file()]
     if len(there) < 2:
         return None
     told = finding if finding.changes else finding.model_copy(update={"heatmap_b": None})  # nothing is seen on it
-    cells = comparison.cells(there, told, case)
+    cells = comparison.cells(there, told, case, level)
     gap = 4 * mm
     across = ROOM / len(cells) - gap
     row = []

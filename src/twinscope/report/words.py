@@ -127,8 +127,8 @@ def verdict(finding: Finding) -> tuple[str, str]:
         return (
             "No local change",
             "After lining the two panels up and matching their tone, nothing was found that tells them apart but what "
-            "is listed under “From a to b”. Showing one picture twice can be right (a shared control, an overview and its "
-            "detail, two channels of one field); the captions should then say so.",
+            "is listed under “From a to b”. Showing one picture twice can be right (a shared control, an overview and "
+            "its detail, two channels of one field); the captions should then say so.",
         )
     one = len(finding.changes) == 1
     areas = "1 area still differs" if one else f"{count(len(finding.changes), 'area')} still differ"

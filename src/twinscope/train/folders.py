@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from twinscope.detect import vectors
 from twinscope.detect.vectors import Trouble
 from twinscope.errors import UsageError
+from twinscope.ingest import files
 from twinscope.train import data, protocol, stock
 from twinscope.train.data import Batch, Bytes, Rng, Window
 
@@ -55,6 +56,7 @@ def read(folder: Path, most_px: int, heard: Heard) -> Folder:
     left, and where the temporary file finds no room.
     """
     sources, lost = vectors.listed([folder])
+    name = files.shown(folder)
     pictures: list[stock.Picture] = []
     seen: dict[str, str] = {}
     groups: dict[str, int] = {}
@@ -73,7 +75,7 @@ def read(folder: Path, most_px: int, heard: Heard) -> Folder:
                 continue
             seen[digest] = source.path
             kept = _shrunk(rgb)
-            group = groups.setdefault(vectors.group(Path(source.path).relative_to(folder)), len(groups))
+            group = groups.setdefault(vectors.group(Path(source.path).relative_to(name)), len(groups))
             pictures.append(stock.Picture(offset, len(kept), kept.shape[1], "own", group, "own"))
             offset += _write(file, kept)
         heard(len(sources), len(sources))
@@ -81,8 +83,8 @@ def read(folder: Path, most_px: int, heard: Heard) -> Folder:
             why = f"; {len(lost)} files were left out, such as {lost[0].path}: {lost[0].reason}" if lost else ""
             raise UsageError(f"{folder} holds no picture that can be used{why}")
         pixels = np.memmap(file, np.uint8, "r")
-    names = [Path(name).relative_to(folder).as_posix() for name in seen.values()]
-    listed = "\n".join(f"{name}\0{digest}" for name, digest in zip(names, seen, strict=True))
+    names = [Path(path).relative_to(name).as_posix() for path in seen.values()]
+    listed = "\n".join(f"{path}\0{digest}" for path, digest in zip(names, seen, strict=True))
     drawn = np.zeros((0, stock.MEMBERS, data.SIDE, data.SIDE), np.uint8)
     whole = stock.Stock(pixels, pictures, drawn, hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest())
     return Folder(whole, tuple(seen.values()), tuple(seen), tuple(lost))

@@ -192,7 +192,9 @@ def train(training: data.Bytes, validation: data.Bytes, plan: Plan, folder: Path
               "windows": len(training), "torch": torch.__version__}  # fmt: skip
     (folder / "run.json").write_text(json.dumps(record, indent=1))
     fixed = Triplets(validation, plan._replace(batch=plan.fixed), SEED + 1)[0]
-    todo = Subset(Triplets(training, plan, SEED), range(state["step"], plan.steps))
+    loop.drop_rows(folder / "curve.csv", state["step"])
+    over = state["seconds"] >= 60 * plan.minutes
+    todo = Subset(Triplets(training, plan, SEED), range(plan.steps if over else state["step"], plan.steps))
     start = time.monotonic() - state["seconds"]
     for step, batch in enumerate(loop.ahead(todo), state["step"] + 1):
         progress = min(1.0, max(step / plan.steps, (time.monotonic() - start) / (60 * plan.minutes)))
@@ -206,10 +208,10 @@ def train(training: data.Bytes, validation: data.Bytes, plan: Plan, folder: Path
             state = {"step": step, "best": min(state["best"], row["val_loss"]), "seconds": time.monotonic() - start}
             loop.write_row(folder / "curve.csv", row)
             print(row, flush=True)
+            if better:  # before last.pt, which says that this look is done
+                loop.save(folder / "best.pt", {"network": network.state_dict(), "plan": plan._asdict(), "row": row})
             parts = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "state": state}
             loop.save(folder / "last.pt", parts)
-            if better:
-                loop.save(folder / "best.pt", {"network": network.state_dict(), "plan": plan._asdict(), "row": row})
         if progress == 1:
             break
     return folder / "best.pt"

@@ -15,7 +15,7 @@ export function viewer(box, base) {
   const region = { x: x0, y: y0, w: x1 - x0, h: y1 - y0 };
   const panes = box.querySelector("#panes");
   const extra = box.querySelector("#mode-controls");
-  const state = { mode: "side", linked: true, outlines: true, level: 0.5, at: 0.5, opacity: 0.5, gain: 2, rate: 1, shown: "a", views: {}, tone: [0, 0] };
+  const state = { mode: "side", linked: true, outlines: true, level: Number(told.level), at: 0.5, opacity: 0.5, gain: 2, rate: 1, shown: "a", views: {}, tone: [0, 0] };
   let shown = []; // the panes that are shown: {key, svg, frame, top}
   let timer = null;
   let matched = null;
