@@ -224,21 +224,40 @@ CLIPPED = 1.5 / 255
 
 
 EVEN = 0.06
-"""Difference of tones, once they are matched, below which clipped ground says nothing of an edit."""
+"""Difference of tones, once they are matched, below which clipped ground says nothing of an edit ..."""
+BY_TONE = 0.7
+"""... where this share of all that is as dark, or as bright, is clipped: an edit clips a place, not a tone."""
 
 
 def _unsure(shared: Frame, pictures: tuple[Floats, Floats], hot: Floats, settings: Compare) -> Bools:
     """Return where nothing can be said: outside of what both show, under marks, and where one of them is clipped and
-    the other is not, unless the difference is plain: in the heat-map, and in the tones of `pictures`, once matched.
+    the other is not, unless the difference is plain: in the heat-map, and where a whole range of tones is clipped also
+    in the tones of `pictures`, once matched.
     """
     low = [cv2.erode((z < CLIPPED).astype(np.uint8), _THREE) > 0 for z in (shared.a, shared.b)]
     high = [cv2.erode((z > 1 - CLIPPED).astype(np.uint8), _THREE) > 0 for z in (shared.a, shared.b)]
     one = (low[0] | high[0]) != (low[1] | high[1])
-    if float(hot.max(initial=0)) <= settings.threshold:
-        return np.asarray(~shared.clean | one, np.bool_)
-    apart = cv2.GaussianBlur(np.abs(pictures[0] - pictures[1]), (0, 0), 1.5)
-    even = cv2.dilate((one & (apart < EVEN)).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    return np.asarray(~shared.clean | (one & (hot <= settings.threshold)) | even, np.bool_)
+    unsure = ~shared.clean | (one & (hot <= settings.threshold))
+    if float(hot.max(initial=0)) > settings.threshold:
+        apart = cv2.GaussianBlur(np.abs(pictures[0] - pictures[1]), (0, 0), 1.5)
+        even = one & _by_tone(shared) & (apart < EVEN)
+        unsure |= cv2.dilate(even.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    return np.asarray(unsure, np.bool_)
+
+
+def _by_tone(shared: Frame) -> Bools:
+    """Return where one picture is clipped to black or white because of its tone: nearly all that is so dark, or so
+    bright, in the other is.
+    """
+    out = np.zeros(shared.clean.shape, np.bool_)
+    for own, other in ((shared.a, shared.b), (shared.b, shared.a)):
+        for dark, rest in ((own, other), (1 - own, 1 - other)):
+            clipped = (dark < CLIPPED) & (rest >= CLIPPED) & shared.clean
+            if clipped.any():
+                alike = shared.clean & (rest <= np.quantile(rest[clipped], 0.9)) & (rest >= CLIPPED)
+                if float((clipped & alike).sum()) > BY_TONE * float(alike.sum()):
+                    out |= clipped
+    return out
 
 
 def residual(shared: Frame, predicted: Floats, inverted: bool, settings: Compare) -> tuple[Floats, Bools]:
