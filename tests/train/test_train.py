@@ -110,6 +110,33 @@ def test_fresh_windows_of_one_cluster_do_not_overlap() -> None:
     assert neighbours > 20  # fields of one group
 
 
+def test_windows_blended_with_others_are_new_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = stock.FreshBatches(tiny_stock(), 0, 40, 64, 10, blended=1.0)
+    flat, seen = np.full((256, 256, 3), 100, np.uint8), set()
+    for k in range(40):
+        over = every._blend(flat, np.random.default_rng(k))
+        assert (over.shape, over.dtype) == ((256, 256, 3), np.uint8)
+        assert 100 * 0.4 - 1 <= over.min() <= over.max() <= 100 * 0.75 + 255 * 0.6 + 1  # shares of .25 to .6
+        assert over.std() > 1  # something lies over it each time
+        seen.add(over.tobytes())
+        grey = bool((over == over[..., :1]).all())
+        seen.add("drawn" if grey else "real")
+    assert len(seen) > 40
+    assert {"drawn", "real"} <= seen
+    one, two = (every.draw(np.random.default_rng(5))[0] for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    monkeypatch.setattr(stock.FreshBatches, "_blend", lambda *_: np.full((256, 256, 3), 7, np.uint8))
+    for share, low, high in ((0.0, 0.0, 0.0), (0.4, 0.2, 0.6), (1.0, 1.0, 1.0)):
+        batches = stock.FreshBatches(tiny_stock(), 0, 40, 64, 10, blended=share)
+        real, blended = 0, 0
+        for k in range(10):
+            for part, window in zip(*batches.draw(np.random.default_rng(k)), strict=True):
+                sevens = bool((part == 7).all())
+                assert not (sevens and window.source == "drawn")
+                real, blended = real + (window.source != "drawn"), blended + sevens
+        assert low <= blended / real <= high
+
+
 def test_fresh_tiles_vary_in_place_size_and_aspect() -> None:
     rng = np.random.default_rng(0)
     grids = [stock.fresh_tiles((600, 900), rng) for _ in range(200)]

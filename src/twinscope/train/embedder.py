@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3, help="the peak learning rate")
     parser.add_argument("--blocks", type=int, nargs=2, default=(0, 4), help="bottlenecks at 1/8 and at 1/16")
     parser.add_argument("--memory", type=int, default=0, help="points of earlier batches that are negatives too")
+    parser.add_argument("--blended", type=float, default=0.0, help="the share of real pictures blended with others")
     parser.add_argument("--start", type=Path, help="begin with the weights of this checkpoint or exported graph, and "
                                                    "learn from what it takes for look-alikes")  # fmt: skip
     arguments = parser.parse_args()
@@ -63,11 +64,13 @@ def main() -> None:
         views = stock.FreshBatches(source, SEED, 200, SIDE, 1)[0].views
         begin(network, arguments.start, tensor(views))
         alike = stock.lookalikes(source, lambda views: embed(network, views), SEED)
-    batches = stock.FreshBatches(source, arguments.seed, arguments.windows, SIDE, arguments.steps, alike)
+    batches = stock.FreshBatches(
+        source, arguments.seed, arguments.windows, SIDE, arguments.steps, alike, arguments.blended
+    )
     minutes = arguments.minutes if arguments.until is None else minutes_until(arguments.until, out)
     plan = loop.Plan(arguments.steps, minutes, arguments.rate, threads=arguments.threads, bf16=loop.bf16_is_quicker())
     record = {"recipe": "twinscope.train.embedder", "seed": arguments.seed, "windows": arguments.windows,
-              "memory": arguments.memory, "commit": commit(),
+              "memory": arguments.memory, "blended": arguments.blended, "commit": commit(),
               "data_sha256": source.sha256, "pictures": len(source.pictures), "drawn": source.drawn.shape[:2],
               "start": None if arguments.start is None else beginning(arguments.start),
               "plan": plan._asdict(), "blocks": list(arguments.blocks),

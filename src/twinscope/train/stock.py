@@ -101,13 +101,22 @@ class FreshBatches(Dataset[Batch]):
     """Batch `step` of a run, from (seed, step) alone: three views of each of `windows` fresh windows.
 
     alike: for each picture those that look most like it, from `lookalikes`; without, none are known.
+    blended: the share of clusters of real pictures whose windows are each blended with something else first, so that
+    they are like no picture of the stock.
     """
 
     def __init__(
-        self, source: Stock, seed: int, windows: int, side: int, steps: int, alike: NDArray[np.int64] | None = None
+        self,
+        source: Stock,
+        seed: int,
+        windows: int,
+        side: int,
+        steps: int,
+        alike: NDArray[np.int64] | None = None,
+        blended: float = 0.0,
     ) -> None:
         self.source, self.seed, self.windows, self.side, self.steps = source, seed, windows, side, steps
-        self.alike = alike
+        self.alike, self.blended = alike, blended
         self.odds = _odds(source.pictures)
         self.fields: dict[int, list[int]] = {}
         for number, one in enumerate(source.pictures):
@@ -139,6 +148,8 @@ class FreshBatches(Dataset[Batch]):
                 found = self._drawn(rng, family, min(many, MEMBERS), cluster)
             else:
                 found = self._real(rng, int(rng.choice(len(self.odds), p=self.odds)), many, cluster)
+                if self.blended and rng.random() < self.blended:
+                    found = [(self._blend(part, rng), window) for part, window in found]
             grain = int(np.exp(rng.uniform(*np.log(SOFT_PX)))) if rng.random() < SOFT_SHARE else SIDE
             for part, window in found[: self.windows - len(parts)]:
                 parts.append(part if grain == SIDE else soft(part, grain))
@@ -164,6 +175,16 @@ class FreshBatches(Dataset[Batch]):
             for box, part in cut_fresh(self.source.picture(k), rng, each):
                 out.append((part, Window(k, shown.group, cluster, shown.source, shown.modality, box)))
         return out[:many]
+
+    def _blend(self, part: Bytes, rng: Rng) -> Bytes:
+        """Return a window with a drawn member or a window of any picture laid over it, at a share of .25 to .6."""
+        other = self.source.drawn[int(rng.integers(len(self.source.drawn))), int(rng.integers(MEMBERS))][..., None]
+        if rng.random() < 0.5:
+            found = cut_fresh(self.source.picture(int(rng.choice(len(self.odds), p=self.odds))), rng, 1)
+            other = found[0][1] if found else other
+        share = rng.uniform(0.25, 0.6)
+        over = np.rot90(other, int(rng.integers(4))).astype(np.float32)
+        return np.rint((1 - share) * part + share * over).astype(np.uint8)
 
     def _drawn(self, rng: Rng, family: int, many: int, cluster: int) -> list[tuple[Bytes, Window]]:
         first, total = len(self.source.pictures), len(self.source.drawn)
