@@ -259,6 +259,37 @@ def test_what_stands_in_the_way_is_said_in_the_same_words(two_nodes: Cluster, bu
     assert not (tmp_path / "library").exists()
 
 
+@pytest.mark.parametrize("failures", [2, 3])
+def test_a_client_whose_process_dies_as_it_starts_is_tried_again(
+    two_nodes: Cluster, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    """As seen of Ray 2.60: its proxy forks amid the threads of gRPC, and now and then the new process is dead."""
+    import ray
+    from ray.util.client.worker import Worker
+
+    address = f"ray://127.0.0.1:{two_nodes.head_node._ray_params.ray_client_server_port}"
+    begin, left = Worker._server_init, [failures]
+
+    def dying(*given: object) -> object:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise ConnectionAbortedError("Initialization failure from server")
+        return begin(*given)
+
+    monkeypatch.setattr(Worker, "_server_init", dying)
+    monkeypatch.setattr(cluster, "PAUSE_S", 0.0)
+    if failures == 2:
+        with cluster._connected(ray, "s3://bucket/library", address):
+            assert ray.cluster_resources()["CPU"] == 3
+    else:
+        said = rf"^the Ray cluster at {address} answers, but started no process for this one in 3 tries; its logs, "
+        with pytest.raises(UsageError, match=said), cluster._connected(ray, "s3://bucket/library", address):
+            pytest.fail("it is no part of it")
+        assert left == [0]
+    with cluster._connected(ray, "s3://bucket/library", two_nodes.address):  # nothing of the failures is left
+        assert ray.cluster_resources()["CPU"] == 3
+
+
 def test_without_the_extra_it_is_said_how_to_get_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     papers = written(tmp_path / "papers", one=scene(1))
     monkeypatch.setitem(sys.modules, "ray", None)

@@ -237,19 +237,36 @@ def _connected(ray: Any, uri: str, address: str) -> Iterator[None]:
         )
     if ray.is_initialized():
         raise UsageError("this process is part of a Ray cluster already; call ray.shutdown() first")
-    own = {"include_dashboard": False} if address == "local" else {}
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "lance.*fork")  # Ray's processes are new programs, not forks of this one
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise UsageError(
-            f"no Ray cluster answers at {address}; begin one with `ray start --head`, or say local"
-        ) from error
+    _join(ray, address)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _join(ray: Any, address: str) -> None:
+    """Become part of a cluster. Its process for a client sometimes dies as it starts (a fork amid threads): again."""
+    own = {"include_dashboard": False} if address == "local" else {}
+    for left in reversed(range(TRIES)):
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings(
+                    "ignore", "lance.*fork"
+                )  # Ray's processes are new programs, not forks of this one
+                ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
+            return
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            ray.shutdown()  # else Ray goes on taking this process for a client
+            if not isinstance(error, ConnectionAbortedError):
+                raise UsageError(
+                    f"no Ray cluster answers at {address}; begin one with `ray start --head`, or say local"
+                ) from error
+            if not left:
+                raise UsageError(
+                    f"the Ray cluster at {address} answers, but started no process for this one in {TRIES} tries; its "
+                    "logs, ray_client_server*.err, say why"
+                ) from error
+            time.sleep(PAUSE_S)
 
 
 def _workers(ray: Any) -> int:
@@ -323,3 +340,6 @@ def _watched(
 
 POLL_S = 0.5
 """How often the driver looks at what was done."""
+TRIES = 3
+PAUSE_S = 2.0
+"""How often, and how long after, a cluster that could not start its process for a client is asked again."""
