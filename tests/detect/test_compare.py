@@ -246,6 +246,21 @@ def test_what_clipping_alone_explains_is_no_edit() -> None:
     assert result.unsure_b[dark > 0].mean() > 0.9
 
 
+def test_an_edit_that_darkens_dark_ground_is_told_though_the_tones_hardly_differ() -> None:
+    """It clips a place, not a tone: elsewhere ground that is as dark is left as it was."""
+    view, look = looked()
+    a = look.frame.a.copy()
+    a[50:110, 30:130] = 0.03
+    b = a.copy()
+    b[60:100, 40:80] = 0.0
+    edited = look._replace(frame=look.frame._replace(a=a, b=b))
+    answer = answered((200, 160), (0, 1, 0), (40, 60, 80, 100))
+    result = compare.tell(view, view, STRAIGHT, edited, answer, SETTINGS.compare)
+    (edit,) = result.edits
+    assert geometry.iou(edit.box_b, (40, 60, 80, 100)) > 0.85
+    assert not result.unsure_b[62:98, 42:78].any()
+
+
 def test_a_faint_letter_in_an_answer_is_taken_out_and_a_disc_is_not() -> None:
     _, look = looked()
     dim = look._replace(frame=look.frame._replace(a=0.12 + 0.1 * look.frame.a, b=0.12 + 0.1 * look.frame.b))

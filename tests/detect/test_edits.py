@@ -123,6 +123,25 @@ def test_the_rim_of_a_region_does_not_hide_that_only_its_tones_are_others() -> N
     assert edits.told(mask, Box(34, 38, 86, 82), a, b, clean).kind == "tone"
 
 
+def test_other_tones_are_told_where_nothing_is_left_of_a_region_without_its_rim() -> None:
+    a, clean = pair()
+    mask, box = region(20, 57, 280, 63)  # a narrow strip across cells
+    b = np.where(mask, 0.5 * a, a).astype(np.float32)
+    assert not edits._without_rim(mask).any()
+    assert edits.told(mask, box, a, b, clean).kind == "tone"
+
+
+def test_other_tones_are_told_where_a_region_is_even_within_its_rim() -> None:
+    a, clean = pair()
+    x, y = np.meshgrid(np.arange(300), np.arange(200))
+    far = np.hypot(x - 60, y - 60)
+    a[far < 20] = 0.8  # a cell without any detail
+    mask = far < 23
+    b = np.where(mask, 0.5 * a, a).astype(np.float32)
+    assert edits._alike(a, b, edits._without_rim(mask)) == 0
+    assert edits.told(mask, Box(37, 37, 83, 83), a, b, clean).kind == "tone"
+
+
 def test_a_plain_region_differs_as_the_pictures_do_nowhere_else() -> None:
     a, clean = pair()
     b = a.copy()

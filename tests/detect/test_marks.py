@@ -25,10 +25,10 @@ def ground() -> np.ndarray:
     return cv2.GaussianBlur(out, (0, 0), 1.0)
 
 
-def with_cell(dim: np.ndarray, axes: tuple[int, int] = (11, 8)) -> np.ndarray:
+def with_cell(dim: np.ndarray, axes: tuple[int, int] = (11, 8), turn: float = 20, level: float = 1.0) -> np.ndarray:
     """Return the picture with a bright, soft cell in the bare place."""
     spot = np.zeros_like(dim)
-    cv2.ellipse(spot, (150, 120), axes, 20, 0, 360, 1.0, -1)
+    cv2.ellipse(spot, (150, 120), axes, turn, 0, 360, level, -1)
     return np.maximum(dim, cv2.GaussianBlur(spot, (0, 0), 1.6))
 
 
@@ -65,6 +65,21 @@ def test_a_bright_cell_that_passed_for_a_mark_and_is_gone_is_an_edit(core: float
         told = compare.compare(*views, STRAIGHT, shared, SETTINGS.compare)
         assert (told.verdict, [edit.kind for edit in told.edits]) == ("manipulated", [kind])
         assert "letters or marks drawn over" not in told.steps
+
+
+def test_a_cell_of_which_only_a_core_like_a_bar_was_masked_and_that_is_gone_is_an_edit() -> None:
+    """A cell that divides: its chromosomes are a bright, thin plate, which by its shape may be drawn."""
+    whole, bare = with_cell(with_cell(ground(), (26, 20), level=0.6), (14, 4), turn=110), ground()
+    for one, other, kind in ((whole, bare, "erased"), (bare, whole, "added")):
+        views, shared = pair(one, other, 0.8)
+        masked = shared.seen & ~shared.clean
+        assert masked.sum() > 200
+        assert marks.is_drawn(masked & (np.maximum(shared.a, shared.b) > 0.8))
+        assert marks.doubtful(shared, False)[masked].all()
+        told = compare.compare(*views, STRAIGHT, shared, SETTINGS.compare)
+        assert (told.verdict, [edit.kind for edit in told.edits]) == ("manipulated", [kind])
+        assert "letters or marks drawn over" not in told.steps
+        assert not told.unsure_a[105:135, 140:160].any()
 
 
 @pytest.mark.parametrize("soft", [0.0, 1.2])

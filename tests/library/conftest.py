@@ -1,9 +1,10 @@
-"""An object store for the tests: moto's server on a port of this machine, spoken to as S3 is."""
+"""An object store for the tests: moto's server on a port of this machine, spoken to as S3 is; and a watch on fsync."""
 
 from __future__ import annotations
 
 import itertools
 import logging
+import os
 from collections.abc import Iterator
 
 import boto3
@@ -36,3 +37,17 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"bucket{next(NUMBERS)}"
     boto3.client("s3").create_bucket(Bucket=name)
     return f"s3://{name}"
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the files and folders that were brought to the disk since the test began, in turn."""
+    out: list[str] = []
+    fsync = os.fsync
+
+    def watched(handle: int) -> None:
+        out.append(os.readlink(f"/proc/self/fd/{handle}"))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    return out

@@ -130,18 +130,8 @@ def test_a_full_disk_stops_a_change_and_harms_nothing(small_disk: Path) -> None:
     assert held(uri) == ["first"]
 
 
-def test_everything_new_is_on_the_disk_before_it_is_acknowledged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_everything_new_is_on_the_disk_before_it_is_acknowledged(tmp_path: Path, synced: list[str]) -> None:
     library = tmp_path / "library"
-    synced: list[str] = []
-    fsync = os.fsync
-
-    def watched(handle: int) -> None:
-        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
-        fsync(handle)
-
-    monkeypatch.setattr(os, "fsync", watched)
     with store.writing(str(library)) as opened:
         for name in ("one", "two"):
             synced.clear()

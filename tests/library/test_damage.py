@@ -10,32 +10,13 @@ from pathlib import Path
 import lancedb
 import pyarrow as pa
 import pytest
-from tests.library.rows import rows, vector
+from tests.library.rows import names, on_disk, put, rows, vector, zeroed
 
 from twinscope.errors import LibraryError, UsageError
 from twinscope.library import ledger, store
 from twinscope.settings import Shelf
 
 INTERRUPTED = "a change that was interrupted before it was acknowledged was dropped"
-
-
-def put(uri: Path | str, *documents: str) -> None:
-    """Add documents, each in a change of its own."""
-    for name in documents:
-        with store.writing(str(uri)) as library:
-            store.add(library, rows(name))
-
-
-def names(uri: Path | str) -> list[str]:
-    return [one["document"] for one in store.documents(store.open_library(str(uri)))]
-
-
-def zeroed(path: Path) -> None:
-    path.write_bytes(bytes(path.stat().st_size))
-
-
-def on_disk(folder: Path, text: str) -> bool:
-    return any(text.encode() in path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
 # ---------------------------------------------------------------------------------------------------- off the disk
@@ -177,17 +158,7 @@ def test_what_is_left_of_the_making_of_a_library_is_put_aside(tmp_path: Path) ->
     assert names(library) == ["one"]
 
 
-def test_new_folders_are_on_the_disk_before_a_change_is_acknowledged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[str] = []
-    fsync = os.fsync
-
-    def watched(handle: int) -> None:
-        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
-        fsync(handle)
-
-    monkeypatch.setattr(os, "fsync", watched)
+def test_new_folders_are_on_the_disk_before_a_change_is_acknowledged(tmp_path: Path, synced: list[str]) -> None:
     put(tmp_path / "new" / "folders" / "library", "one")
     at = synced.index(str(tmp_path / "new" / "folders" / "library" / ledger.LEDGER))
     assert {str(tmp_path), str(tmp_path / "new"), str(tmp_path / "new" / "folders")} <= set(synced[:at])

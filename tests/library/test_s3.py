@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.detect.scenes import scene
 from tests.library import writer
-from tests.library.rows import rows, vector
+from tests.library.rows import names, put, rows, vector
 from tests.test_corpus import written
 
 from twinscope import corpus
@@ -29,15 +29,6 @@ from twinscope.library import place, several, store
 from twinscope.settings import Settings, Shelf
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-def put(uri: str, *documents: str, model: str = "m-1") -> int:
-    with store.writing(uri) as library:
-        return sum(store.add(library, rows(name, model=model)) for name in documents)
-
-
-def names(uri: str) -> list[str]:
-    return [one["document"] for one in store.documents(store.open_library(uri))]
 
 
 def objects(uri: str) -> dict[str, bytes]:

@@ -12,22 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.library.rows import rows, vector
+from tests.library.rows import names, on_disk, put, rows, vector, zeroed
 
 from twinscope.errors import LibraryError, UsageError
 from twinscope.library import ledger, store
 from twinscope.settings import Shelf
 
 SHELF = Shelf()
-
-
-def put(uri: Path, *documents: str, model: str = "m-1") -> int:
-    with store.writing(str(uri)) as library:
-        return sum(store.add(library, rows(name, model=model)) for name in documents)
-
-
-def names(uri: Path) -> list[str]:
-    return [one["document"] for one in store.documents(store.open_library(str(uri)))]
 
 
 def test_a_document_is_held_once_and_told_as_it_was_given(tmp_path: Path) -> None:
@@ -98,18 +89,14 @@ def test_what_is_removed_is_found_no_more_and_goes_off_the_disk(tmp_path: Path) 
     with store.writing(str(library)) as opened:
         assert store.remove(opened, ["two"]) == 6
     assert names(library) == ["one", "three"]
-    assert on_disk(library, b"picture two 1")
+    assert on_disk(library, "picture two 1")
     with store.writing(str(library)) as opened:
         store.compact(opened)
-    assert not on_disk(library, b"picture two 1")
-    assert on_disk(library, b"picture one 1")
+    assert not on_disk(library, "picture two 1")
+    assert on_disk(library, "picture one 1")
     assert names(library) == ["one", "three"]
     assert store.verify(store.open_library(str(library))) == []
     assert put(library, "two") == 6
-
-
-def on_disk(folder: Path, text: bytes) -> bool:
-    return any(text in path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
 def test_a_reader_keeps_its_version_while_others_write(tmp_path: Path) -> None:
@@ -243,10 +230,6 @@ def test_what_is_no_library_is_said(tmp_path: Path) -> None:
 
 def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def zeroed(path: Path) -> None:
-    path.write_bytes(bytes(path.stat().st_size))
 
 
 def emptied(path: Path) -> None:
