@@ -161,6 +161,9 @@ class Second(_Stage):
     score: float = Field(0.6, gt=0, le=1, description="in the place of dense.score: least correlation of a candidate")
     agreement: float = Field(0.15, ge=0, lt=1, description="in the place of align.dense_agreement")
     least: float = Field(0.1, ge=0, lt=1, description="in the place of evidence.least")
+    laid: float = Field(
+        0.4, ge=0, le=1, description="pictures laid over each other as they are must correlate less than this"
+    )
 
 
 class Shelf(_Stage):

@@ -9,7 +9,7 @@ from tests.detect.scenes import byte, cells, real, scene
 
 from twinscope import geometry
 from twinscope import manipulate as m
-from twinscope.detect import candidates, coarse, embed, features
+from twinscope.detect import candidates, coarse, embed, features, judge
 from twinscope.settings import Settings
 
 SETTINGS = Settings(threads=1)
@@ -70,3 +70,30 @@ def test_two_different_pictures_stay_different() -> None:
         views = [features.view(image, SETTINGS.features) for image in (a, b)]
         found = coarse.judged((a, b), views, SETTINGS)
         assert found is None or found.probability < 0.2
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_what_no_correlation_tells_is_laid_over_and_looked_at(mirrored: bool) -> None:
+    a = cells(3)
+    b = cv2.resize(a[:, ::-1] if mirrored else a, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
+    b = speckled(cv2.GaussianBlur(b, (0, 0), 2.0), 0.8)
+    views = [features.view(image, SETTINGS.features) for image in (a, b)]
+    looks = coarse.laid(views, SETTINGS)
+    assert [bool(np.linalg.det(one.alignment.transform) < 0) for one in looks] == [False, True]
+    assert all(one.numbers["laid"] == 1 for one in looks)
+    right = looks[mirrored]
+    transform = np.linalg.inv(views[1].to_work) @ right.alignment.transform @ views[0].to_work
+    corners = geometry.corners((0, 0, a.shape[1], a.shape[0]))
+    wanted = 0.75 * corners
+    if mirrored:
+        wanted[:, 0] = b.shape[1] - wanted[:, 0]
+    assert np.abs(geometry.apply(transform, corners) - wanted).max() < 1.5
+    assert right.numbers["correlation_1"] < SETTINGS.evidence.least
+    told = judge.with_networks(looks, 1)
+    assert told[mirrored]["distinct"] < told[1 - mirrored]["distinct"]
+
+
+def test_pictures_of_other_aspects_or_blank_ones_are_not_laid() -> None:
+    wide, blank = cv2.resize(scene(5), (400, 200)), np.full((200, 300), 128, np.uint8)
+    for pair in ((wide, cv2.resize(scene(5), (200, 200))), (blank, cv2.resize(scene(5), (300, 200)))):
+        assert coarse.laid([features.view(image, SETTINGS.features) for image in pair], SETTINGS) == []

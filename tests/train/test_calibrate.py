@@ -18,6 +18,7 @@ from twinscope.manipulate import fields
 from twinscope.settings import Settings
 from twinscope.train import calibrate, pairs, strips, wear
 
+WAYS = len(judge.WAYS)
 UNIT = ("second", "agreeing", "inlier_ratio", "overlap", "perspective", "textured")
 
 
@@ -27,8 +28,8 @@ def numbers(rng: np.random.Generator, same: bool, way: int) -> dict[str, float]:
     out |= {name: float(rng.uniform(0, 1)) for name in UNIT}
     return out | {
         "peak_z": 20 * rng.random(), "independent": 500 * rng.random(), "inliers": 100 * rng.random(),
-        "anisotropy": 1 + rng.random(), "dense": float(way == 1), "again": float(way == 2), "registered": rng.random(),
-        "distinct": 4 * rng.standard_normal(),
+        "anisotropy": 1 + rng.random(), "dense": float(way in (1, 3)), "again": float(way > 1), "laid": float(way == 3),
+        "registered": rng.random(), "distinct": 4 * rng.standard_normal(),
     }  # fmt: skip
 
 
@@ -36,19 +37,19 @@ def drawn(seed: int, count: int) -> list[calibrate.Sample]:
     rng = np.random.default_rng(seed)
     return [
         calibrate.Sample(numbers(rng, same, way), same, "", 0)
-        for _ in range(count) for same in (True, False) for way in range(3)
+        for _ in range(count) for same in (True, False) for way in range(WAYS)
     ]  # fmt: skip
 
 
 def test_the_graph_is_the_regression(tmp_path: Path) -> None:
     samples = drawn(0, 40)
     size = len(judge.SIGNALS) + 1
-    wide = np.stack([np.full(3 * size, -1e3), np.full(3 * size, 1e3)])
+    wide = np.stack([np.full(WAYS * size, -1e3), np.full(WAYS * size, 1e3)])
     calibrate.save(tmp_path / "p.onnx", calibrate.fit(samples), wide)
     session = onnxruntime.InferenceSession(tmp_path / "p.onnx", providers=["CPUExecutionProvider"])
     x = np.array([judge.signals(s.numbers) for s in samples], np.float32)
     got = session.run(None, {"signals": x})[0]
-    for way in range(3):
+    for way in range(WAYS):
         rows = x[:, (way + 1) * size - 1] == 1
         assert rows.sum() == 80
         part = x[rows, way * size : (way + 1) * size - 1].astype(np.float64)
@@ -64,7 +65,7 @@ def test_a_signal_further_out_than_any_that_was_learned_counts_as_the_outermost(
     quadratic, ends = calibrate.fit(samples), calibrate.limits(samples)
     x = np.array([judge.signals(s.numbers) for s in samples])
     size = len(judge.SIGNALS) + 1
-    for way in range(3):
+    for way in range(WAYS):
         block, rows = slice(way * size, (way + 1) * size), x[:, (way + 1) * size - 1] == 1
         assert np.allclose(ends[:, block], np.quantile(x[rows, block], (0.002, 0.998), axis=0))
     calibrate.save(tmp_path / "p.onnx", quadratic, ends)
@@ -81,7 +82,7 @@ def test_long_chains_aligned_without_keypoints_teach_nothing() -> None:
     rng = np.random.default_rng(1)
     samples = [
         calibrate.Sample(numbers(rng, same, way), same, "blot", 0)
-        for same in (True, False) for way in range(3) for _ in range(60)
+        for same in (True, False) for way in range(WAYS) for _ in range(60)
     ]  # fmt: skip
     fitted = calibrate.fit(samples)
     for dense, changes in ((True, False), (False, True)):
@@ -89,7 +90,7 @@ def test_long_chains_aligned_without_keypoints_teach_nothing() -> None:
         assert np.allclose(calibrate.fit(samples + more), fitted) != changes
 
 
-@pytest.mark.parametrize("way", range(3))
+@pytest.mark.parametrize("way", range(WAYS))
 def test_signals_fill_the_part_of_their_way(way: int) -> None:
     rng = np.random.default_rng(0)
     known = numbers(rng, True, way)
@@ -163,7 +164,10 @@ def test_pairs_become_samples_where_they_are_aligned_as_planted(shared: Path) ->
     wrong = right._replace(transform=np.array([[1, 0, 150], [0, 1, 150], [0, 0, 1.0]]), category="moved")
     other = right._replace(transform=None, same=False, category="other")  # told as different: every alignment counts
     job = calibrate.Job("val", "planted", 3)
-    samples, others, counts = calibrate._each([right, wrong, other], Settings(threads=1), job)
+    settings = Settings(threads=1)
+    samples, others, counts = calibrate._each(
+        [right, wrong, other], settings, job, lambda pair, views: calibrate._first(pair, views, settings)
+    )
     assert counts == {"gamma": [1, 1], "moved": [0, 1]}
     assert others == 1
     assert {(sample.category, sample.same) for sample in samples} == {("gamma", True), ("other", False)}
@@ -173,21 +177,35 @@ def test_pairs_become_samples_where_they_are_aligned_as_planted(shared: Path) ->
 def test_each_kind_is_kept_and_all_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     parts = {"planted": ([["numbers", True, "blot", 0]], 0, {"blot": [1, 2]}), "look-alikes": ([], 7, {}),
-             "corrupted": ([["numbers", False, "corrupted", 0]], 1, {"corrupted": [0, 3], "blot": [1, 1]})}  # fmt: skip
+             "corrupted": ([["numbers", False, "corrupted", 0]], 1, {"corrupted": [0, 3], "blot": [1, 1]}),
+             "laid": ([["numbers", False, "neighbours", 1]], 2, {})}  # fmt: skip
     (tmp_path / ".cache" / "calibrate").mkdir(parents=True)
-    for kind, count in (("planted", 2), ("look-alikes", 5), ("corrupted", 2)):
+    for kind, count in (("planted", 2), ("look-alikes", 5), ("corrupted", 2), ("laid", 2 * calibrate.LAID)):
         kept = tmp_path / ".cache" / "calibrate" / f"val-{kind}-{count}.json"
         kept.write_text(json.dumps([*parts[kind], 1.5]))
     got = calibrate.all_kinds("val", 2, 5, 1)
-    assert [sample.category for sample in got.samples] == ["blot", "corrupted"]
-    assert (got.compared, got.counts, got.seconds) == (8, {"blot": [2, 3], "corrupted": [0, 3]}, 4.5)
+    assert [sample.category for sample in got.samples] == ["blot", "corrupted", "neighbours"]
+    assert (got.compared, got.counts, got.seconds) == (8, {"blot": [2, 3], "corrupted": [0, 3]}, 6.0)
+
+
+def test_worn_pairs_are_laid_over_each_other_where_they_hardly_correlate(shared: Path) -> None:
+    source, settings = pairs.pool("val", shared / "data" / "micrographs"), Settings(threads=1)
+    job = calibrate.Job("val", "laid", 2)
+    samples, others, counts = calibrate._laid(source, np.random.default_rng(4), settings, job)
+    assert others == calibrate.CORRUPTED // 2
+    assert counts == {"laid": [sum(sample.same for sample in samples), calibrate.CORRUPTED // 2]}
+    assert {sample.same for sample in samples} == {True, False}
+    assert all(sample.numbers["laid"] and sample.numbers["correlation_1"] < settings.second.laid for sample in samples)
 
 
 def test_calibration_numbers_by_hand() -> None:
     sample = {"correlation_1": 0.0}
     samples = [calibrate.Sample(sample, same, "blot", 0) for same in (True, True, False, False)]
-    told = calibrate.report(samples, 100, {"blot": [2, 3]}, np.array([0.9, 0.4, 0.6, 0.1]))
-    assert told["brier"] == pytest.approx((0.01 + 0.36 + 0.36 + 0.01) / 4)
+    samples.append(calibrate.Sample({**sample, "again": 1.0, "laid": 1.0}, False, "periodic", 0))
+    told = calibrate.report(samples, 100, {"blot": [2, 3]}, np.array([0.9, 0.4, 0.6, 0.1, 0.8]))
+    assert told["brier"] == pytest.approx((0.01 + 0.36 + 0.36 + 0.01 + 0.64) / 5)
+    assert told["ways"] == {"keypoints": {"brier": pytest.approx(0.74 / 4), "same": 2, "different": 2},
+                            "laid": {"brier": pytest.approx(0.64), "same": 0, "different": 1}}  # fmt: skip
     assert told["recall"]["blot"] == {"found": 1, "candidates": 2, "planted": 3}
     rates = dict(zip(told["false_per_pair"]["level"], told["false_per_pair"]["rate"], strict=True))
     assert rates[0.0] == pytest.approx(0.025)

@@ -68,7 +68,7 @@ def prepare(views: Sequence[View], settings: Settings, distances: Floats | None 
             views,
             stacked,
             plain,
-            [_says_something(v, settings.dense.spread) for v in views],
+            [says_something(v, settings.dense.spread) for v in views],
             [len(v.points) < settings.dense.keypoints for v in views],
             [dense.prepare(v, settings.dense) for v in views],
             distances,
@@ -120,7 +120,7 @@ def _worth(a: int, b: int, panels: Panels, settings: Candidates) -> bool:
     return bool(panels.distances[a, b] <= (settings.far if poor else settings.distance))
 
 
-def _says_something(v: View, spread: float) -> bool:
+def says_something(v: View, spread: float) -> bool:
     """Say whether a panel is more than blank, saturated or annotated ground."""
     ground = v.tones[0][~v.annotated]
     return ground.size >= 100 and float(ground.std()) > spread and float(v.usable.mean()) > 0.02

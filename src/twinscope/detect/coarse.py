@@ -1,8 +1,9 @@
 """A second look at two pictures in which nothing was found: with less asked of them, also smaller and without specks.
 
 Noise, fog and frost hide the detail that the first look needs. Whoever asks about two pictures has a reason to, and may
-lay one over the other as they are; so that is tried, too. It costs more than the first look, and so only who asks about
-two pictures gets it.
+lay one over the other as they are; so that is tried, too: as a place to begin at, and, as it stands and mirrored, for
+the networks to look at whatever the correlations say. It costs more than the first look, and so only who asks about two
+pictures gets it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import cv2
 import numpy as np
 
 from twinscope import geometry, pixels
-from twinscope.detect import align, candidates, dense, features, judge, keypoints
+from twinscope.detect import align, candidates, dense, evidence, features, judge, keypoints
 from twinscope.detect.features import View
 from twinscope.detect.judge import Judged, Measured
 from twinscope.settings import Settings
@@ -28,7 +29,7 @@ def judged(images: Sequence[pixels.Image], views: Sequence[View], settings: Sett
     views: of the pictures as they are; the alignment maps their working px. The numbers and the probability are those
     of the look that found it.
     """
-    found = measured(images, views, settings)
+    found = measured(images, views, settings) + laid(views, settings)
     pair = candidates.Candidate(0, 1, keypoints.NO_VOTE)
     best = next(judge.most_probable([(pair, found)], settings.threads), None)
     if best is None:
@@ -62,13 +63,41 @@ def measured(images: Sequence[pixels.Image], views: Sequence[View], settings: Se
     return out
 
 
+def laid(views: Sequence[View], settings: Settings) -> list[Measured]:
+    """Return two pictures of like aspects laid over each other as they are, and mirrored, measured and not refused.
+
+    Where wear leaves little correlation the comparator may still see that they are the same. Where there is more,
+    the other looks have judged already whether it means anything: spot plates and equal lanes agree, too.
+    """
+    a, b = views
+    straight = _straight(a, b)
+    if straight is None or not all(candidates.says_something(view, settings.dense.spread) for view in views):
+        return []
+    out = []
+    for flip in (np.eye(3), geometry.mirror(a.shape[1])):
+        none = np.zeros((0, 2))
+        alignment = align.Alignment(straight @ flip, False, 0, none, none)
+        frame = evidence.frame(a, b, alignment)
+        numbers = evidence.measure(a, b, alignment, frame, settings.evidence, refuse=False)
+        if numbers is not None and numbers["correlation_1"] < settings.second.laid:
+            more = {"votes": 0.0, "dense": 1.0, "again": 1.0, "laid": 1.0}
+            out.append(judge.shown(alignment, {**numbers, **more}, frame))
+    return out
+
+
+def _straight(a: View, b: View) -> geometry.Transform | None:
+    """Return the map that lays a over b as it is, None where their aspects are too different for that."""
+    (tall, wide), (tall_b, wide_b) = a.shape, b.shape
+    alike = 1 / ALIKE < (wide / tall) / (wide_b / tall_b) < ALIKE
+    return geometry.scaling(wide_b / wide, tall_b / tall) if alike else None
+
+
 def _candidate(views: Sequence[View], settings: Settings) -> candidates.Candidate:
     """Return the pair with its keypoint votes, and the places where one may lie in the other."""
     near = np.zeros((2, 2), np.float32)  # so that it is searched by correlation whatever the embedding says
     ready = candidates.prepare(views, settings, near)
     found = next(iter(candidates.of_panel(0, ready, settings)), candidates.Candidate(0, 1, keypoints.NO_VOTE))
-    (tall, wide), (tall_b, wide_b) = (view.shape for view in views)
-    if 1 / ALIKE < (wide / tall) / (wide_b / tall_b) < ALIKE and all(ready.says):
-        straight = dense.Place(0.0, False, geometry.scaling(wide_b / wide, tall_b / tall))
-        return found._replace(places=(*found.places, straight))
-    return found
+    straight = _straight(*views)
+    if straight is None or not all(ready.says):
+        return found
+    return found._replace(places=(*found.places, dense.Place(0.0, False, straight)))

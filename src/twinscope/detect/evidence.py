@@ -263,10 +263,13 @@ def _correlation(x: Floats, y: Floats, mask: Bools) -> float:
     return float((p @ q) / math.sqrt(max(float((p @ p) * (q @ q)), 1e-9))) if p.size else 0.0
 
 
-def measure(a: View, b: View, alignment: Alignment, shared: Frame, settings: Evidence) -> dict[str, float] | None:
+def measure(
+    a: View, b: View, alignment: Alignment, shared: Frame, settings: Evidence, refuse: bool = True
+) -> dict[str, float] | None:
     """Return the numbers behind an alignment (see `docs/methods.md` for each), or None where it is refused.
 
-    Refused are alignments where the pictures do not agree, and those of repeated textures, which fit as well elsewhere.
+    Refused, unless `refuse` is False, are alignments where the pictures do not agree, and those of repeated textures,
+    which fit as well elsewhere.
     Where coarse detail is drowned by noise (one picture is noisy and both are smooth) the pictures are shrunk first.
     """
     x, y, textured = _band(shared, alignment, 1, settings)
@@ -283,9 +286,9 @@ def measure(a: View, b: View, alignment: Alignment, shared: Frame, settings: Evi
     else:
         shrink = 1.0
     most = _most_repeated(correlation, alignment, settings)
-    if correlation < settings.least or top.second > most * correlation:
+    if refuse and (correlation < settings.least or top.second > most * correlation):
         return None
-    if correlation > _CLEAR and repeats(x, y, textured, correlation) > settings.grating:
+    if refuse and correlation > _CLEAR and repeats(x, y, textured, correlation) > settings.grating:
         return None
     local = local_agreement(x, y, textured, settings.local_px)
     area = float(textured.sum())

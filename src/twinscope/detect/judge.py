@@ -17,7 +17,7 @@ from twinscope.detect.features import Floats, View
 from twinscope.pixels import Image
 from twinscope.settings import Settings
 
-MODEL = "probability-3"
+MODEL = "probability-4"
 """The calibrated model: a logistic regression on `signals`, fitted by `python -m twinscope.train.calibrate`."""
 
 SIGNALS = (
@@ -27,8 +27,8 @@ SIGNALS = (
 )  # fmt: skip
 """What the probability is made of, in the order in which the model takes it."""
 
-WAYS = ("keypoints", "correlation", "second look")
-"""How an alignment was come by; see `climb` and `coarse` for the latter two."""
+WAYS = ("keypoints", "correlation", "second look", "laid")
+"""How an alignment was come by; see `climb` and `coarse` for the latter three."""
 SEEN_PX = 128
 """Longest side at which the comparator sees an alignment to be judged: less than it sees of a finding, and quicker."""
 SURE = 0.95
@@ -118,9 +118,14 @@ def measure(a: View, b: View, candidate: Candidate, settings: Settings) -> list[
             continue
         numbers["votes"] = float(candidate.vote.votes)
         numbers["dense"] = float(alignment.matches == 0)
-        planes = heat.given(frame.a, frame.b, frame.clean, alignment.inverted, SEEN_PX)
-        out.append(Measured(alignment, numbers, evidence.registered(frame, alignment.inverted), planes))
+        out.append(shown(alignment, numbers, frame))
     return out
+
+
+def shown(alignment: Alignment, numbers: dict[str, float], frame: evidence.Frame) -> Measured:
+    """Return a measured alignment with what the networks are to see of it."""
+    planes = heat.given(frame.a, frame.b, frame.clean, alignment.inverted, SEEN_PX)
+    return Measured(alignment, numbers, evidence.registered(frame, alignment.inverted), planes)
 
 
 def signals(numbers: dict[str, float]) -> list[float]:
@@ -140,8 +145,13 @@ def signals(numbers: dict[str, float]) -> list[float]:
         "perspective": min(numbers["perspective"], 1.0),
     }
     row = [float(made.get(name, numbers.get(name, 0.0))) for name in SIGNALS] + [1.0]
-    way = 2 if numbers.get("again") else int(numbers["dense"])
-    return [value if k == way else 0.0 for k in range(len(WAYS)) for value in row]
+    own = way(numbers)
+    return [value if k == own else 0.0 for k in range(len(WAYS)) for value in row]
+
+
+def way(numbers: dict[str, float]) -> int:
+    """Return by which of `WAYS` an alignment was come by, by the numbers behind it."""
+    return 3 if numbers.get("laid") else 2 if numbers.get("again") else int(numbers.get("dense", 0))
 
 
 def probability(numbers: dict[str, float], threads: int = 2) -> float:

@@ -1,7 +1,7 @@
 """Fit the calibrated probability of a finding: `python -m twinscope.train.calibrate`.
 
 Planted re-use of every kind, sets of look-alikes, and corrupted pairs are drawn from the training groups; the logistic
-regression is fitted on them, checked on the validation groups, and written as `probability-3.onnx` with its card. The
+regression is fitted on them, checked on the validation groups, and written as `probability-4.onnx` with its card. The
 rate of false findings a pair is measured on the validation groups, too. Needs scikit-learn and onnx, not torch.
 """
 
@@ -12,7 +12,7 @@ import hashlib
 import json
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +41,8 @@ OUTERMOST = 0.002
 """Share of a signal's values at either end beyond which it counts as no further out; chosen on validation groups."""
 CORRUPTED = 24
 """Corrupted pairs of a part: every other one shows two different pictures, half of these look-alikes."""
+LAID = 4
+"""So many times as many of them are laid over each other as they are: few of these looks count."""
 _MORE = ("soft blot",) * 6 + ("blot",) * 2 + ("long chain",) * 4 + ("loading control",) * 4
 """Drawn more often than the others: those aligned without keypoints, which few others are, and those that vary most."""
 
@@ -97,31 +99,46 @@ Part = tuple[list[Sample], int, dict[str, list[int]]]
 
 def _planted(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job) -> Part:
     made = (pairs.planted(source, rng, category) for category in (*pairs.CATEGORIES, *_MORE))
-    return _each(made, settings, job)
+    return _each(made, settings, job, lambda pair, views: _first(pair, views, settings))
+
+
+def _worn(source: pairs.Pool, rng: pairs.Rng) -> Iterable[pairs.Pair]:
+    alike = list(pairs.LOOKALIKES)
+    for number in range(CORRUPTED):
+        if number % 4 == 3:
+            yield pairs.lookalike(source, rng, alike[int(rng.integers(len(alike)))])
+        else:
+            yield pairs.corrupted(source, rng, number % 2 == 0)
 
 
 def _corrupted(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job) -> Part:
-    alike = list(pairs.LOOKALIKES)
+    def look(pair: pairs.Pair, views: list[View]) -> list[judge.Measured]:
+        return _first(pair, views, settings) + coarse.measured((pair.a, pair.b), views, settings)
 
-    def drawn(number: int) -> pairs.Pair:
-        if number % 4 == 3:
-            return pairs.lookalike(source, rng, alike[int(rng.integers(len(alike)))])
-        return pairs.corrupted(source, rng, number % 2 == 0)
-
-    return _each(map(drawn, range(CORRUPTED)), settings, job, twice=True)
+    return _each(_worn(source, rng), settings, job, look)
 
 
-def _each(made: Iterable[pairs.Pair], settings: Settings, job: Job, twice: bool = False) -> Part:
-    """Look at pairs one by one, or twice; an alignment of a planted one that is not the true one is no sample."""
+def _laid(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job) -> Part:
+    made = (pair._replace(category="laid") if pair.same else pair for pair in _worn(source, rng))
+    return _each(made, settings, job, lambda _, views: coarse.laid(views, settings))
+
+
+def _first(pair: pairs.Pair, views: list[View], settings: Settings) -> list[judge.Measured]:
+    found = finder.candidates(views, settings, _distances([pair.a, pair.b]))
+    return judge.measure(views[0], views[1], found[0], settings) if found else []
+
+
+Look = Callable[[pairs.Pair, list[View]], list[judge.Measured]]
+
+
+def _each(made: Iterable[pairs.Pair], settings: Settings, job: Job, look: Look) -> Part:
+    """Look at pairs one by one; an alignment of a planted one that is not the true one is no sample."""
     samples: list[Sample] = []
     counts: dict[str, list[int]] = {}
     others = 0
     for pair in made:
         views = _views([pair.a, pair.b], settings)
-        found = finder.candidates(views, settings, _distances([pair.a, pair.b]))
-        measured = judge.measure(views[0], views[1], found[0], settings) if found else []
-        if twice:
-            measured += coarse.measured((pair.a, pair.b), views, settings)
+        measured = look(pair, views)
         looked = list(zip(measured, judge.with_networks(measured, 1), strict=True))
         if pair.transform is None:
             others += 1
@@ -166,12 +183,12 @@ def _lookalikes(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job
     return samples, len(images) * (len(images) - 1) // 2, {}
 
 
-KINDS = {"look-alikes": _lookalikes, "planted": _planted, "corrupted": _corrupted}
+KINDS = {"look-alikes": _lookalikes, "planted": _planted, "corrupted": _corrupted, "laid": _laid}
 
 
 def collect(split: str, kind: str, parts: int, processes: int) -> Collected:
-    """Make so many parts of a kind from one split: "planted" pairs of every category, sets of "look-alikes", or
-    "corrupted" pairs.
+    """Make so many parts of a kind from one split: "planted" pairs of every category, sets of "look-alikes",
+    "corrupted" pairs, or such pairs "laid" over each other as they are.
 
     They are kept in `.cache/calibrate`; delete it after a change of detection.
     """
@@ -204,16 +221,23 @@ def _add(counts: dict[str, list[int]], more: dict[str, list[int]]) -> None:
 
 
 def all_kinds(split: str, planted: int, sets: int, processes: int) -> Collected:
-    """Make `planted` pairs of every category, `sets` sets of look-alikes and `planted` parts of corrupted pairs."""
+    """Make `planted` pairs of every category, `sets` sets of look-alikes, `planted` parts of corrupted pairs, and LAID
+    times as many that are laid over each other; the latter do not count as compared, since no screening does it.
+    """
     parts = [
         collect(split, kind, count, processes)
-        for kind, count in (("planted", planted), ("look-alikes", sets), ("corrupted", planted))
+        for kind, count in (
+            ("planted", planted),
+            ("look-alikes", sets),
+            ("corrupted", planted),
+            ("laid", LAID * planted),
+        )
     ]
     counts: dict[str, list[int]] = {}
     for part in parts:
         _add(counts, part.counts)
     samples = [sample for part in parts for sample in part.samples]
-    return Collected(samples, sum(p.compared for p in parts), counts, sum(p.seconds for p in parts))
+    return Collected(samples, sum(p.compared for p in parts[:-1]), counts, sum(p.seconds for p in parts))
 
 
 def fit(samples: list[Sample]) -> NDArray[np.float64]:
@@ -319,9 +343,17 @@ def save(path: Path, quadratic: NDArray[np.float64], ends: NDArray[np.float64]) 
 def report(
     samples: list[Sample], compared: int, counts: dict[str, list[int]], p: NDArray[np.float64]
 ) -> dict[str, Any]:
-    """Return the numbers of a split: Brier score, calibration, candidate recall and the false findings a pair."""
-    same = np.array([s.same for s in samples])
-    false = np.sort(p[~same])
+    """Return the numbers of a split: Brier score (way by way, too), calibration, candidate recall, and false findings
+    for each pair of a screening, which lays nothing over each other.
+    """
+    same, laid = (np.array(rows) for rows in zip(*((s.same, "laid" in s.numbers) for s in samples), strict=True))
+    false = np.sort(p[~same & ~laid])
+    way = np.array([judge.way(s.numbers) for s in samples])
+    ways = {
+        name: {"brier": round(float(np.mean((p - same)[way == k] ** 2)), 5), "same": int(same[way == k].sum()),
+               "different": int((~same)[way == k].sum())}
+        for k, name in enumerate(judge.WAYS) if (way == k).any()
+    }  # fmt: skip
     rates = [(float((false >= level).sum()) + 0.5) / max(compared, 1) for level in LEVELS]
     bins = np.clip((p * 10).astype(int), 0, 9)
     reliability = [
@@ -335,6 +367,7 @@ def report(
         recall[category] = {"found": found, "candidates": counts[category][0], "planted": counts[category][1]}
     return {
         "brier": round(float(np.mean((p - same) ** 2)), 5),
+        "ways": ways,
         "candidates": {"same": int(same.sum()), "different": int((~same).sum())},
         "pairs_compared": compared,
         "reliability": reliability,
