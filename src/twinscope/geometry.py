@@ -47,6 +47,12 @@ def corners(box: Sequence[float]) -> NDArray[np.float64]:
     return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float64)
 
 
+def pixel_corners(pixels: ArrayLike) -> NDArray[np.float64]:
+    """Return the corners (4 N, 2) of pixels (N, 2), each (x, y) of its upper left one."""
+    whole = np.asarray(pixels, np.float64)
+    return np.concatenate([whole + corner for corner in ((0, 0), (1, 0), (1, 1), (0, 1))])
+
+
 def bounds(points: ArrayLike) -> Box:
     """Return the smallest box that holds points (N, 2)."""
     flat = np.asarray(points, np.float64).reshape(-1, 2)

@@ -210,8 +210,7 @@ def _edits(
 def _outline(mask: Bools) -> NDArray[np.float64]:
     """Return the corners (N, 2) of the pixels along the border of a region, (x, y) in px."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    pixels = np.concatenate([contour.reshape(-1, 2) for contour in contours]).astype(np.float64)
-    return np.concatenate([pixels + corner for corner in ((0, 0), (1, 0), (1, 1), (0, 1))])
+    return geometry.pixel_corners(np.concatenate([contour.reshape(-1, 2) for contour in contours]))
 
 
 def _place(points: NDArray[np.float64], side: Side) -> Box:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from twinscope import geometry
 from twinscope.detect import evidence
 from twinscope.detect.evidence import Frame
 from twinscope.detect.features import Bools, Floats
@@ -83,8 +84,7 @@ def _is_blob(ink: Bools) -> bool:
     contours, _ = cv2.findContours(ink.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     largest = cv2.drawContours(np.zeros(ink.shape, np.uint8), contours, _largest(contours), 1, cv2.FILLED)
     area = float((ink & (largest > 0)).sum())
-    pixels = np.argwhere(largest)[:, ::-1].astype(np.float32)
-    corners = np.concatenate([pixels + np.array(corner, np.float32) for corner in ((0, 0), (1, 0), (1, 1), (0, 1))])
+    corners = geometry.pixel_corners(np.argwhere(largest)[:, ::-1]).astype(np.float32)
     short, long = sorted(float(side) for side in cv2.minAreaRect(corners)[1])
     hull = float(cv2.contourArea(cv2.convexHull(corners)))
     if area < SHARE * float(ink.sum()) or long > 3 * short or area < ROUND[0] * hull:
