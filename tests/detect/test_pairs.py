@@ -214,6 +214,7 @@ def test_peak_stands_out_only_where_shifting_matters() -> None:
         (lambda x: 0.7 * x + 0.15, ("contrast × 0.70",)),
         (lambda x: 1 - x, ("inverted",)),
         (lambda x: x + 0.1, ("brightness +10 %",)),
+        (lambda x: 0.02 * x + 0.5, ("tone curve changed",)),  # no "contrast × 0.02", nor "× -0.00"
     ],
 )
 def test_tone_in_words(curve: object, told: tuple[str, ...]) -> None:

@@ -24,6 +24,10 @@ class Tone(NamedTuple):
     steps: tuple[str, ...]
 
 
+FLAT = 0.05
+"""A contrast below this is none: the tones of one picture do not follow those of the other, as under fog."""
+
+
 def tone(a: Floats, b: Floats, mask: Bools, inverted: bool) -> Tone:
     """Fit b = curve(a) over a mask for aligned pictures (h, w) float32 in [0, 1].
 
@@ -119,7 +123,7 @@ def _words(x: Floats, y: Floats, weights: Floats, inverted: bool) -> list[str]:
         out.append(f"gamma {gamma:.2g}")
         if abs(scale - 1) > 0.04:
             out.append(f"brightness × {scale:.2f}")
-    elif linear < 0.03:
+    elif linear < 0.03 and slope > FLAT:
         middle = float(np.average(x, weights=weights))
         shift = slope * middle + offset - middle
         if abs(slope - 1) > 0.04:

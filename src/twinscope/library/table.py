@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from twinscope.errors import UsageError
-from twinscope.library import ledger
+from twinscope.library import ledger, turns
 from twinscope.library.columns import SCHEMA
 from twinscope.library.ledger import is_local
 from twinscope.library.place import LATER, check_folder, connected, is_ours, make, spoken
@@ -112,8 +112,8 @@ def existing(uri: str, version: int | None = None) -> Any:
 def _made(uri: str) -> Any:
     with spoken(uri, reads=True):
         db, names = connected(uri)
-        if TABLE not in names:  # another may make it at the same time
-            table = db.create_table(TABLE, schema=SCHEMA, exist_ok=not is_local(uri))
+        if TABLE not in names:  # on an object store another may make it at the same time
+            table = db.create_table(TABLE, schema=SCHEMA) if is_local(uri) else turns.made(db, TABLE, SCHEMA)
             acknowledge(Library(uri, table))
             return _ours(uri, table)
         for left in reversed(range(TRIES)):
