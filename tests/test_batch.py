@@ -200,7 +200,7 @@ def test_an_interruption_keeps_what_is_done(folder: Path, tmp_path: Path, pipeli
         (b"a;b\nx.png;y.png\n", "has no column a; its first line must name a and b, with a comma"),
         (b"a,c\nx.png,y.png\n", "has no column b"),
         (b"a,b\n\n,\n", "holds no pair"),
-        (b"a,b,a\nx.png,y.png,z.png\n", "has more than one column a; its first line must name a and b once each"),
+        (b"a,b,a\nx.png,y.png,z.png\n", "has more than one column a; its first line must name each once"),
         (b"a,b, B\nx.png,y.png,z.png\n", "has more than one column b"),
         (b"a,b\n\xe9.png,y.png\n", "cannot be read as a CSV file in UTF-8"),
         (b'a,b\n"x.png,y.png\n', "cannot be read as a CSV file in UTF-8"),

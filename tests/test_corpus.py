@@ -313,7 +313,7 @@ def test_the_commands_as_a_newcomer_uses_them(run: Run, tmp_path: Path) -> None:
         (("search", "{tmp}/none.png", "--library", "{tmp}/none"), "none.png does not exist"),
         (("search", "{tmp}", "--library", "{tmp}/none"), "is a folder; `search` takes a picture or a paper"),
         (("add", "{tmp}/a.png", "--library", "{tmp}"), "holds files that are not of a library"),
-        (("add", "{tmp}/a.png", "--library", "{tmp}/new", "--titles", "{tmp}/t.csv"), "it needs file and title"),
+        (("add", "{tmp}/a.png", "--library", "{tmp}/new", "--titles", "{tmp}/t.csv"), "must name file and title"),
         (("compact", "--library", "{tmp}/none"), "is no library"),
         (("remove", "a.png", "--library", "{tmp}/none"), "is no library"),
     ],
@@ -360,10 +360,20 @@ def test_a_document_is_named_by_its_file_or_its_hash(run: Run, tmp_path: Path) -
     assert store.documents(store.open_library(place)) == [held[1]]
 
 
-def test_a_titles_file_without_its_columns_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "titles.csv").write_text("path\nx\n")
-    with pytest.raises(UsageError, match="lacks a column; it needs file and title"):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("path\nx\n", "titles.csv has no column file; its first line must name file and title, with a comma between"),
+        ("file;title\nx;y\n", "titles.csv has no column file"),
+        ("file,title,Title\nx,y,z\n", "titles.csv has more than one column title"),
+        ('file,title\n"x,y\n', "titles.csv cannot be read as a CSV file in UTF-8"),
+    ],
+)
+def test_a_bad_table_of_titles_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "titles.csv").write_text(text)
+    with pytest.raises(UsageError, match=said):
         corpus.add([], str(tmp_path / "library"), SETTINGS, titles=tmp_path / "titles.csv")
+    assert not (tmp_path / "library").exists()
 
 
 def test_equal_pictures_of_an_archive_are_one_document(tmp_path: Path) -> None:

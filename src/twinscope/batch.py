@@ -6,7 +6,6 @@ settings and the models, and is written last.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -16,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twinscope import screen
+from twinscope import screen, tables
 from twinscope.errors import InputError, UsageError, WorkerError
 from twinscope.ingest.files import shown
 from twinscope.report import comparison, html, index, table, terminal
@@ -41,28 +40,8 @@ def read(file: Path) -> list[Pair]:
         raise UsageError(f"{file} is a folder; --batch takes a CSV file with the columns a and b")
     if not os.path.exists(file):
         raise UsageError(f"{file} does not exist; --batch takes a CSV file with the columns a and b")
-    pairs: list[Pair] = []
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as source:
-            reader = csv.DictReader(source, strict=True)
-            columns = [str(name).strip().lower() for name in reader.fieldnames or ()]
-            missing = [name for name in "ab" if name not in columns]
-            if missing:
-                raise UsageError(
-                    f"{file} has no column {missing[0]}; its first line must name a and b, with a comma between them"
-                )
-            twice = [name for name in "ab" if columns.count(name) > 1]
-            if twice:
-                raise UsageError(
-                    f"{file} has more than one column {twice[0]}; its first line must name a and b once each"
-                )
-            reader.fieldnames = columns
-            for row in reader:
-                a, b = (str(row[name] or "").strip() for name in "ab")
-                if a or b:
-                    pairs.append(Pair(len(pairs) + 1, reader.line_num, a, b))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{file} cannot be read as a CSV file in UTF-8 ({error})") from error
+    cells = [(line, row["a"], row["b"]) for line, row in tables.rows(file, ("a", "b"))]
+    pairs = [Pair(number, *row) for number, row in enumerate((row for row in cells if row[1] or row[2]), 1)]
     if not pairs:
         raise UsageError(f"{file} holds no pair; below its first line each line names two pictures, a and b")
     return pairs

@@ -5,7 +5,6 @@ Both embed whole pictures and look at distances alone. Nothing is written here b
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twinscope import __version__, metrics, models
+from twinscope import __version__, metrics, models, tables
 from twinscope.detect import embed, vectors
 from twinscope.detect.vectors import Trouble
 from twinscope.errors import UsageError
@@ -118,28 +117,14 @@ def read_pairs(table: Path) -> tuple[list[Pair], list[Trouble]]:
     Raises UsageError where it cannot be read, lacks a column (a, b, same), has one twice or holds no pair.
     """
     pairs, troubles = [], []
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = [str(name).strip().lower() for name in reader.fieldnames or ()]
-            missing = [name for name in ("a", "b", "same") if name not in columns]
-            if missing:
-                raise UsageError(f"{table} has no column {missing[0]}; its first line must name a, b and same")
-            twice = [name for name in COLUMNS if columns.count(name) > 1]
-            if twice:
-                raise UsageError(f"{table} has more than one column {twice[0]}; its first line must name each once")
-            reader.fieldnames = columns
-            for row in reader:
-                cells = {key: str(value or "").strip() for key, value in row.items() if key is not None}
-                same = SAYS.get(cells["same"].lower())
-                if not (cells["a"] and cells["b"]) or same is None:
-                    reason = f"needs a, b and 1, 0, true or false for same (it says {cells['same'][:40]!r})"
-                    troubles.append(Trouble(f"{table.name}, line {reader.line_num}", "refused", reason))
-                    continue
-                label = cells.get("label") or cells.get("class") or ""
-                pairs.append(Pair(reader.line_num, cells["a"], cells["b"], same, cells.get("group", ""), label))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{table} cannot be read as a CSV file in UTF-8 ({error})") from error
+    for line, cells in tables.rows(table, ("a", "b", "same"), COLUMNS):
+        same = SAYS.get(cells["same"].lower())
+        if not (cells["a"] and cells["b"]) or same is None:
+            reason = f"needs a, b and 1, 0, true or false for same (it says {cells['same'][:40]!r})"
+            troubles.append(Trouble(f"{table.name}, line {line}", "refused", reason))
+            continue
+        label = cells.get("label") or cells.get("class") or ""
+        pairs.append(Pair(line, cells["a"], cells["b"], same, cells.get("group", ""), label))
     if not pairs:
         raise UsageError(f"{table} holds no pair that can be measured; each line needs a, b and same (1 or 0)")
     return pairs, troubles

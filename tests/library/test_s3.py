@@ -5,27 +5,32 @@ The store is moto's server: S3's own requests over HTTP, on a port of this machi
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
+import lancedb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.detect.scenes import scene
 from tests.library import writer
+from tests.library.conftest import OneByOne
 from tests.library.rows import names, put, rows, vector
 from tests.test_corpus import written
 
 from twinscope import corpus
 from twinscope.detect import embed
 from twinscope.errors import LibraryError, UsageError
-from twinscope.library import place, several, store
+from twinscope.library import place, several, store, turns
 from twinscope.settings import Settings, Shelf
 
 Run = Callable[..., tuple[int, str, str]]
@@ -177,9 +182,41 @@ def test_two_writers_at_once_lose_nothing(bucket: str, tmp_path: Path) -> None:
         work.start()
     for work in works:
         work.join()
-        assert work.exitcode == 0
+    assert [work.exitcode for work in works] == [0, 0]  # what they raised is in the captured stderr
     assert names(uri) == sorted(f"doc{100 * k + n:06d}" for k in range(2) for n in range(8))
     assert store.verify(store.open_library(uri)) == []
+
+
+def test_two_who_make_a_library_at_once_lose_nothing(
+    bucket: str, moto: OneByOne, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, looks = f"{bucket}/library", itertools.count(1)
+    quick = threading.Thread(target=put, args=(uri, "quick"))
+
+    def between(environ: dict[str, Any]) -> None:
+        if "library%2Fpanels.lance%2F_versions" in environ["QUERY_STRING"] and next(looks) == 2:
+            quick.start()  # Lance has seen that there is no table, and is about to commit a new one
+            quick.join(4)  # long enough to make it and to add to it, were it not to wait
+
+    monkeypatch.setattr(moto, "before", between)
+    put(uri, "slow")
+    assert quick.ident is not None
+    quick.join(60)
+    assert names(uri) == ["quick", "slow"]
+    assert store.verify(store.open_library(uri)) == []
+    assert all(key.startswith("library/panels.lance/") for key in objects(uri))
+
+
+def test_a_library_is_made_though_one_died_who_was_about_to_make_it(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"{bucket}/library"
+    lancedb.connect(uri).create_table("panels_made_by_one_who_died", schema=pa.schema([("nothing", pa.bool_())]))
+    monkeypatch.setattr(turns, "DEAD_S", 0.5)
+    began = time.monotonic()
+    assert put(uri, "one") == 6
+    assert time.monotonic() - began > 0.5
+    assert all(key.startswith("library/panels.lance/") for key in objects(uri))
 
 
 def test_of_two_who_add_the_same_document_the_first_keeps_it(bucket: str) -> None:

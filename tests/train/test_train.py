@@ -362,6 +362,9 @@ def test_training_ends_when_its_time_is_over(tmp_path: Path) -> None:
     batches, plan = stock.FreshBatches(tiny_stock(), 0, 8, 64, 500), loop.Plan(500, minutes=1 / 60, bf16=False)
     best = loop.train(Embedder((8, 8, 16, 16), 8), Contrast(), batches, plan, tmp_path, lambda network: {"score": 1.0})
     assert torch.load(best, weights_only=True)["row"]["step"] < 500
+    left = (tmp_path / "curve.csv").read_bytes(), (tmp_path / "last.pt").read_bytes()
+    loop.train(Embedder((8, 8, 16, 16), 8), Contrast(), batches, plan, tmp_path, lambda network: pytest.fail("a step"))
+    assert left == ((tmp_path / "curve.csv").read_bytes(), (tmp_path / "last.pt").read_bytes())
 
 
 @pytest.mark.parametrize("slow", [torch.float32, torch.bfloat16])

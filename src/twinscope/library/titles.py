@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
-from twinscope.errors import UsageError
+from twinscope import tables
 
 
 def read(file: Path) -> dict[str, str]:
     """Return titles by file name; a row that has none is left out. Raises UsageError for what is no such table."""
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            rows = csv.DictReader(stream)
-            if not {"file", "title"} <= set(rows.fieldnames or ()):
-                raise UsageError(f"{file} lacks a column; it needs file and title")
-            return {row["file"]: row["title"] for row in rows if row["title"]}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{file} cannot be read as a CSV file in UTF-8 ({error}); save it as one") from error
+    return {row["file"]: row["title"] for _, row in tables.rows(file, ("file", "title")) if row["title"]}

@@ -95,6 +95,7 @@ def train(
         average, state = saved["average"], state | saved["state"]
     drop_rows(folder / "curve.csv", state["step"])
     over = plan.patience is not None and state["stale"] >= plan.patience
+    over = over or state["seconds"] >= 60 * plan.minutes
     todo = Subset(batches, range(plan.steps if over else state["step"], plan.steps))
     loader = ahead(todo)
     start, running, saved_at = time.monotonic() - state["seconds"], state["loss"], time.monotonic()

@@ -184,7 +184,7 @@ class FreshBatches(Dataset[Batch]):
             other = found[0][1] if found else other
         share = rng.uniform(0.25, 0.6)
         over = np.rot90(other, int(rng.integers(4))).astype(np.float32)
-        return np.rint((1 - share) * part + share * over).astype(np.uint8)
+        return np.asarray(np.rint((1 - share) * part + share * over), np.uint8)
 
     def _drawn(self, rng: Rng, family: int, many: int, cluster: int) -> list[tuple[Bytes, Window]]:
         first, total = len(self.source.pictures), len(self.source.drawn)
