@@ -96,7 +96,7 @@ def test_two_views_are_of_an_edited_version(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(search, "PLAIN", 1.1)
     window = np.repeat(SOURCE.drawn[0, 0][..., None], 3, 2)
     views = search.four(window, [np.repeat(SOURCE.drawn[1, 0][..., None], 3, 2)], np.random.default_rng(1), 96)
-    shown = search.shrunk(search.shrunk(window, 128), 96)
+    shown = stock.shrunk(stock.shrunk(window, 128), 96)
     assert np.abs(views[0].astype(int) - shown).max() <= 2
     assert np.array_equal(views[0], views[1])
     assert np.array_equal(views[2], views[3])
@@ -110,7 +110,7 @@ def test_it_begins_as_the_network_that_it_names() -> None:
     torch.manual_seed(1)
     network = search.Search()
     first = network.layer.weight[128:].detach().clone()
-    views = np.stack([search.shrunk(one, 96) for family in SOURCE.drawn[:8] for one in family])
+    views = np.stack([stock.shrunk(one, 96) for family in SOURCE.drawn[:8] for one in family])
     known = unfold.shipped(WEIGHTS / f"{search.START}.onnx")
     search.begin(network, known, search.tensor(views))
     network.eval()

@@ -137,6 +137,29 @@ def test_windows_blended_with_others_are_new_pictures(monkeypatch: pytest.Monkey
         assert low <= blended / real <= high
 
 
+def test_a_share_of_the_views_is_worn(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = stock.FreshBatches(tiny_stock(), 0, 9, 64, 4)[1]
+    for share, low, high in ((0.0, 0, 0), (0.5, 6, 21), (1.0, 27, 27)):
+        batch = embedder.Views(tiny_stock(), 0, 9, 64, 4, worn=share)[1]
+        other = [not np.array_equal(a, b) for a, b in zip(batch.views, plain.views, strict=True)]
+        assert low <= sum(other) <= high
+        assert batch.views.shape == (27, 64, 64)
+        assert np.array_equal(batch.same, plain.same)
+        again = embedder.Views(tiny_stock(), 0, 9, 64, 4, worn=share)[1]
+        assert np.array_equal(batch.views, again.views)
+    seen: list[int] = []
+
+    def edited(image: np.ndarray, *_: object) -> tuple[np.ndarray, None, None]:
+        seen.append(1)
+        return image, None, None
+
+    monkeypatch.setattr(embedder.changes, "edited", edited)
+    parts, _ = stock.FreshBatches(tiny_stock(), 0, 9, 64, 4).draw(np.random.default_rng(2))
+    views = [embedder.worn_view(parts[0], parts[1:3], np.random.default_rng(k), 64) for k in range(40)]
+    assert 10 < len(seen) < 30
+    assert all((view.shape, view.dtype) == ((64, 64), np.uint8) for view in views)
+
+
 def test_fresh_tiles_vary_in_place_size_and_aspect() -> None:
     rng = np.random.default_rng(0)
     grids = [stock.fresh_tiles((600, 900), rng) for _ in range(200)]

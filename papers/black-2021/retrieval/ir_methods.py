@@ -26,7 +26,7 @@ import common
 from twinscope import models
 from twinscope.detect import embed as desk
 from twinscope.models.card import probe_input
-from twinscope.train import export, hashing, icn, search, triplets
+from twinscope.train import export, hashing, icn, search, stock, triplets
 
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[Any]
@@ -150,7 +150,7 @@ def _ours(path: Path, cache: Path) -> Method | str:
     session = _session(graph)
 
     def look(pictures: Sequence[Bytes]) -> Numbers:
-        batch = np.stack([search.shrunk(one, side) for one in pictures])
+        batch = np.stack([stock.shrunk(one, side) for one in pictures])
         return np.asarray(session.run(None, {"grey": batch})[0], np.float16)
 
     return Method("ours", Family("ours", key, look), "256 numbers, searched exactly", unit, dot)

@@ -27,14 +27,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from twinscope.train import loop, protocol, stock, unfold
+from twinscope.train import changes, data, loop, protocol, stock, unfold
 from twinscope.train.losses import Contrast
 from twinscope.train.networks import Embedder
+from twinscope.train.wear import drawn_wear, worn_down
 
 SEED = 1
 WINDOWS = 54
 SIDE = 96
 """The side in px of the views it sees, in training and in use: half the cost of 128 px, and no worse."""
+WORN_PX = 128
+"""The side in px at which views are edited and worn."""
 
 
 def main() -> None:
@@ -52,6 +55,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, nargs=2, default=(0, 4), help="bottlenecks at 1/8 and at 1/16")
     parser.add_argument("--memory", type=int, default=0, help="points of earlier batches that are negatives too")
     parser.add_argument("--blended", type=float, default=0.0, help="the share of real pictures blended with others")
+    parser.add_argument("--worn", type=float, default=0.0, help="the share of views that are worn as in the search")
     parser.add_argument("--start", type=Path, help="begin with the weights of this checkpoint or exported graph, and "
                                                    "learn from what it takes for look-alikes")  # fmt: skip
     arguments = parser.parse_args()
@@ -70,7 +74,8 @@ def main() -> None:
     minutes = arguments.minutes if arguments.until is None else minutes_until(arguments.until, out)
     plan = loop.Plan(arguments.steps, minutes, arguments.rate, threads=arguments.threads, bf16=loop.bf16_is_quicker())
     record = {"recipe": "twinscope.train.embedder", "seed": arguments.seed, "windows": arguments.windows,
-              "memory": arguments.memory, "blended": arguments.blended, "commit": commit(),
+              "memory": arguments.memory, "blended": arguments.blended,
+              "worn": arguments.worn, "commit": commit(),
               "data_sha256": source.sha256, "pictures": len(source.pictures), "drawn": source.drawn.shape[:2],
               "start": None if arguments.start is None else beginning(arguments.start),
               "plan": plan._asdict(), "blocks": list(arguments.blocks),
@@ -81,6 +86,35 @@ def main() -> None:
     loop.train(network, Contrast(memory=arguments.memory), batches, plan, out, lambda net: look(net, looks))
     record["wall_s"] = round(time.monotonic() - started)
     (out / "run.json").write_text(json.dumps(record, indent=1))
+
+
+class Views(stock.FreshBatches):
+    """Batches of `stock.FreshBatches` in which a share `worn` of the views is edited and worn as `search` has it."""
+
+    def __init__(self, *given: Any, worn: float) -> None:
+        super().__init__(*given)
+        self.worn = worn
+
+    def __getitem__(self, step: int) -> data.Batch:
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng([self.seed, step])
+        parts, windows = self.draw(rng)
+        batch = stock.viewed(parts, windows, rng, self.side)
+        same, unsure = data.relations(windows)
+        for number in np.flatnonzero(rng.random(len(batch.views)) < self.worn):
+            k = int(number) % len(parts)
+            others = data.strangers(k, parts, same, unsure, rng)
+            batch.views[number] = worn_view(parts[k], others, rng, self.side)
+        return batch
+
+
+def worn_view(window: data.Bytes, others: list[data.Bytes], rng: data.Rng, side: int) -> data.Bytes:
+    """Return a view (side x side grey uint8) of a window (256x256 RGB uint8): half of them edited, all of them worn."""
+    image = changes.shown(window, WORN_PX)
+    if rng.random() < 0.5:
+        image, _, _ = changes.edited(image, [changes.shown(one, WORN_PX) for one in others], rng)
+    worn = worn_down(image, drawn_wear(rng, WORN_PX, image.ndim == 2), rng)
+    return stock.shrunk(np.rint(np.clip(worn, 0, 1) * 255).astype(np.uint8), side)
 
 
 def beginning(start: Path) -> dict[str, Any]:

@@ -160,17 +160,8 @@ def four(window: Bytes, others: list[Bytes], rng: data.Rng, side: int) -> list[B
         view = version
         if rng.random() >= PLAIN:
             view = worn_down(version, drawn_wear(rng, size, version.ndim == 2), rng)
-        out.append(shrunk(np.rint(np.clip(view, 0, 1) * 255).astype(np.uint8), side))
+        out.append(stock.shrunk(np.rint(np.clip(view, 0, 1) * 255).astype(np.uint8), side))
     return out
-
-
-def shrunk(picture: Bytes, side: int) -> Bytes:
-    """Return a picture (HxW or HxWx3 RGB uint8) as a network sees it: side x side grey uint8."""
-    grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    if grey.shape != (side, side):
-        how = cv2.INTER_AREA if grey.size > side**2 else cv2.INTER_CUBIC
-        grey = cv2.resize(grey, (side, side), interpolation=how)
-    return np.asarray(grey, np.uint8)
 
 
 def loss(network: nn.Module, batch: Batch, bf16: bool) -> Tensor:
@@ -205,8 +196,8 @@ class Held:
         self.originals = np.zeros((0, side, side), np.uint8)
         for kind in ("benign", "manipulated", "both"):
             pairs = list(changes.evaluation("val", count, kind, SEED, max(side, DRAWN_PX)))
-            self.originals = np.stack([shrunk(one.original, side) for one in pairs])
-            self.queries[kind] = np.stack([shrunk(one.query, side) for one in pairs])
+            self.originals = np.stack([stock.shrunk(one.original, side) for one in pairs])
+            self.queries[kind] = np.stack([stock.shrunk(one.query, side) for one in pairs])
         self.near = changes.near("val", count, SEED)
 
 

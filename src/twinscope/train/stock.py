@@ -278,6 +278,15 @@ def whole(part: Bytes) -> Bytes:
     return np.asarray(cv2.resize(part, (SIDE, SIDE), interpolation=how), np.uint8)
 
 
+def shrunk(picture: Bytes, side: int) -> Bytes:
+    """Return a picture (HxW or HxWx3 RGB uint8) as a network sees it: side x side grey uint8."""
+    grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    if grey.shape != (side, side):
+        how = cv2.INTER_AREA if grey.size > side**2 else cv2.INTER_CUBIC
+        grey = cv2.resize(grey, (side, side), interpolation=how)
+    return np.asarray(grey, np.uint8)
+
+
 def soft(part: Bytes, side: int) -> Bytes:
     """Return a window (256x256xC uint8) as side x side pixels of it look enlarged, as many blot strips are."""
     small = cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA)
