@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pypdfium2 import PdfDocument
 
-from twinscope.report import words
-from twinscope.types import Classes, Earlier, Edit, InputFile, Panel, Problem, Provenance, Screening, Searched
+from twinscope.report import comparison, html, printed, terminal, words
+from twinscope.types import Classes, Earlier, Edit, Finding, InputFile, Panel, Problem, Provenance, Screening, Searched
 
 
 @pytest.mark.parametrize(
@@ -164,6 +165,28 @@ def test_three_probabilities_are_never_told_as_none_or_all() -> None:
     assert line == (
         "same picture, nothing edited: < 0.1 %; same picture, edited in places: > 99.9 %; different pictures: 3 %"
     )
+
+
+def test_what_rests_on_the_networks_alone_is_told_with_care(tmp_path: Path) -> None:
+    fields = {"id": "f", "kind": "duplicate", "a": "a", "b": "b", "verdict": "benign", "probability": 0.9,
+              "expected_false": 0.1, "region_a": (0, 0, 9, 9), "region_b": (0, 0, 9, 9),
+              "transform": ((1, 0, 0), (0, 1, 0), (0, 0, 1))}  # fmt: skip
+    laid = Finding.model_validate({**fields, "evidence": {"laid": 1.0, "correlation_1": 0.176}})
+    plain = Finding.model_validate({**fields, "evidence": {"again": 1.0, "correlation_1": 0.176}})
+    said = "The two hardly correlate (r = 0.18)"
+    assert str(words.caution(laid)).startswith(said)
+    assert words.caution(plain) is None
+    for one in (laid, plain):
+        whole = Screening(inputs=(), findings=(one,), seconds=1,
+                          provenance=Provenance(twinscope="0", settings_sha256="0" * 64))  # fmt: skip
+        paper = PdfDocument(printed.render(whole, tmp_path, ""))
+        told = [
+            "\n".join(terminal.summary(whole, tmp_path / "report.html")),
+            html.write(whole, tmp_path).read_text(encoding="utf-8"),
+            "\n".join(comparison._lines([], one, {})),
+            " ".join(page.get_textpage().get_text_bounded() for page in paper),
+        ]
+        assert [said in " ".join(text.split()) for text in told] == 4 * [one is laid]
 
 
 def test_edits_are_counted_by_kind_and_told_without_saying_which_came_first() -> None:

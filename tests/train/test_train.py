@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -158,6 +159,31 @@ def test_a_share_of_the_views_is_worn(monkeypatch: pytest.MonkeyPatch) -> None:
     views = [embedder.worn_view(parts[0], parts[1:3], np.random.default_rng(k), 64) for k in range(40)]
     assert 10 < len(seen) < 30
     assert all((view.shape, view.dtype) == ((64, 64), np.uint8) for view in views)
+
+
+def test_the_recipe_trains_on_what_its_command_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Caught(Exception):
+        pass
+
+    def caught(network: Embedder, loss: Contrast, batches: embedder.Views, plan: loop.Plan, *_: object) -> None:
+        found.append((batches, plan, loss))
+        raise Caught
+
+    found: list[tuple[embedder.Views, loop.Plan, Contrast]] = []
+    monkeypatch.setattr(stock, "stock", lambda *_: tiny_stock())
+    monkeypatch.setattr(protocol, "classes", lambda *_, **__: None)
+    monkeypatch.setattr(loop, "train", caught)
+    said = ["--name", "x", "--runs", str(tmp_path), "--worn", "0.2", "--blended", "0.4", "--seed", "5",
+            "--windows", "7", "--steps", "11", "--minutes", "3", "--rate", "0.01", "--memory", "9"]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["embedder", *said])
+    with pytest.raises(Caught):
+        embedder.main()
+    batches, plan, loss = found[0]
+    assert (batches.worn, batches.blended, batches.seed, batches.windows) == (0.2, 0.4, 5, 7)
+    assert (batches.steps, batches.side, plan.steps, plan.minutes, plan.rate) == (11, embedder.SIDE, 11, 3, 0.01)
+    assert loss.memory == 9
+    told = json.loads((tmp_path / "x" / "run.json").read_text())
+    assert (told["worn"], told["blended"], told["seed"], told["memory"]) == (0.2, 0.4, 5, 9)
 
 
 def test_fresh_tiles_vary_in_place_size_and_aspect() -> None:

@@ -146,7 +146,8 @@ def _lines(shown: list[Panel], finding: Finding | None, called: dict[str, str]) 
     steps = ", ".join(finding.steps).replace("×", "x") or "as it is"  # the font of the sheet has no ×
     told = f"probability {finding.probability:.3f} that both show the same source; {finding.verdict}"
     right = ["right: what differs, in the frame of b; dark blue is equal, yellow differs"] if finding.heatmap_b else []
-    return [*names, *right, told, *_told_edits(finding), f"from a to b: {steps}"]
+    careful = words.caution(finding)
+    return [*names, *right, told, *([careful] if careful else []), *_told_edits(finding), f"from a to b: {steps}"]
 
 
 def _told_edits(finding: Finding) -> list[str]:

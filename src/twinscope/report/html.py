@@ -233,6 +233,7 @@ def _findings(screening: Screening, names: dict[str, str], pool: _Pool) -> list[
                 "explanation": explanation,
                 "likelihood": words.likelihood(finding.probability),
                 "expectation": words.expectation(finding.expected_false),
+                "caution": words.caution(finding),
                 "classes": words.classes(finding.classes),
                 "picture": picture,
                 "level": level,

@@ -162,6 +162,8 @@ def _finding(
         _text(explanation, 8.5, soft=True),
         _text(words.expectation(finding.expected_false), 8.5, soft=True),
     ]
+    if (careful := words.caution(finding)) is not None:
+        rest.append(_text(careful, 8.5))
     if finding.classes is not None:
         rest.append(_text(words.classes_line(finding.classes), 8.5, soft=True))
     for side, panel in zip("ab", shown, strict=False):

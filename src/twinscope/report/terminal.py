@@ -8,6 +8,7 @@ from typing import Any
 
 from twinscope.report.groups import Group, groups
 from twinscope.report.words import (
+    caution,
     classes_line,
     count,
     document,
@@ -115,6 +116,8 @@ def _group(group: Group, names: dict[str, str], files: dict[str, str], most: int
             told.append(f"edits: {edit_kinds(finding.edits)}")
         if finding.classes is not None:
             told.append(classes_line(finding.classes).replace("\N{NO-BREAK SPACE}", " "))
+        if (careful := caution(finding)) is not None:
+            told.append(careful)
         lines += [f"{margin}          {line}" for line in told]
     return lines
 

@@ -121,6 +121,17 @@ def expectation(expected_false: float) -> str:
     )
 
 
+def caution(finding: Finding) -> str | None:
+    """Return what is to be known of a finding that rests on the networks alone, None for every other one."""
+    if not finding.evidence.get("laid"):
+        return None
+    alike = finding.evidence["correlation_1"]
+    return (
+        f"The two hardly correlate (r = {alike:.2f}): laid over each other as they are, they pass for one picture "
+        "under heavy wear with the networks alone. Compare them by eye."
+    )
+
+
 def verdict(finding: Finding) -> tuple[str, str]:
     """Return the verdict as a short title and an explanation in plain words."""
     if finding.verdict == "benign":

@@ -68,9 +68,8 @@ def main() -> None:
         views = stock.FreshBatches(source, SEED, 200, SIDE, 1)[0].views
         begin(network, arguments.start, tensor(views))
         alike = stock.lookalikes(source, lambda views: embed(network, views), SEED)
-    batches = stock.FreshBatches(
-        source, arguments.seed, arguments.windows, SIDE, arguments.steps, alike, arguments.blended
-    )
+    given = (arguments.seed, arguments.windows, SIDE, arguments.steps, alike, arguments.blended)
+    batches = Views(source, *given, worn=arguments.worn)
     minutes = arguments.minutes if arguments.until is None else minutes_until(arguments.until, out)
     plan = loop.Plan(arguments.steps, minutes, arguments.rate, threads=arguments.threads, bf16=loop.bf16_is_quicker())
     record = {"recipe": "twinscope.train.embedder", "seed": arguments.seed, "windows": arguments.windows,
