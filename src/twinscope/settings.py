@@ -164,6 +164,9 @@ class Second(_Stage):
     laid: float = Field(
         0.4, ge=0, le=1, description="pictures laid over each other as they are must correlate less than this"
     )
+    stands: float = Field(
+        2.5, ge=0, description="and so many spreads better than the same two shifted against each other"
+    )
 
 
 class Shelf(_Stage):

@@ -192,10 +192,25 @@ def test_worn_pairs_are_laid_over_each_other_where_they_hardly_correlate(shared:
     source, settings = pairs.pool("val", shared / "data" / "micrographs"), Settings(threads=1)
     job = calibrate.Job("val", "laid", 2)
     samples, others, counts = calibrate._laid(source, np.random.default_rng(4), settings, job)
-    assert others == calibrate.CORRUPTED // 2
+    assert others == calibrate.CORRUPTED // 2 + calibrate.NOISES
     assert counts == {"laid": [sum(sample.same for sample in samples), calibrate.CORRUPTED // 2]}
-    assert {sample.same for sample in samples} == {True, False}
+    assert samples
     assert all(sample.numbers["laid"] and sample.numbers["correlation_1"] < settings.second.laid for sample in samples)
+    assert all(sample.numbers["peak_z"] >= settings.second.stands for sample in samples)
+
+
+def pair_of(pair: pairs.Pair) -> tuple[np.ndarray, np.ndarray]:
+    return pair.a.astype(np.float32), pair.b.astype(np.float32)
+
+
+def test_two_pictures_of_noise_are_two() -> None:
+    found = [pairs.noises(np.random.default_rng(seed)) for seed in range(40)]
+    assert all((pair.same, pair.transform, pair.category) == (False, None, "noise") for pair in found)
+    assert all(pair.a.shape == pair.b.shape and pair.a.dtype == np.uint8 for pair in found)
+    assert all(pair.a.std() > 0.5 and not np.array_equal(pair.a, pair.b) for pair in found)
+    alike = [np.corrcoef(*((z - cv2.blur(z, (41, 41))).ravel() for z in pair_of(pair)))[0, 1] for pair in found]
+    assert np.abs(alike).max() < 0.8  # but for the ground that some share
+    assert np.median(np.abs(alike)) < 0.05
 
 
 def test_calibration_numbers_by_hand() -> None:

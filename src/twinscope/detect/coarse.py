@@ -67,7 +67,8 @@ def laid(views: Sequence[View], settings: Settings) -> list[Measured]:
     """Return two pictures of like aspects laid over each other as they are, and mirrored, measured and not refused.
 
     Where wear leaves little correlation the comparator may still see that they are the same. Where there is more,
-    the other looks have judged already whether it means anything: spot plates and equal lanes agree, too.
+    the other looks have judged already whether it means anything: spot plates and equal lanes agree, too. And some
+    there must be, in place and not when shifted: to the networks two pictures of nothing but noise are one.
     """
     a, b = views
     straight = _straight(a, b)
@@ -79,10 +80,16 @@ def laid(views: Sequence[View], settings: Settings) -> list[Measured]:
         alignment = align.Alignment(straight @ flip, False, 0, none, none)
         frame = evidence.frame(a, b, alignment)
         numbers = evidence.measure(a, b, alignment, frame, settings.evidence, refuse=False)
-        if numbers is not None and numbers["correlation_1"] < settings.second.laid:
+        if numbers is not None and _may_be(numbers, settings):
             more = {"votes": 0.0, "dense": 1.0, "again": 1.0, "laid": 1.0}
             out.append(judge.shown(alignment, {**numbers, **more}, frame))
     return out
+
+
+def _may_be(numbers: dict[str, float], settings: Settings) -> bool:
+    asked = settings.second
+    agree = numbers["correlation_1"] < asked.laid and numbers["correlation_2"] >= asked.least
+    return agree and numbers["peak_z"] >= asked.stands
 
 
 def _straight(a: View, b: View) -> geometry.Transform | None:

@@ -43,6 +43,8 @@ CORRUPTED = 24
 """Corrupted pairs of a part: every other one shows two different pictures, half of these look-alikes."""
 LAID = 4
 """So many times as many of them are laid over each other as they are: few of these looks count."""
+NOISES = 6
+"""Pairs of nothing but noise in each part that is laid over each other."""
 _MORE = ("soft blot",) * 6 + ("blot",) * 2 + ("long chain",) * 4 + ("loading control",) * 4
 """Drawn more often than the others: those aligned without keypoints, which few others are, and those that vary most."""
 
@@ -119,7 +121,8 @@ def _corrupted(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job)
 
 
 def _laid(source: pairs.Pool, rng: pairs.Rng, settings: Settings, job: Job) -> Part:
-    made = (pair._replace(category="laid") if pair.same else pair for pair in _worn(source, rng))
+    worn = (pair._replace(category="laid") if pair.same else pair for pair in _worn(source, rng))
+    made = (*worn, *(pairs.noises(rng) for _ in range(NOISES)))
     return _each(made, settings, job, lambda _, views: coarse.laid(views, settings))
 
 

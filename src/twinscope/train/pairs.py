@@ -440,6 +440,29 @@ def lookalike(source: Pool, rng: Rng, category: str) -> Pair:
     return Pair(byte(a, rng), byte(b, rng), False, category, None)
 
 
+def noises(rng: Rng) -> Pair:
+    """Return two pictures of nothing but noise of one kind: white or soft, strong or faint, even or of counted light,
+    on flat ground or on one that is brighter in the middle.
+    """
+    height, width = (int(v) for v in rng.integers(48, 260, 2))
+    level, spread, soft = rng.uniform(0.05, 0.6), np.exp(rng.uniform(np.log(0.02), np.log(0.25))), rng.random() < 0.5
+    sigma, counted, bright = float(np.exp(rng.uniform(-0.5, 2))), rng.random() < 0.3, rng.uniform(0, 0.3)
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    ground = np.maximum(level - bright * (x * x + y * y) / 2, 0)
+    both = []
+    for _ in range(2):
+        if counted:
+            light = 1 / spread
+            picture = rng.poisson(ground * light) / light
+        else:
+            grain = rng.standard_normal((height, width))
+            if soft:
+                grain = cv2.GaussianBlur(grain, (0, 0), sigma)
+            picture = ground + spread * grain / grain.std()
+        both.append(byte(np.clip(picture, 0, 1).astype(np.float32), rng))
+    return Pair(both[0], both[1], False, "noise", None)
+
+
 def corrupted(source: Pool, rng: Rng, same: bool) -> Pair:
     """Return a square picture and the same, or another part of the same micrograph, after a change that `wear` draws.
 
