@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinscope.detect import candidates, coarse, compare, embed, evidence, features, heat, judge
+from twinscope import geometry
+from twinscope.detect import align, candidates, coarse, compare, embed, evidence, features, heat, judge
 from twinscope.settings import Settings
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "twinscope"
@@ -17,7 +19,7 @@ SETTINGS = Settings(threads=1)
 LETTERS = SETTINGS.compare.model_copy(update={"letters": True})
 """As the paper has it: text over one of the pictures is an editorial change."""
 MISSED = 0.9
-"""The probability of "distinct" for two pictures that the desk cannot align."""
+"""The least probability of "distinct" for two pictures that the desk cannot align; how much more, the network says."""
 
 
 def desk(
@@ -39,13 +41,28 @@ def desk(
         best = max((one for one in (best, coarse.judged(images, views, SETTINGS)) if one is not None),
                    key=lambda one: one.probability, default=None)  # fmt: skip
     if best is None:
-        rest = (1 - MISSED) / 2
-        return np.zeros(original.shape[:2], np.float32), np.array([rest, rest, MISSED], np.float32)
+        return np.zeros(original.shape[:2], np.float32), unaligned(views)
     shared = evidence.frame(views[0], views[1], best.alignment)
     asked = LETTERS if letters else SETTINGS.compare
     told = compare.compare(views[0], views[1], best.alignment, shared, asked)
     same = best.probability
     return told.heat_a, np.array([same * told.classes[0], same * told.classes[1], 1 - same], np.float32)
+
+
+def unaligned(views: Sequence[features.View]) -> NDArray[np.float32]:
+    """Return the probabilities (3,) of two pictures that the desk cannot align: those of the network where they lie
+    over each other as they are, or mirrored if that is less distinct, brought to `MISSED` and more of "distinct".
+    """
+    a, b = views
+    straight = geometry.scaling(b.shape[1] / a.shape[1], b.shape[0] / a.shape[0])
+    asked = []
+    for flip in (np.eye(3), geometry.mirror(a.shape[1])):
+        none = np.zeros((0, 2))
+        shared = evidence.frame(a, b, align.Alignment(straight @ flip, False, 0, none, none))
+        asked.append(heat.given(shared.a, shared.b, shared.clean, False, judge.SEEN_PX))
+    said = min((answer.classes for answer in heat.ask(asked, 1)), key=lambda classes: float(classes[2]))
+    same = np.array([said[0], said[1], 0], np.float32) * np.float32(1 - MISSED)
+    return np.asarray(same + np.array([0, 0, 1 - same.sum()], np.float32), np.float32)
 
 
 def _grey(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -307,6 +307,23 @@ def test_text_is_an_edit_to_the_paper_and_none_to_the_desk() -> None:
     assert heat[written].mean() < 0.2
 
 
+def test_two_pictures_that_cannot_be_aligned_are_distinct_and_how_much_the_network_says() -> None:
+    one, other = (drawn.family(np.random.default_rng(k), [1])[0] for k in (3, 4))
+    rng = np.random.default_rng(0)
+    speckled = np.where(rng.random(one.shape) < 0.3, rng.choice((0, 255), one.shape), one).astype(np.uint8)
+
+    def said(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return icn_desk.unaligned([icn_desk.features.view(np.ascontiguousarray(z), icn_desk.SETTINGS.features)
+                                   for z in (a, b)])  # fmt: skip
+
+    same, mirrored, different = said(one, speckled), said(one[:, ::-1], speckled), said(one, other)
+    for probability in (same, mirrored, different):
+        assert probability.sum() == pytest.approx(1, abs=1e-6)
+        assert probability.min() >= 0
+        assert probability[2] >= icn_desk.MISSED
+    assert max(same[2], mirrored[2]) < icn_desk.MISSED + 0.02 < 0.98 < different[2]
+
+
 # ---------------------------------------------------------------------------------------------------- all of it
 
 
