@@ -334,7 +334,7 @@ def test_methods_say_what_their_networks_do(small: tuple[Path, dict[str, Any]]) 
     found, _ = im.methods(folder / "runs", folder / "cache", None)
     by_name = {one.name: one for one in found}
     pictures = [one[:224, :224] for one in some(2)]
-    views = np.stack([search.shrunk(one, 96) for one in pictures])
+    views = np.stack([stock.shrunk(one, 96) for one in pictures])
     ours = by_name["ours"].vectors(by_name["ours"].family.look(pictures))
     network = search.open_network(folder / "runs" / "search-small" / "best.pt")
     assert np.abs(ours - search.embed(network, views)).max() < 2e-3
