@@ -250,9 +250,8 @@ def _join(ray: Any, address: str) -> None:
     for left in reversed(range(TRIES)):
         try:
             with warnings.catch_warnings():
-                warnings.filterwarnings(
-                    "ignore", "lance.*fork"
-                )  # Ray's processes are new programs, not forks of this one
+                # Ray's processes are new programs, not forks of this one
+                warnings.filterwarnings("ignore", "lance.*fork")
                 ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
             return
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
