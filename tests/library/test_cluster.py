@@ -46,16 +46,31 @@ def two_nodes(endpoint: str) -> Iterator[Cluster]:
     store_keys = {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true", "AWS_ACCESS_KEY_ID": "key",
                   "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}  # fmt: skip
     there = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), "RAY_AUTH_MODE": "disabled",
-             "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", **store_keys}  # fmt: skip
+             "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", **store_keys,
+             "GRPC_ENABLE_FORK_SUPPORT": "0"}  # fmt: skip  # as gRPC would have it where a new program follows a fork
     with pytest.MonkeyPatch.context() as patch:
         for name, value in there.items():
             patch.setenv(name, value)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            head = {"num_cpus": 2, "include_dashboard": False, "ray_client_server_port": free.getsockname()[1], **NODE}
+        head = {"num_cpus": 2, "include_dashboard": False, "ray_client_server_port": free_port(), **NODE}
         nodes = Cluster(initialize_head=True, head_node_args=head)
         nodes.add_node(num_cpus=1, **NODE)
         yield nodes
         nodes.shutdown()
+
+
+def free_port() -> int:
+    """Return a port that nobody has and that stays free until Ray's server for clients comes, seconds later.
+
+    Not one that the system gives: it may give it to a connection of Ray's meanwhile. Nor one of Ray's own for workers
+    (10002 to 19999) and for clients (23000 to 23999).
+    """
+    for port in range(24100 + os.getpid() % 5000, 32768):
+        try:
+            socket.create_server(("", port)).close()
+        except OSError:
+            continue
+        return port
+    raise OSError("all ports are taken")
 
 
 def filled(uri: str, groups: list[list[str]], panels: int = 3) -> pa.Table:
