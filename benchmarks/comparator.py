@@ -3,8 +3,9 @@
     python benchmarks/comparator.py --json benchmarks/results/comparator.json
 
 Pairs are worn and edited windows of the test groups (`twinscope.train.changes`, 224 px), features computed
-beforehand, as they are within a screening: one after the other, each step timed, and many at once on two cores, as a
-screening works (its processes side by side, the networks between them): wall time a pair. Peers, in the same run on
+beforehand, as they are within a screening: one after the other on one core, each step timed, and many at once on two
+cores, as a screening works (pairs are aligned in processes side by side and their probabilities told as they come; the
+comparison is in threads): wall time a pair. Peers, in the same run on
 the same pictures: SIFT with MAGSAC++ as OpenCV gives them (keypoints cached as well), and the structural similarity
 map of scikit-image, which aligns nothing. Medians. Needs ../shared and the `train` extra.
 """
@@ -100,11 +101,8 @@ def side_by_side(count: int) -> dict[str, Any]:
         ready.append(candidates.prepare(views, SETTINGS, embed.distances(points, points)))
     start = time.perf_counter()
     measured = pool.each(_measured, ready, range(count), 2)
-    found = [(k, one) for k, several in enumerate(measured) for one in judge.most_probable(several, 2)]
-    known = [(*ready[k].views, one) for k, one in found]
-    looks = list(pool.each(_look, known, range(len(known)), 2))
-    answers = heat.ask([look.planes for look in looks], 2)
-    told = list(pool.each(_tell, known, list(zip(range(len(known)), looks, answers, strict=True)), 2))
+    found = [(*ready[k].views, one) for k, several in enumerate(measured) for one in judge.most_probable(several, 2)]
+    told = list(pool.threaded(_compared, found, 2))
     taken = 1000 * (time.perf_counter() - start)
     return {"pairs": count, "aligned": len(told), "ms": round(taken / len(told), 1)}
 
@@ -114,15 +112,10 @@ def _measured(ready: list[candidates.Panels], k: int) -> Measured:
     return [(one, judge.measure(*views, one, SETTINGS)) for one in candidates.of_panel(0, ready[k], SETTINGS)]
 
 
-def _look(known: list[Told], k: int) -> compare.Look:
-    a, b, found = known[k]
-    return compare.look(a, b, found.alignment, evidence.frame(a, b, found.alignment), SETTINGS.compare)
-
-
-def _tell(known: list[Told], item: tuple[int, compare.Look, heat.Heat]) -> str:
-    k, look, answer = item
-    a, b, found = known[k]
-    return compare.tell(a, b, found.alignment, look, answer, SETTINGS.compare).verdict
+def _compared(found: Told) -> str:
+    a, b, one = found
+    shared = evidence.frame(a, b, one.alignment)
+    return compare.compare(a, b, one.alignment, shared, SETTINGS.compare).verdict
 
 
 def _ssim(images: list[np.ndarray]) -> Any:

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,8 +38,6 @@ from twinscope.types import Classes, Correction, Finding, Panel, Problem, Progre
 
 USED = (embed.MODEL, judge.MODEL, kinds.FOREST, heat.MODEL)
 """The models that a screening uses."""
-AT_ONCE = 48
-"""Findings that are told at a time: their pictures are held in memory."""
 
 
 def screen(
@@ -332,46 +331,21 @@ def _findings(shared: _Found, judged: Sequence[Judged], tell: Progress) -> tuple
     expected = [judge.expected_false(min(round(one.probability, 4), most), shared.pairs) for one in ordered]
     items = list(zip(range(1, len(ordered) + 1), ordered, expected, strict=True))
     out: list[Finding] = []
-    for start in range(0, len(items), AT_ONCE):  # the processes must not use a network, so it stands between them
-        part = items[start : start + AT_ONCE]
-        looks = list(pool.each(_look, shared, [found for _, found, _ in part], shared.settings.threads))
-        looks, answers = _answered(looks, shared.settings)
-        work = list(zip(part, looks, answers, strict=True))
-        for finding in pool.each(_finding, shared, work, shared.settings.threads):
-            out.append(finding)
-            tell("findings", len(out), len(ordered))
+    for finding in pool.threaded(partial(_finding, shared), items, shared.settings.threads):
+        out.append(finding)
+        tell("findings", len(out), len(ordered))
     return tuple(out)
 
 
-def _answered(looks: list[comparing.Look], settings: Settings) -> tuple[list[comparing.Look], list[heat.Heat]]:
-    """Ask the network about looks, and again about those in which it took a mark for an edit."""
-    answers = heat.ask([look.planes for look in looks], settings.threads)
-    again = {
-        k: new
-        for k, (look, answer) in enumerate(zip(looks, answers, strict=True))
-        if (new := comparing.unmarked(look, answer, settings.compare)) is not None
-    }
-    for (k, new), answer in zip(
-        again.items(), heat.ask([n.planes for n in again.values()], settings.threads), strict=True
-    ):
-        looks[k], answers[k] = new, answer
-    return looks, answers
-
-
-def _look(shared: _Found, found: Judged) -> comparing.Look:
-    """Prepare one pair for the comparator; runs in a process of its own."""
-    views = shared.views[found.a], shared.views[found.b]
-    return comparing.look(*views, found.alignment, evidence.frame(*views, found.alignment), shared.settings.compare)
-
-
-def _finding(shared: _Found, item: tuple[tuple[int, Judged, float], comparing.Look, heat.Heat]) -> Finding:
-    """Tell one pair and write its heat-maps; runs in a process of its own."""
-    (number, found, expected), look, answer = item
+def _finding(shared: _Found, item: tuple[int, Judged, float]) -> Finding:
+    """Tell one pair and write its heat-maps; other threads do so beside it."""
+    number, found, expected = item
     settings = shared.settings
     a, b = shared.panels[found.a], shared.panels[found.b]
     views = shared.views[found.a], shared.views[found.b]
     published = (b.earlier.size[1] / b.size[1], b.earlier.size[0] / b.size[0]) if b.earlier else (1.0, 1.0)
-    told = comparing.tell(*views, found.alignment, look, answer, settings.compare, published)
+    frame = evidence.frame(*views, found.alignment)
+    told = comparing.compare(*views, found.alignment, frame, settings.compare, published)
     shares = (told.region_a.area / (a.size[0] * a.size[1]), told.region_b.area / (b.size[0] * b.size[1]))
     probability = min(round(found.probability, 4), settings.findings.most)
     return Finding(

@@ -227,6 +227,41 @@ def test_an_alignment_is_judged_at_a_smaller_size_than_a_finding() -> None:
     assert max(heat.given(frame.a, frame.b, frame.clean, False).shape[1:]) > judge.SEEN_PX
 
 
+@pytest.mark.parametrize("least", [1, 2, 3, 61, 112, 135, 224, 400])
+def test_sides_for_fourier_transforms_are_even_and_of_small_factors(least: int) -> None:
+    side = evidence.fast_side(least)
+    assert side >= least
+    assert side % 2 == 0
+    assert side <= 1.35 * least + 2
+    for factor in (2, 3, 5):
+        while side % factor == 0:
+            side //= factor
+    assert side == 1
+
+
+def test_crossed_spectra_are_the_sums_at_every_shift() -> None:
+    rng = np.random.default_rng(6)
+    p, q = (rng.normal(size=(7, 9)).astype(np.float32) for _ in range(2))
+    size = (evidence.fast_side(14), evidence.fast_side(18))
+    found = evidence.crossed(evidence.spectrum(p, size), evidence.spectrum(q, size))
+    assert found.shape == size
+    wide = np.zeros((21, 27), np.float32)
+    wide[7:14, 9:18] = p
+    for y in range(-6, 7):
+        for x in range(-8, 9):
+            expected = float((wide[7 + y : 14 + y, 9 + x : 18 + x] * q).sum())
+            assert found[y, x] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_tones_of_a_picture_are_counted_inside_a_mask() -> None:
+    picture = np.float32([[0.0, 0.0, 1.0, 1.0], [0.25, 0.5, 0.75, 0.1]])
+    mask = np.array([[1, 1, 1, 1], [0, 0, 0, 0]], bool)
+    assert evidence._tones(picture, mask) == pytest.approx(2)
+    assert evidence._tones(picture, ~mask) == pytest.approx(4)
+    assert evidence._tones(picture, np.ones_like(mask)) == pytest.approx(np.sqrt(4 * 8))  # entropy ln 4 / 2 + ln 8 / 2
+    assert evidence._tones(picture, np.zeros_like(mask)) == 1
+
+
 @pytest.mark.parametrize("inverted", [False, True])
 def test_to_the_network_a_clipped_copy_is_the_same(inverted: bool) -> None:
     whole = real(scene(6))

@@ -234,6 +234,22 @@ def test_a_level_of_fewer_than_five_pixels_says_nothing_of_the_curve(rare: int, 
     assert weights.min() >= 5
 
 
+@pytest.mark.parametrize("levels", [7, 256, 100000])
+def test_a_tone_curve_is_the_running_median_between_quantiles(levels: int) -> None:
+    rng = np.random.default_rng(levels)
+    x = (np.floor(levels * rng.random(3000) ** 2) / levels).astype(np.float32)
+    y = np.clip(0.8 * x + rng.normal(0, 0.05, x.size), 0, 1).astype(np.float32)
+    found = tone._curve(x, y)
+    edges = np.unique(np.quantile(x.astype(np.float64), np.linspace(0, 1, tone.LEVELS + 1)))
+    rows = []
+    for k, low in enumerate(edges[:-1]):
+        own = (x >= low) & ((x < edges[k + 1]) | (k == len(edges) - 2))
+        if own.sum() >= 5:
+            rows.append((np.median(x[own]), np.median(y[own]), own.sum()))
+    assert len(rows) > 4
+    assert np.allclose(np.transpose(found), rows, atol=1e-6)
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_pictures_propose_nothing(count: int) -> None:
     assert candidates.candidates(views(*[scene(1)] * count), SETTINGS) == []

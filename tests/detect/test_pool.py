@@ -1,9 +1,10 @@
-"""Work in processes: in order, with the state of the parent, its errors told, and nothing left behind."""
+"""Work side by side: in order, with the state of the parent, its errors told, and nothing left behind."""
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 
 import cv2
@@ -79,3 +80,39 @@ def test_stopping_early_leaves_no_process_behind() -> None:
     work.close()
     _, alive = psutil.wait_procs(list(started), timeout=5)
     assert not alive
+
+
+def test_results_come_in_order_from_several_threads() -> None:
+    seen = set()
+
+    def work(item: int) -> int:
+        seen.add(threading.get_ident())
+        time.sleep(0.02 * (item % 3))
+        return 7 * item
+
+    assert list(pool.threaded(work, range(12), 2)) == [7 * k for k in range(12)]
+    assert len(seen) == 2
+    assert threading.get_ident() not in seen
+
+
+def test_an_error_in_a_thread_is_raised_and_what_has_not_begun_is_not_done() -> None:
+    done = []
+
+    def work(item: int) -> int:
+        if item == 2:
+            raise ValueError(f"item {item} is wrong")
+        time.sleep(0.01)
+        done.append(item)
+        return item
+
+    with pytest.raises(ValueError, match="item 2 is wrong"):
+        list(pool.threaded(work, range(500), 2))
+    assert len(done) < 20
+    before = threading.active_count()
+    work_on = pool.threaded(lambda item: time.sleep(0.01), range(500), 2)
+    next(work_on)
+    assert threading.active_count() == before + 2
+    start = time.monotonic()
+    work_on.close()  # nobody asks on
+    assert threading.active_count() == before
+    assert time.monotonic() - start < 2

@@ -57,17 +57,24 @@ LOOKED_PX = 240
 """Longest side of a frame on which tone, blur and channels are decided."""
 
 
-def compare(a: View, b: View, alignment: Alignment, shared: Frame, settings: Compare) -> Comparison:
+def compare(
+    a: View,
+    b: View,
+    alignment: Alignment,
+    shared: Frame,
+    settings: Compare,
+    published: tuple[float, float] = (1.0, 1.0),
+) -> Comparison:
     """Compare two aligned views: words for geometry and tone, heat-map and places of what was edited, and the verdict.
 
-    This runs the network; see `look` and `tell` for what comes before and after it.
+    This runs the network, on one thread; see `look` and `tell` for what comes before and after it.
     """
     seen = look(a, b, alignment, shared, settings)
     answer = heat.ask([seen.planes], 1)[0]
     again = unmarked(seen, answer, settings)
     if again is not None:
         seen, answer = again, heat.ask([again.planes], 1)[0]
-    return tell(a, b, alignment, seen, answer, settings)
+    return tell(a, b, alignment, seen, answer, settings, published)
 
 
 def look(a: View, b: View, alignment: Alignment, shared: Frame, settings: Compare) -> Look:
@@ -195,8 +202,9 @@ def _edits(
 ) -> tuple[Edit, ...]:
     """Return regions of the frame as edits in the panels' own pixels; a side: the frame's transform to it, its size."""
     out = []
+    sides_of = edits.both(*pictures, clean)
     for mask, box in found:
-        one = edits.told(mask, box, *pictures, clean)
+        one = edits.told(mask, box, *sides_of)
         outline = _outline(mask)
         boxes = [_place(outline, side) for side in sides]
         source = {}
@@ -304,18 +312,21 @@ def evened(shared: Frame, predicted: Floats) -> tuple[Frame, str]:
     def apart(x: Floats, y: Floats) -> float:
         return float(np.abs(x - y)[clean > 0.5].mean()) if (clean > 0.5).any() else 0.0
 
-    tried = [(apart(_soft(a, shares, sigma * factor), b), sigma) for sigma in BLURS]
-    tried += [(apart(a, _soft(b, shares, sigma * factor)), -sigma) for sigma in BLURS]
+    tried = []
+    for sigma in BLURS:
+        soft_a, soft_b = _soft((a, b), shares, sigma * factor)
+        tried += [(apart(soft_a, b), sigma), (apart(a, soft_b), -sigma)]
     _, sigma = min(tried)
     whole = shared.seen.astype(np.float32)
     if sigma > 0:
-        return shared._replace(a=_soft(predicted, whole, sigma)), "blurred"
-    return shared._replace(a=predicted, b=_soft(shared.b, whole, -sigma)), "sharper"
+        return shared._replace(a=_soft((predicted,), whole, sigma)[0]), "blurred"
+    return shared._replace(a=predicted, b=_soft((shared.b,), whole, -sigma)[0]), "sharper"
 
 
-def _soft(picture: Floats, shares: Floats, sigma: float) -> Floats:
-    held = cv2.GaussianBlur(picture * shares, (0, 0), sigma)
-    return np.asarray(held / np.maximum(cv2.GaussianBlur(shares, (0, 0), sigma), 1e-3), np.float32)
+def _soft(pictures: Sequence[Floats], shares: Floats, sigma: float) -> list[Floats]:
+    """Return pictures blurred by a Gaussian, each place as far as it is shown (its share)."""
+    shown = np.maximum(cv2.GaussianBlur(shares, (0, 0), sigma), 1e-3)
+    return [np.asarray(cv2.GaussianBlur(z * shares, (0, 0), sigma) / shown, np.float32) for z in pictures]
 
 
 def mixtures(a: View, b: View, shared: Frame) -> list[Frame]:

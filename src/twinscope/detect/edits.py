@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import cv2
@@ -24,8 +25,8 @@ ALONE = 0.6
 """... where no third place comes so near to it, by Fisher's transform: what is like many places is no copy of one."""
 RIM = 0.1
 """Rim of a region that is left out when it is searched for, as a share of the side of a square of its area."""
-HALVED_PX = 600
-"""A region of so many px and more is searched for at half the size first."""
+EMPTY = 1e-3
+"""A place that varies by less than this share of a region, squared, is no place that the region is a copy of."""
 LEAST_SIDE = 10
 """A smaller region (px of the frame) is not searched for elsewhere."""
 PLAIN = 3.0
@@ -79,20 +80,47 @@ def plain(found: list[tuple[Bools, Box]], a: Floats, b: Floats, clean: Bools) ->
     return [(mask, box) for mask, box in found if float(apart[mask].mean()) > PLAIN * usual]
 
 
-def told(mask: Bools, box: Box, a: Floats, b: Floats, clean: Bools) -> Region:
-    """Return a region with its kind; a, b (h, w) float32 in [0, 1] are aligned and have the same tones.
+class Side:
+    """One of two aligned pictures of the same tones, (h, w) float32 in [0, 1], and where both say something (h, w).
+
+    What a search in it needs is made when it is first asked for.
+    """
+
+    def __init__(self, picture: Floats, clean: Bools) -> None:
+        self.picture, self.clean = picture, clean
+
+    @cached_property
+    def fine(self) -> Floats:
+        """The picture locally normalised: detail without the tones around it."""
+        return evidence.normalised(self.picture, self.clean, 0.8, 10.0)[0]
+
+    @cached_property
+    def spectra(self) -> tuple[Floats, Floats]:
+        """The Fourier transforms of `fine` and of its square."""
+        size = tuple(evidence.fast_side(side) for side in self.fine.shape)
+        return evidence.spectrum(self.fine, size), evidence.spectrum(self.fine * self.fine, size)
+
+
+def both(a: Floats, b: Floats, clean: Bools) -> tuple[Side, Side]:
+    """Return two aligned pictures as `told` looks at them."""
+    return Side(a, clean), Side(b, clean)
+
+
+def told(mask: Bools, box: Box, of_a: Side, of_b: Side) -> Region:
+    """Return a region with its kind.
 
     The kinds are tried in turn: the same content in other tones; a copy of another place of one of the two; nothing
     left of what a shows (erased); something that a does not show (added); other content.
     """
+    a, b, clean = of_a.picture, of_b.picture, of_a.clean
     inside = mask & clean
     if not inside.any():
         return Region(mask, box, "changed")
     inner = _without_rim(mask) & clean  # in a small region the rim, where the tones change, speaks the loudest
     if any(_alike(a, b, part) >= SAME_TONE for part in (inside, inner)):
         return Region(mask, box, "tone")
-    for side, picture in (("b", b), ("a", a)):
-        source = copied_from(picture, mask, box, clean)
+    for side, own in (("b", of_b), ("a", of_a)):
+        source = copied_from(own, mask, box)
         if source is not None:
             return Region(mask, box, "cloned", source, side)
     stands = [_stands_out(picture, inside, clean) for picture in (a, b)]
@@ -132,7 +160,7 @@ def _stands_out(picture: Floats, inside: Bools, clean: Bools) -> float:
     return abs(float(own.mean() - np.median(ring))) + max(0.0, float(own.std()) - ground) + 0.01
 
 
-def copied_from(picture: Floats, mask: Bools, box: Box, clean: Bools) -> Box | None:
+def copied_from(own: Side, mask: Bools, box: Box) -> Box | None:
     """Return the box of the place that a region of a picture is a copy of, as it is, or None.
 
     The region's rim, where a heat-map is unsure, is left out. The place is one only: no third one may come near.
@@ -141,14 +169,10 @@ def copied_from(picture: Floats, mask: Bools, box: Box, clean: Bools) -> Box | N
     left, top, width, height = cv2.boundingRect(inner.astype(np.uint8))
     if min(width, height) < LEAST_SIDE or 3 * width > 2 * mask.shape[1] or 3 * height > 2 * mask.shape[0]:
         return None
-    fine = evidence.normalised(picture, clean, 0.8, 10.0)[0]
+    if float(own.picture[inner].std()) < DETAIL:
+        return None
     window = np.s_[top : top + height, left : left + width]
-    if float(picture[inner].std()) < DETAIL:
-        return None
-    weight = inner[window].astype(np.float32)
-    if width * height >= HALVED_PX and _nowhere(fine, inner, (left, top, width, height)):
-        return None
-    alike = _likeness(fine, fine[window], weight)
+    alike = likeness(own, window, inner[window].astype(np.float32))
     _hide(alike, left, top, width, height)
     _, best, _, (x, y) = cv2.minMaxLoc(alike)
     if best < CLONED:
@@ -161,22 +185,26 @@ def copied_from(picture: Floats, mask: Bools, box: Box, clean: Bools) -> Box | N
     return Box(box.x0 + dx, box.y0 + dy, box.x1 + dx, box.y1 + dy)
 
 
-def _nowhere(fine: Floats, inner: Bools, box: tuple[int, int, int, int]) -> bool:
-    """Say whether a region is like no other place even at half the size, which costs less than a close look."""
-    left, top, width, height = (v // 2 for v in box)
-    size = fine.shape[1] // 2, fine.shape[0] // 2
-    smooth = np.asarray(cv2.GaussianBlur(fine, (0, 0), 1.0), np.float32)  # a copy an odd shift away stays one
-    small, weight = evidence.reduced(size, smooth, inner)
-    window = np.s_[top : top + height, left : left + width]
-    alike = _likeness(small, small[window], np.asarray(weight[window] > 0.5, np.float32))
-    _hide(alike, left, top, width, height)
-    return float(alike.max()) < CLONED - 0.1
+def likeness(own: Side, window: tuple[slice, slice], weight: Floats) -> Floats:
+    """Return the correlation in [-1, 1] of a part of a picture with every place of it that is as large; a place that
+    shows next to nothing has -1.
 
-
-def _likeness(picture: Floats, part: Floats, weight: Floats) -> Floats:
-    """Return the correlation of a part with every place of a picture, -1 where there is none."""
-    alike = cv2.matchTemplate(picture, np.ascontiguousarray(part), cv2.TM_CCOEFF_NORMED, mask=weight)
-    return np.where(np.isfinite(alike), alike, np.float32(-1))
+    window: the part; weight (its height, its width): 1 where it counts, else 0. (h - height + 1, w - width + 1).
+    With t the part less its mean, 0 where it does not count, and n px that do: sum(t I) / sqrt(sum(t^2) (sum(I^2) -
+    sum(I)^2 / n)), each sum one over the px that count, computed for all places at once by Fourier transforms.
+    """
+    whole, squared = own.spectra
+    count = float(weight.sum())
+    part = own.fine[window]
+    part = (part - float((part * weight).sum()) / count) * weight
+    of_part, of_weight = (evidence.spectrum(z, whole.shape) for z in (part, weight))
+    fits = np.s_[: own.fine.shape[0] - part.shape[0] + 1, : own.fine.shape[1] - part.shape[1] + 1]
+    agree, total, energy = (evidence.crossed(p, q)[fits]
+                            for p, q in ((whole, of_part), (whole, of_weight), (squared, of_weight)))  # fmt: skip
+    needed = float((part * part).sum())
+    varies = energy - total * total / np.float32(count)
+    shows = varies > EMPTY * needed
+    return np.where(shows, np.clip(agree / np.sqrt(needed * np.where(shows, varies, 1)), -1, 1), np.float32(-1))
 
 
 def _without_rim(mask: Bools) -> Bools:

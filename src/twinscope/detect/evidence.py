@@ -100,15 +100,16 @@ def toned(a: Floats, b: Floats, clean: Bools, inverted: bool) -> tuple[Floats, F
 
     The curve is the one that fits best (falling if `inverted`). A clipped copy so becomes the same.
     """
-    if _tones(a[clean]) >= _tones(b[clean]):
+    if _tones(a, clean) >= _tones(b, clean):
         return tone.predicted(a, b, clean, inverted), b
     return a, tone.predicted(b, a, clean, inverted)
 
 
-def _tones(values: Floats) -> float:
-    """Return how many grey values a picture has, in effect: the exponential of its histogram's entropy."""
-    share = np.bincount(np.rint(255 * values).astype(np.int64), minlength=256) / max(values.size, 1)
-    share = share[share > 0]
+def _tones(picture: Floats, mask: Bools) -> float:
+    """Return how many grey values a picture has in effect inside a mask: the exponential of its histogram's entropy."""
+    levels = cv2.convertScaleAbs(picture, alpha=255)
+    counts = cv2.calcHist([levels], [0], mask.view(np.uint8), [256], [0, 256]).ravel().astype(np.float64)
+    share = counts[counts > 0] / max(counts.sum(), 1)
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
@@ -122,8 +123,10 @@ def warped(v: View, plane: int, transform: geometry.Transform, size: tuple[int, 
     shape = (size[1], size[0])
     out = cv2.warpPerspective(grey, transform, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     inside = cv2.warpPerspective(np.ones(v.shape, np.uint8), transform, shape, flags=cv2.INTER_NEAREST)
-    marked = cv2.warpPerspective(v.annotated.astype(np.uint8), transform, shape, flags=cv2.INTER_LINEAR)
-    return np.clip(out, 0, 1), inside > 0, marked == 0
+    clean = np.ones(size, np.bool_)
+    if v.annotated.any():
+        clean = cv2.warpPerspective(v.annotated.astype(np.uint8), transform, shape, flags=cv2.INTER_LINEAR) == 0
+    return np.clip(out, 0, 1), inside > 0, clean
 
 
 def normalised(tone: Floats, mask: Bools, smooth: float, window: float) -> tuple[Floats, Floats]:
@@ -217,23 +220,33 @@ def _shifted(x: Floats, y: Floats, w: Floats, reach: tuple[int, int]) -> tuple[F
 
     Both (2 rows + 1, 2 columns + 1) for a reach of so many rows and columns; no shift is in the middle.
     """
-    h, n = (cv2.getOptimalDFTSize(max(side, far + 2) + far) for side, far in zip(x.shape, reach, strict=True))
+    size = tuple(fast_side(max(side, far + 2) + far) for side, far in zip(x.shape, reach, strict=True))
     around = np.ix_(*(np.arange(-far, far + 1) for far in reach))
 
-    def spectrum(z: Floats) -> Floats:
-        padded = np.zeros((h, n), np.float32)
-        padded[: z.shape[0], : z.shape[1]] = z
-        return np.asarray(cv2.dft(padded, nonzeroRows=z.shape[0]), np.float32)
-
     def cross(p: Floats, q: Floats) -> Floats:
-        product = cv2.mulSpectrums(p, q, 0, conjB=True)
-        full = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE)
-        return np.asarray(full[around], np.float32)
+        return crossed(p, q)[around]
 
-    fx, fy, fw = spectrum(x), spectrum(y), spectrum(w)
-    energy = np.maximum(cross(spectrum(x * x), fw) * cross(fw, spectrum(y * y)), 1e-6)
+    fx, fy, fw, squared_x, squared_y = (spectrum(z, size) for z in (x, y, w, x * x, y * y))
+    energy = np.maximum(cross(squared_x, fw) * cross(fw, squared_y), 1e-6)
     enough = cross(fw, fw) > 0.4 * max(float(w.sum()), 1.0)
     return np.where(enough, cross(fx, fy) / np.sqrt(energy), 0), enough
+
+
+def fast_side(least: int) -> int:
+    """Return a side of at least so many px that Fourier transforms are quick at: even, of small factors."""
+    return 2 * int(cv2.getOptimalDFTSize(-(-least // 2)))
+
+
+def spectrum(picture: Floats, size: tuple[int, ...]) -> Floats:
+    """Return the Fourier transform of a picture (h, w) with 0 around it up to `size`, packed as OpenCV packs it."""
+    padded = np.zeros(size, np.float32)
+    padded[: picture.shape[0], : picture.shape[1]] = picture
+    return np.asarray(cv2.dft(padded), np.float32)
+
+
+def crossed(p: Floats, q: Floats) -> Floats:
+    """Return the sum over x of p(x + shift) q(x) at every shift, (h, w), round the edges, from the spectra of both."""
+    return np.asarray(cv2.dft(cv2.mulSpectrums(p, q, 0, conjB=True), flags=cv2.DFT_INVERSE | cv2.DFT_SCALE), np.float32)
 
 
 def repeats(x: Floats, y: Floats, mask: Bools, value: float) -> float:

@@ -1,4 +1,6 @@
-"""Work on many items in processes that share one state: threads would wait for each other at every small step."""
+"""Work on many items side by side: in processes where it is many small steps of Python, for which threads would wait
+on each other; in threads where it is large pictures and a network, which processes would have to send about.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
@@ -57,8 +59,23 @@ def each(work: Callable[[S, I], R], state: S, items: Sequence[I], processes: int
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def threaded(work: Callable[[I], R], items: Sequence[I], threads: int) -> Iterator[R]:
+    """Yield work(item) for every item, in order, computed in up to `threads` threads of this process.
+
+    What `work` raises is raised here; what has not begun by then, or when nobody asks on, is not done.
+    """
+    _alone()
+    with ThreadPoolExecutor(max(1, threads)) as executor:
+        waiting = [executor.submit(work, item) for item in items]
+        try:
+            for one in waiting:
+                yield one.result()
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
 def _alone() -> None:
-    """Let OpenCV and BLAS use one thread each in this process: the processes stand side by side."""
+    """Let OpenCV and BLAS use one thread each in this process: what works side by side has a core each."""
     cv2.setNumThreads(1)
     threadpool_limits(1, "blas")
 

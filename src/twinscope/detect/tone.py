@@ -66,21 +66,23 @@ def _applied(a: Floats, levels: Floats, medians: Floats) -> Floats:
 def _curve(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
     if x.size < 200:
         return x[:0], x[:0], x[:0]
-    edges = np.unique(np.quantile(x, np.linspace(0, 1, LEVELS + 1)))
+    order = np.argsort(x)
+    x, y = x[order], y[order]
+    places = np.linspace(0, x.size - 1, LEVELS + 1)
+    low, share = places.astype(np.int64), places % 1
+    edges = np.unique(x[low] + share * (x[np.minimum(low + 1, x.size - 1)] - x[low]))
     if len(edges) < 4:
         return x[:0], x[:0], x[:0]
-    bins = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(edges) - 2)
-    counts = np.bincount(bins, minlength=len(edges) - 1)
-    apart = 2.0 * np.arange(len(counts))  # tones lie in [0, 1]: so moved, those of a bin stay together when sorted
+    first = np.searchsorted(x, edges[:-1])  # a bin begins at its edge; the last one has its end, too
+    counts = np.diff(np.append(first, x.size))
+    apart = np.repeat(2.0 * np.arange(len(counts)), counts)
+    y = np.sort(y + apart) - apart  # tones lie in [0, 1]: so moved, those of a bin stay together when sorted
     full = counts >= 5
-    first = (np.cumsum(counts) - counts)[full]
-
-    def medians(tones: Floats) -> Floats:
-        ordered = np.sort(tones + apart[bins])
-        middle = (ordered[first + (counts[full] - 1) // 2] + ordered[first + counts[full] // 2]) / 2
-        return np.asarray(middle - apart[full], np.float32)
-
-    return medians(x), medians(y), counts[full].astype(np.float32)
+    first, counts = first[full], counts[full]
+    below, above = first + (counts - 1) // 2, first + counts // 2
+    medians = ((z[below] + z[above]) / 2 for z in (x, y))
+    levels, values = (np.asarray(z, np.float32) for z in medians)
+    return levels, values, counts.astype(np.float32)
 
 
 def _extended(levels: Floats, medians: Floats) -> tuple[Floats, Floats]:
