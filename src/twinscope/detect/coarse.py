@@ -2,8 +2,8 @@
 
 Noise, fog and frost hide the detail that the first look needs. Whoever asks about two pictures has a reason to, and may
 lay one over the other as they are; so that is tried, too: as a place to begin at, and, as it stands and mirrored, for
-the networks to look at whatever the correlations say. It costs more than the first look, and so only who asks about two
-pictures gets it.
+the networks to look at where the two hardly correlate, but better in place than beside it. It costs more than the first
+look, and so only who asks about two pictures gets it.
 """
 
 from __future__ import annotations
