@@ -158,7 +158,7 @@ def filled(folder: Path, points: np.ndarray) -> dict[str, float]:
     with store.writing(str(folder)) as library:
         for first in range(0, len(points), 50_000):
             library.table.add(rows(points, first, min(first + 50_000, len(points))))
-            store._acknowledge(library)
+            store.acknowledge(library)
         written = time.perf_counter() - start
         store.refresh(library, SHELF)
     return {"write_s": round(written, 1), "index_s": round(time.perf_counter() - start - written, 1)}
@@ -190,7 +190,7 @@ def searched(folder: Path, queries: np.ndarray, truth: np.ndarray, whole: np.nda
         return store.nearest(library, part, K, embed.MODEL, shelf)
 
     def place(part: np.ndarray) -> object:
-        return store._proposed(library, part, K, embed.MODEL, shelf)
+        return store._proposed(library, part, K, embed.MODEL, shelf, ())
 
     ask(queries)
     found, batch = timed(lambda: ask(queries), 3)
