@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,6 +41,21 @@ def test_first_connections_at_once_make_one_database(tmp_path: Path) -> None:
         for db in threads.map(lambda _: cases.connect(tmp_path), range(16)):
             assert cases.visible(db, "", True) == []
             db.close()
+
+
+def test_the_first_connection_waits_for_one_that_writes(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / cases.DATABASE, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE x (y)")
+    other.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(cases.connect, tmp_path)
+        time.sleep(0.3)
+        assert not waiting.done()
+        other.execute("COMMIT")
+        other.close()
+        db = waiting.result()
+    assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    db.close()
 
 
 def test_a_case_is_seen_by_its_owner_those_it_is_shared_with_and_admins(db: sqlite3.Connection, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import json
 import secrets
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from twinscope.web import ledger
 from twinscope.web.ledger import writing
 
 DATABASE = "desk.sqlite"
+WAIT_S = 15.0
+"""How long a connection waits for others, s."""
 UPLOADS = "uploads"
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 JobKind = Literal["screen", "pair", "library"]
@@ -103,8 +106,9 @@ def connect(folder: Path) -> sqlite3.Connection:
         folder.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(folder / DATABASE, timeout=15, isolation_level=None, check_same_thread=False)
         db.row_factory = sqlite3.Row
-        for line in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=15000"):
+        for line in ("synchronous=FULL", "foreign_keys=ON", "busy_timeout=15000"):
             db.execute(f"PRAGMA {line}")
+        _write_ahead(db)
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'places'").fetchone():
             db.executescript(SCHEMA)
             db.executescript(ledger.SCHEMA)
@@ -113,6 +117,19 @@ def connect(folder: Path) -> sqlite3.Connection:
             f"the desk's folder {folder} cannot be used ({error}); name one that can be written"
         ) from error
     return db
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Let a database be read while it is written. SQLite does not wait for others here, as it does elsewhere."""
+    until = time.monotonic() + WAIT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
 
 
 @contextmanager
