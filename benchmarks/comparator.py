@@ -5,9 +5,9 @@
 Pairs are worn and edited windows of the test groups (`twinscope.train.changes`, 224 px), features computed
 beforehand, as they are within a screening: one after the other on one core, each step timed, and many at once on two
 cores, as a screening works (pairs are aligned in processes side by side and their probabilities told as they come; the
-comparison is in threads): wall time a pair. Peers, in the same run on
-the same pictures: SIFT with MAGSAC++ as OpenCV gives them (keypoints cached as well), and the structural similarity
-map of scikit-image, which aligns nothing. Medians. Needs ../shared and the `train` extra.
+comparison is in threads): wall time a pair. Peers, in the same run on the same pictures: SIFT with MAGSAC++ as OpenCV
+gives them (keypoints cached as well), and the structural similarity map of scikit-image, which aligns nothing. Medians.
+Needs ../shared and the `train` extra.
 """
 
 from __future__ import annotations

@@ -104,9 +104,9 @@ def connect(folder: Path) -> sqlite3.Connection:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(folder / DATABASE, timeout=15, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(folder / DATABASE, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
         db.row_factory = sqlite3.Row
-        for line in ("synchronous=FULL", "foreign_keys=ON", "busy_timeout=15000"):
+        for line in ("synchronous=FULL", "foreign_keys=ON", f"busy_timeout={1000 * WAIT_S:.0f}"):
             db.execute(f"PRAGMA {line}")
         _write_ahead(db)
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'places'").fetchone():
